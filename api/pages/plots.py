@@ -87,6 +87,8 @@ def measure_title(measure: Measure) -> str:
     top_1 = "top-1"
     if measure.asked is ClassList.UNION:
         top_1 = f"all {'' if measure.classes is None else f'{measure.classes:,} '}classes"
+    if measure.own_prompts:
+        top_1 = f"{top_1}, own prompts"
     return {
         MeasureKind.ZERO_SHOT: f"{measure.name} · {top_1}",
         MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",

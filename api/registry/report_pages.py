@@ -169,10 +169,11 @@ def guarded(report: Report) -> list[Ruling]:
 
 def both_lists(report: Report) -> list[tuple[Ruling, Ruling]]:
     """Return what was forgotten beside what was swallowed, of each suite and holdout."""
-    own = [m for m in report.measures if m.asked is ClassList.OWN and not m.formerly_right]
+    asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right)]
+    own = [m for m in asked if m.asked is ClassList.OWN]
     return [
         (measure, union)
-        for union in report.measures
+        for union in asked
         if union.asked is ClassList.UNION
         for measure in own
         if (measure.kind, measure.name) == (union.kind, union.name)
@@ -326,6 +327,7 @@ COLUMNS = (
     "baseline",
     "baseline_version",
     "asked",
+    "own_prompts",
     "classes",
     "class",
     "formerly_right",

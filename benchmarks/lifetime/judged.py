@@ -11,7 +11,13 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.evaluation.comparisons import comparisons
 from core.evaluation.judge import measures
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
+from core.evaluation.plan import (
+    ClassEvaluation,
+    EvaluationPlan,
+    HeldOutUpdate,
+    ScoredSuite,
+    plan_queries,
+)
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.measures import Outcome, Ruling
@@ -121,7 +127,8 @@ def _compared(plan: EvaluationPlan) -> Iterator[tuple[Version, EvalQuery]]:
     """Yield the versions and queries that a plan compares: fewer than a report shows."""
     for comparison in comparisons(plan):
         for exam, before in comparison.pairs:
-            yield from ((one, exam.over(comparison.asked)) for one in (plan.candidate, before))
+            if isinstance(exam, ClassEvaluation):
+                yield from ((one, comparison.query(exam, one)) for one in (plan.candidate, before))
 
 
 def _judged(plan: EvaluationPlan, answers: dict[tuple[Digest, Digest], Answers]) -> dict[str, Any]:

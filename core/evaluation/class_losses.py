@@ -45,6 +45,7 @@ def _of_each(
             baseline=one.baseline,
             baseline_version=version.number,
             asked=one.asked,
+            own_prompts=one.own_prompts,
             class_name=class_name,
             images=len(pairs),
             right=sum(now for now, *_ in pairs),

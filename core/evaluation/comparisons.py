@@ -6,16 +6,20 @@ unseen: suites with the root, an earlier holdout with its settled version. Over 
 time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
 to choose from, it shows what callers get who ask for all: to them, what newer classes swallow is
 lost.
+
+Where two versions answer callers who send no prompt in different ones, suites and holdouts are
+asked once more, each version in its own prompt.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.evaluation.plan import (
     ClassEvaluation,
     EvaluationPlan,
     HoldoutEvaluation,
     RetrievalEvaluation,
+    in_prompt_of,
 )
 from core.evaluation.queries import ClassQuery
 from core.gate.measures import ClassList, MeasureKind
@@ -41,11 +45,17 @@ class Comparison:
     tolerance: float
     pairs: Pairs
     pooled: bool  # whether another comparison is of these images and others together
+    own_prompts: bool = False  # each version is asked in its own
 
     @property
     def images(self) -> int:
         """The number of images; one in several holdouts counts once."""
         return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})
+
+    def query(self, exam: ClassEvaluation, version: Version) -> ClassQuery:
+        """Return what a version is asked on the images of an evaluation."""
+        query = exam.over(self.asked)
+        return in_prompt_of(version, query) if self.own_prompts else query
 
     @property
     def classes(self) -> int | None:
@@ -123,8 +133,9 @@ def _with_each(
 ) -> Iterator[Comparison]:
     """Yield the comparisons with the versions of each role, over each list that there is.
 
-    Roles that the same version has are one baseline, with the smallest of their tolerances. The
-    live version is named where it is not the parent, which has the same tolerances.
+    If prompts differ, a second one follows, but of captions and the gain. Roles that the same
+    version has are one baseline, with the smallest of their tolerances. The live version is named
+    where it is not the parent, which has the same tolerances.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -135,7 +146,7 @@ def _with_each(
                 found.setdefault(key, []).append(role)
         for same in found.values():
             pairs = roles[same[0]]
-            yield Comparison(
+            compared = Comparison(
                 kind=kind,
                 asked=asked,
                 name=_name(plan, pairs),
@@ -144,6 +155,13 @@ def _with_each(
                 pairs=pairs,
                 pooled=pooled is not None and all(role in pooled[asked] for role in same),
             )
+            yield compared
+            others = any(version.prompt != plan.candidate.prompt for _, version in pairs)
+            if others and kind in _PROMPTED:
+                yield replace(compared, own_prompts=True)
+
+
+_PROMPTED = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
 
 
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:

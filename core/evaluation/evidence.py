@@ -344,6 +344,7 @@ def _compared(report: Json) -> dict[str, Any]:
     measures: dict[str, Json] = {}
     for one in report["measures"]:
         name = f"{one['kind']} {one['name']}, {one['asked']}, against {one['baseline']}"
+        name += ", own prompts" if one["own_prompts"] else ""
         name += ", negative flips" if one["formerly_right"] else ""
         measures[name + " again" * (name in measures)] = one
     rest = {name: value for name, value in report.items() if name not in NOT_RECOMPUTED}

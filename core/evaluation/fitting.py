@@ -15,6 +15,7 @@ from core.evaluation.comparisons import comparisons
 from core.evaluation.evaluate import held_out_updates
 from core.evaluation.judge import measures
 from core.evaluation.plan import (
+    ClassEvaluation,
     EvaluationPlan,
     HeldOutUpdate,
     HoldoutEvaluation,
@@ -57,12 +58,14 @@ def asked_beside(plan: EvaluationPlan) -> Mapping[Digest, tuple[EvalQuery, ...]]
     Candidate, parent and live version answer everything.
     """
     found: dict[Digest, dict[Digest, EvalQuery]] = {}
-    always = [one.digest for one in (plan.candidate, plan.parent, plan.live) if one]
+    always = [one for one in (plan.candidate, plan.parent, plan.live) if one]
     for comparison in comparisons(plan):
-        for exam, version in comparison.pairs:
-            query = exam.over(comparison.asked)
-            for digest in (*always, version.digest):
-                found.setdefault(digest, {})[query.digest] = query
+        for exam, compared in comparison.pairs:
+            for version in (*always, compared):
+                query: EvalQuery = exam.own
+                if isinstance(exam, ClassEvaluation):
+                    query = comparison.query(exam, version)
+                found.setdefault(version.digest, {})[query.digest] = query
     return {digest: tuple(queries.values()) for digest, queries in found.items()}
 
 

@@ -49,8 +49,7 @@ def build_report(
         plan=plan, answers=answers, spending=spending, failed_before=failed_before
     )
     compared = measures(results)
-    doubts = tuple(_doubts(plan))
-    judgement = _judge(results, compared, doubts)
+    judgement = _judge(results, compared)
     headline = tuple(scores(results, role, version) for role, version in results.roles)
     now, untouched = headline[0].zero_shot, headline[2].zero_shot
     matrix = accuracy_matrix(results, previous)
@@ -82,7 +81,6 @@ def build_report(
         unguarded=unguarded,
         measures=judgement.measures,
         lost_classes=judgement.lost_classes,
-        doubts=judgement.doubts,
         scores=headline,
         retention=now / untouched if now is not None and untouched else None,
         zero_shot_change=None if now is None or untouched is None else now - untouched,
@@ -156,9 +154,7 @@ def verdicts_beside(
     return beside_parent, whole
 
 
-def _judge(
-    results: EvaluationResults, compared: Sequence[Measure], doubts: Sequence[str] = ()
-) -> Judgement:
+def _judge(results: EvaluationResults, compared: Sequence[Measure]) -> Judgement:
     """Return the judgement; what has failed beside the parent has failed everywhere."""
     plan = results.plan
     beside = {plan.parent.number, plan.live.number if plan.live else plan.parent.number}
@@ -167,7 +163,6 @@ def _judge(
         plan.policy,
         tuple(_faults(results)),
         class_losses(results),
-        doubts,
         failed_before=not beside.isdisjoint(results.failed_before),
     )
 
@@ -186,21 +181,6 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
         yield (
             f"The version's features contain NaN or infinity in {broken} of {len(queries)} "
             "evaluations, so it cannot be used. Images with such features count as wrong below."
-        )
-
-
-def _doubts(plan: EvaluationPlan) -> Iterator[str]:
-    """Yield why a person has to decide, if callers would be answered in another prompt.
-
-    A holdout is asked in the prompt in which its classes were taught.
-    """
-    live, candidate = plan.live, plan.candidate
-    if live is not None and live.classes and live.prompt != candidate.prompt:
-        yield (
-            f"Version {live.number}, which is live, answers in the prompt {live.prompt.text!r}, "
-            f"and this version in {candidate.prompt.text!r}. What the live line has learned was "
-            "judged in the former alone, so that nobody knows what callers would get: a person has "
-            "to decide."
         )
 
 
@@ -278,6 +258,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             pooled=comparison.pooled,
             live_difference=None if formerly_right else live_difference,
             asked=comparison.asked,
+            own_prompts=comparison.own_prompts,
             classes=comparison.classes,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
@@ -355,7 +336,7 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
         if not ruling.formerly_right
         for again in _again(ruling, policy, report.judged_before + 1)
     ]
-    return judge(measures, policy, faults, report.lost_classes, report.doubts)
+    return judge(measures, policy, faults, report.lost_classes)
 
 
 def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:

@@ -127,7 +127,7 @@ class EvaluationPlan:
         holdouts; candidate and live version also answer those on `live_holdouts`. The version that
         learned an earlier holdout and the settled one answer that holdout's own query: they did so
         as candidates and the answers are stored, so their weights may have been collected. Anchors
-        answer the candidate's list.
+        answer the candidate's list. If prompts differ, versions answer in their own, too.
         Candidate and root are calibrated; the others were when they were candidates. Equal plans
         have the same order.
         """
@@ -151,10 +151,18 @@ class EvaluationPlan:
             if h.common is not None:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
         versions = {version.digest: version for version, _ in asked}
+        if len({version.prompt for version, _ in asked}) > 1:
+            asked += [(by, self._in_own_prompt(by, queries)) for by, queries in tuple(asked)]
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
             for digest, version in versions.items()
         )
+
+    def _in_own_prompt(self, version: Version, queries: Iterable[EvalQuery]) -> list[EvalQuery]:
+        """Return the queries in the prompt of a version that is compared in it."""
+        if version.prompt == self.candidate.prompt and version not in (self.candidate, self.live):
+            return []
+        return [in_prompt_of(version, one) for one in queries if isinstance(one, ClassQuery)]
 
 
 def _asked(query: EvalQuery | None) -> list[EvalQuery]:
@@ -246,6 +254,11 @@ def plan_queries(
         calibration=_calibration_query(suites, (*earlier, candidate)),
         root_calibration=_calibration_query(suites),
     )
+
+
+def in_prompt_of(version: Version, query: ClassQuery) -> ClassQuery:
+    """Return a query in the prompt in which a version answers callers who send none."""
+    return replace(query, prompt=version.prompt)
 
 
 def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:

@@ -262,10 +262,6 @@ class Report:
             "itself has lost them."
         ),
     )
-    doubts: tuple[str, ...] = field(
-        default=(),
-        metadata=description("Why a person has to decide, whatever the measures show."),
-    )
     budgets: tuple[BudgetUse, ...] = field(
         default=(),
         metadata=description(

@@ -49,7 +49,7 @@ def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
     for one in found:
         (exam, before), *others = one.pairs
         wide = one.asked is ClassList.UNION or one.baseline == SETTLED
-        if others or wide or not isinstance(exam, ClassEvaluation):
+        if others or wide or one.own_prompts or not isinstance(exam, ClassEvaluation):
             continue
         yield ChangeTable(
             kind=one.kind,
@@ -145,7 +145,7 @@ def taken(results: EvaluationResults) -> Iterator[Taken]:
     now = results.plan.candidate
     for one in comparisons(results.plan):
         (exam, before), *others = one.pairs
-        if others or one.is_cumulative or one.asked is ClassList.OWN:
+        if others or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
             continue
         if not isinstance(exam, ClassEvaluation):
             continue

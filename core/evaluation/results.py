@@ -6,7 +6,7 @@ from functools import cached_property
 from statistics import fmean
 
 from core.evaluation.comparisons import Comparison
-from core.evaluation.plan import EvaluationPlan
+from core.evaluation.plan import EvaluationPlan, RetrievalEvaluation
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -138,16 +138,16 @@ class EvaluationResults:
         now = now or self.plan.candidate
         found: list[tuple[ClassQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
-            query = exam.over(comparison.asked)
-            if isinstance(query, RetrievalQuery):
-                ranks, others = self.ranks(now, query), self.ranks(before, query)
-                return dict(recall_at_1(query, now=ranks, before=others))[comparison.kind]
+            if isinstance(exam, RetrievalEvaluation):
+                ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
+                return dict(recall_at_1(exam.own, now=ranks, before=others))[comparison.kind]
+            query, other = (comparison.query(exam, version) for version in (now, before))
             hits = top_1(
                 query,
                 now=self.hits(now, query),
-                before=self.hits(before, query),
+                before=self.hits(before, other),
                 views_now=self.class_answers(now, query).view_hits(query, self.meanings),
-                views_before=self.class_answers(before, query).view_hits(query, self.meanings),
+                views_before=self.class_answers(before, other).view_hits(other, self.meanings),
             )
             found.append((query, hits))
         return found[0][1] if len(found) == 1 else pooled(found)

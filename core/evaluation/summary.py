@@ -129,8 +129,6 @@ def _failures(judgement: Judgement) -> Iterator[str]:
 def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     lacks, doubts = [], []
     still_open = [m for m in judgement.measures if m.outcome is Outcome.OPEN]
-    if judgement.doubts:
-        lacks.append("it answers in another prompt than the live version")
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
     if judgement.inherited_classes or any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")

@@ -34,6 +34,13 @@ class ClassLoss:
     right_before: int
     gained: int
     lost: int
+    own_prompts: bool = field(
+        default=False,
+        metadata=description(
+            "Whether each version was asked in its own prompt, which callers get who send none, as "
+            "the two differ; else in that of the suite or holdout."
+        ),
+    )
     live_right: int | None = field(
         default=None,
         metadata=description(

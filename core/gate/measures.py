@@ -201,6 +201,13 @@ class Measure(Changes):
             "(`union`)."
         ),
     )
+    own_prompts: bool = field(
+        default=False,
+        metadata=description(
+            "Whether each version was asked in its own prompt, which callers get who send none, as "
+            "the two differ; else in that of the suite or holdout."
+        ),
+    )
     classes: int | None = field(
         default=None,
         metadata=description(
@@ -284,6 +291,7 @@ class Measure(Changes):
         pooled: bool = False,
         live_difference: float | None = None,
         asked: ClassList = ClassList.OWN,
+        own_prompts: bool = False,
         classes: int | None = None,
         formerly_right: bool = False,
         verdicts: int | None = None,
@@ -322,6 +330,7 @@ class Measure(Changes):
             pooled=pooled,
             live_difference=live_difference,
             asked=asked,
+            own_prompts=own_prompts,
             classes=classes,
             formerly_right=formerly_right,
             verdicts=verdicts,

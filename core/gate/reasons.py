@@ -29,7 +29,12 @@ def subject(measure: Measure) -> str:
         about = f"negative flips in {about}"
     if measure.asked is ClassList.UNION:
         about = f"{about}, {among(measure)},"
+    if measure.own_prompts:
+        about = f"{about.removesuffix(',')}, {_OWN_PROMPTS},"
     return f"{about} against {the_baseline(measure)}"
+
+
+_OWN_PROMPTS = "each version in its own prompt"
 
 
 def among(measure: Measure) -> str:
@@ -116,8 +121,9 @@ def _named(lost: Sequence[ClassLoss]) -> str:
 
 def _whose(loss: ClassLoss) -> str:
     name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
-    everything = loss.asked is ClassList.UNION
-    return f"{name}, with all learned classes to choose from" if everything else name
+    if loss.asked is ClassList.UNION:
+        name = f"{name}, with all learned classes to choose from"
+    return f"{name}, {_OWN_PROMPTS}" if loss.own_prompts else name
 
 
 def the_baseline(measure: Measure | ClassLoss) -> str:

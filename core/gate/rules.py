@@ -268,7 +268,6 @@ class Judgement:
     reasons: tuple[str, ...]
     lost_classes: tuple[ClassLoss, ...] = ()
     inherited_classes: tuple[ClassLoss, ...] = ()  # of these, those that the live version has lost
-    doubts: tuple[str, ...] = ()
     failed_before: bool = False  # by an earlier look, which stands
 
 
@@ -277,14 +276,12 @@ def judge(
     policy: GatePolicy,
     faults: Sequence[str] = (),
     classes: Iterable[ClassLoss] = (),
-    doubts: Sequence[str] = (),
     *,
     failed_before: bool = False,
 ) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
-    `doubts` are reasons why none but a person may let the version go live. `failed_before` says
-    that an earlier look has failed, which more images do not take back.
+    `failed_before` says that an earlier look has failed, which more images do not take back.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
     that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
@@ -310,7 +307,7 @@ def judge(
     inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
     if faults or failing or len(inherited) < len(lost) or failed_before:
         verdict = Verdict.FAILED
-    elif has_guard and has_gain and not (doubts or inherited) and all(m.holds for m in measures):
+    elif has_guard and has_gain and not inherited and all(m.holds for m in measures):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -320,12 +317,10 @@ def judge(
         failed_before=failed_before,
         lost_classes=lost,
         inherited_classes=inherited,
-        doubts=tuple(doubts),
         reasons=(
             *faults,
             *([FAILED_BEFORE] if failed_before else []),
             *about_classes(lost, policy.class_tolerance),
-            *doubts,
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,

@@ -82,7 +82,7 @@ def _print_report(found: Report) -> None:
         ),
         [
             (
-                measure_name(one["kind"], one["formerly_right"], one["asked"]),
+                measure_name(one["kind"], one["formerly_right"], one["asked"], one["own_prompts"]),
                 one["name"],
                 one["baseline"],
                 percent(one["right_before"], one["count"]),

@@ -136,10 +136,13 @@ MEASURES = {
 }
 
 
-def measure_name(kind: str, formerly_right: bool, asked: str = "own") -> str:
-    """Return the name of a measure: its kind, and which classes and which answers count."""
-    classes = ", all classes" if asked == "union" else ""
-    return f"{MEASURES.get(kind, kind)}{classes}{', formerly right' if formerly_right else ''}"
+def measure_name(
+    kind: str, formerly_right: bool, asked: str = "own", own_prompts: bool = False
+) -> str:
+    """Return the name of a measure: its kind, and which classes, prompts and answers count."""
+    name = MEASURES.get(kind, kind) + (", all classes" if asked == "union" else "")
+    name += ", own prompts" if own_prompts else ""
+    return f"{name}{', formerly right' if formerly_right else ''}"
 
 
 def _is_number(cell: Cell) -> bool:

@@ -12,7 +12,6 @@ from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import MeasureKind, Outcome
 from core.gate.rules import Verdict
-from core.recipes.fields import PromptTemplate
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -173,37 +172,3 @@ def test_a_holdout_that_the_live_version_has_forgotten_is_not_the_candidates_los
 
 def test_what_the_live_version_never_learned_excuses_nothing() -> None:
     assert settled(third_update(live=live_line()), forgets=3) is Outcome.FAILS
-
-
-def test_a_version_that_answers_in_another_prompt_than_the_live_one_takes_a_person() -> None:
-    """A sibling from the root may choose its prompt, in which nobody asked the live's classes."""
-    ninth, tenth = live_line().updates
-    other = PromptTemplate("a drawing of {name}")
-    live = LiveLineage(
-        version=replace(tenth.version, prompt=other),
-        lineage=frozenset({1, 9, 10}),
-        updates=(ninth, tenth),
-    )
-    wide = {"parent_tolerance": 0.9, "root_tolerance": 0.9, "union_tolerance": 0.9}
-    judged = policy(**wide, holdout_tolerance=0.9, settled_tolerance=0.9, swallow_tolerance=0.9)
-
-    def all_right(who: Version, question: EvalQuery, index: int) -> bool:
-        boots = isinstance(question, ClassQuery) and "boot" in question.classes
-        return not boots or who.number == 3 or question.entries != EARLIER[1].holdout
-
-    same = report_of(second_update(live=live_line(), policy=judged), all_right)
-    found = report_of(second_update(live=live, policy=judged), all_right)
-    assert (same.verdict, same.doubts) == (Verdict.PASSED, ())
-    assert found.verdict is Verdict.INCONCLUSIVE
-    assert "answers in the prompt 'a drawing of {name}'" in found.reasons[0]
-    assert "it answers in another prompt than the live version" in found.summary.go_live
-    assert judge_again(found, judged).verdict is Verdict.INCONCLUSIVE
-    assert (
-        verdicts_beside(
-            second_update(live=live, policy=judged),
-            answered(second_update(live=live, policy=judged), all_right),
-            found,
-            spending={},
-        )[0].verdict
-        is Verdict.PASSED
-    )  # beside the parent, which has taught in the same one

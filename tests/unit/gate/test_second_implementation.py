@@ -1,6 +1,6 @@
 """The gate, written a second time from its documentation, from evidence alone.
 
-Nothing of `core` is used here, so that a formula which is changed there is found out. Sources:
+No rule of `core` is used here, so that a formula which is changed there is found out. Sources:
 docs/how-to/policy.md, ADR 12, 21 and 41; Tango (1998), Laud (2017), Obuchowski (1998), Holm (1979).
 """
 
@@ -19,9 +19,11 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
+from core.recipes.fields import PromptTemplate
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
+    ROOT,
     answered,
     entries,
     live_line,
@@ -270,28 +272,33 @@ def of_roles(
                 key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
                 same.setdefault(key, []).append(role)
         for names in same.values():
-            yield from measured(
-                evidence,
-                kind=kind,
-                asked=asked,
-                pairs=roles[names[0]],
-                baseline=" and ".join(
-                    "settled version" if name == "anchor" else name
-                    for name in names
-                    if name != "live version" or "parent" not in names
-                ),
-                tolerance=min(
-                    tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
-                ),
-                pooled=set(names) <= together,
-            )
+            pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
+            prompted = kind in {"zero_shot", "holdout", "holdouts"}
+            differ = prompted and any(version["prompt"] != own for _, version in pairs)
+            for own_prompts in (False, True)[: 1 + differ]:
+                yield from measured(
+                    evidence,
+                    kind=kind,
+                    asked=asked,
+                    pairs=pairs,
+                    own_prompts=own_prompts,
+                    baseline=" and ".join(
+                        "settled version" if name == "anchor" else name
+                        for name in names
+                        if name != "live version" or "parent" not in names
+                    ),
+                    tolerance=min(
+                        tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
+                    ),
+                    pooled=set(names) <= together,
+                )
 
 
 def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     """A measure with its bounds, and that of its negative flips if the policy limits these."""
     policy, plan = evidence.policy, evidence.plan
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
-    rows = paired(evidence, kind, asked, pairs, plan["candidate"])
+    rows = paired(evidence, about, plan["candidate"])
     spent = [evidence.facts["spending"].get(name_of(exam["own"])) for exam, _ in pairs]
     level = None if kind == "gain" else policy["alpha"]
     if level and policy["line_error"] is not None:
@@ -312,7 +319,7 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
             if exam in (one["exam"], one["common"])
         }
         if learners <= set(plan["live_lineage"]):
-            theirs = paired(evidence, kind, asked, pairs, plan["live"])
+            theirs = paired(evidence, about, plan["live"])
             live = sum(now - before for now, before, *_ in theirs) / len(theirs)
     yield bounded(policy, rows, level, about | {"flips": False, "live": live})
     limit = policy["negative_flips"]
@@ -323,19 +330,22 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
         yield bounded(policy, were_right, level, about | flips)
 
 
-def paired(
-    evidence: Evidence, kind: str, asked: str, pairs: Sequence[tuple[Json, Json]], now: Json
-) -> list[Row]:
+def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     """The answers that are right now, and before; an image in several holdouts counts once."""
     found: dict[object, Row] = {}
+    kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
     for exam, version in pairs:
         query = exam["own"] if asked == "own" else exam.get("union", exam["own"])
+        given = [
+            (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
+            for who in (now, version)
+        ]
         groups = [(pixels, oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
         if kind == "text_to_image":
             texts = [texts for _, _, _, *texts in query["entries"]]
             groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
-        hits = (evidence.right(who, query, kind) for who in (now, version))
-        soft = [evidence.soft(who, query, kind) for who in (now, version)]
+        hits = (evidence.right(who, its, kind) for who, its in given)
+        soft = [evidence.soft(who, its, kind) for who, its in given]
         for place, (new, old, (pixels, group, born)) in enumerate(zip(*hits, groups, strict=True)):
             change = None
             if soft[0] is not None and soft[1] is not None:
@@ -456,32 +466,25 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         or any(one["outcome"] == "fails" for one in found)
     ):
         return "failed", found
-    live, candidate = evidence.plan["live"], evidence.plan["candidate"]
-    other = live is not None and live["classes"] and live["prompt"] != candidate["prompt"]
     passed = guarded and len(kept) < len(found) and {one["outcome"] for one in found} == {"holds"}
     passed = passed and not lost_classes(evidence, found)
-    return "passed" if passed and not other else "inconclusive", found
+    return "passed" if passed else "inconclusive", found
 
 
-def lost_classes(
-    evidence: Evidence, found: Sequence[Json]
-) -> dict[tuple[str, str, str, str], bool]:
+def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, ...], bool]:
     """The classes that have lost too much, each with where, and whether the live one has, too."""
     limit, alpha = evidence.policy["class_tolerance"], evidence.policy["alpha"]
     if limit is None:
         return {}
-    every: list[tuple[float, tuple[str, str], bool, tuple[str, str, str, str]]] = []
+    every: list[tuple[float, tuple[str, str], bool, tuple[Any, ...]]] = []
     for one in found:
         asked = one["asked"] == "own" or one["kind"] == "holdout"
         if one["kind"] not in {"zero_shot", "holdout"} or one["flips"] or not asked:
             continue
         ((exam, _),) = one["pairs"]
-        rows = paired(evidence, one["kind"], one["asked"], one["pairs"], evidence.plan["candidate"])
-        at_live = rows
+        rows = at_live = paired(evidence, one, evidence.plan["candidate"])
         if one["live"] is not None:
-            at_live = paired(
-                evidence, one["kind"], one["asked"], one["pairs"], evidence.plan["live"]
-            )
+            at_live = paired(evidence, one, evidence.plan["live"])
         classes: dict[str, dict[str, tuple[bool, bool, bool]]] = {}
         entries = exam[one["asked"]]["entries"]
         for (*_, label), row, (standing, *_) in zip(entries, rows, at_live, strict=True):
@@ -493,7 +496,7 @@ def lost_classes(
             lost = sum(now < before for now, before, _ in pairs)
             net = sum(before - standing for _, before, standing in pairs)
             inherited = one["live"] is not None and net > limit * len(pairs)
-            name = (label, exam["name"], one["asked"], one["baseline"])
+            name = (label, exam["name"], one["asked"], one["baseline"], one["own_prompts"])
             p = class_p(len(pairs), gained, lost, limit)
             every.append((p, (one["kind"], exam["name"]), inherited, name))
     weights = {of: 1 / sum(of == other for _, other, *_ in every) for _, of, *_ in every}
@@ -538,18 +541,25 @@ def agrees(file: bytes) -> str:
     """The verdict of a file's report, which has every measure, each number and outcome as here."""
     evidence = Evidence(file)
     stated = {
-        (one["kind"], one["asked"], one["baseline"], one["name"], one["formerly_right"]): one
+        (
+            one["kind"],
+            one["asked"],
+            one["baseline"],
+            one["own_prompts"],
+            one["name"],
+            one["formerly_right"],
+        ): one
         for one in evidence.report["measures"]
     }
     given, found = verdict(evidence)
     assert {
-        (one["class_name"], one["name"], one["asked"], one["baseline"])
+        tuple(one[key] for key in ("class_name", "name", "asked", "baseline", "own_prompts"))
         for one in evidence.report["lost_classes"]
     } == {*lost_classes(evidence, found)}
     assert len(found) == len(evidence.report["measures"]) == len(stated)
     for one in found:
         names = one["name"]
-        key = (one["kind"], one["asked"], one["baseline"])
+        key = (one["kind"], one["asked"], one["baseline"], one["own_prompts"])
         (told,) = [
             value
             for (*same, name, flips), value in stated.items()
@@ -615,6 +625,17 @@ def grown(images: Any, *sizes: int) -> Any:
 def larger_suite(one: Any, *sizes: int) -> Any:
     images = grown(one.manifest.entries, *sizes)
     return replace(one, manifest=replace(one.manifest, entries=images))
+
+
+OTHER = PromptTemplate("a drawing of {name}")
+
+
+def in_other_prompt(live: Any) -> Any:
+    """A live line that answers callers in another prompt."""
+    updates = tuple(
+        replace(one, version=replace(one.version, prompt=OTHER)) for one in live.updates
+    )
+    return replace(live, version=updates[-1].version, updates=updates)
 
 
 def flipping(seed: int, rate: float, loss: float = 0.0) -> Callable[[Any, Any, int], bool]:
@@ -700,6 +721,16 @@ CASES = {
         ),
         0.04,
         0.02,
+    ),
+    "prompts": (
+        second_update(
+            live=in_other_prompt(live_line()),
+            root=replace(ROOT, prompt=OTHER),
+            suites=BOTH,
+            policy=policy(minimum_count=200, negative_flips=0.2, class_tolerance=0.1),
+        ),
+        0.1,
+        0.05,
     ),
     "small": (second_update(), 0.1, 0.0),
 }

@@ -1,0 +1,110 @@
+"""Versions that answer callers who send no prompt in different ones are compared in these, too."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.rules import SuiteKind
+from core.evaluation.judge import judge_again
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.queries import ClassQuery, EvalQuery
+from core.gate.measures import ClassList, MeasureKind, Outcome
+from core.gate.rules import Verdict
+from core.recipes.fields import PromptTemplate
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    EARLIER,
+    FIRST,
+    ROOT,
+    entries,
+    live_line,
+    policy,
+    report_of,
+    second_update,
+    suite,
+)
+
+OTHER = PromptTemplate("sku {name} 2026")
+
+EMOJI = suite("emoji", entries("emoji", [("cat",), ("dog",), ("sun",)] * 20), SuiteKind.ZERO_SHOT)
+
+LIMITS = dict.fromkeys(
+    (f"{name}_tolerance" for name in ("parent", "root", "union", "holdout", "settled", "swallow")),
+    0.25,
+)
+
+Right = Callable[[Version, EvalQuery, int], bool]
+
+
+def first_update(prompt: PromptTemplate = OTHER, live: LiveLineage | None = None) -> EvaluationPlan:
+    """Version 2, the first of its line, answers in this prompt."""
+    return second_update(
+        candidate=HeldOutUpdate(version=replace(FIRST, prompt=prompt), holdout=EARLIER[0].holdout),
+        parent=ROOT,
+        earlier=[],
+        suites=[EMOJI],
+        live=live,
+        policy=policy(class_tolerance=None, alpha=0.1, **LIMITS),
+    )
+
+
+def wrong(who: Version, prompt: PromptTemplate, images: object = None) -> Right:
+    """A version is wrong in a prompt, about these images or all, and the root about what is new."""
+
+    def right(by: Version, question: EvalQuery, index: int) -> bool:
+        if not isinstance(question, ClassQuery):
+            return True
+        new = question.entries == EARLIER[0].holdout and by.number == ROOT.number
+        lost = by.number == who.number and question.prompt == prompt
+        return not new and not (lost and images in (None, question.entries))
+
+    return right
+
+
+def test_the_first_update_does_not_pass_in_a_prompt_that_loses_what_callers_got() -> None:
+    plan = first_update()
+    kept = report_of(plan, wrong(ROOT, OTHER))  # nobody gets that of the root
+    assert kept.verdict is Verdict.PASSED
+    lost = report_of(plan, wrong(FIRST, OTHER, EMOJI.manifest.entries))
+    assert lost.verdict is Verdict.FAILED
+    failing = {(m.name, m.asked, m.own_prompts) for m in lost.measures if m.outcome == "fails"}
+    assert failing == {("emoji", asked, True) for asked in ClassList}
+    assert lost.reasons[0].startswith(
+        "Top-1 on emoji, each version in its own prompt, against the parent and root changed by"
+    )
+    assert judge_again(lost, plan.policy).verdict is Verdict.FAILED
+
+
+def test_the_same_prompt_is_asked_once() -> None:
+    plan = first_update(ROOT.prompt)
+    report = report_of(plan, wrong(ROOT, OTHER))
+    assert not any(one.own_prompts for one in report.measures)
+    asked = {
+        q.prompt for _, queries in plan.questions for q in queries if isinstance(q, ClassQuery)
+    }
+    assert asked == {ROOT.prompt}
+
+
+def test_a_version_with_the_roots_weights_and_another_prompt_is_asked_in_it() -> None:
+    plan = first_update()
+    plan = replace(plan, candidate=replace(plan.candidate, digest=ROOT.digest))
+    (queries,) = (found for by, found in plan.questions if by.digest == ROOT.digest)
+    assert OTHER in {q.prompt for q in queries if isinstance(q, ClassQuery)}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_another_live_line_has_learned_is_asked_in_the_prompts_that_callers_get(
+    *, lost: bool
+) -> None:
+    """A sibling from the root, in its own prompt, is to replace a line that has learned classes."""
+    line = live_line()
+    plan = first_update(live=line)
+    report = report_of(plan, wrong(FIRST, OTHER, line.updates[0].holdout if lost else ()))
+    own = [one for one in report.measures if one.own_prompts and one.baseline == "live version"]
+    prompted = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+    assert {(one.kind, one.asked) for one in own} == {(k, a) for k in prompted for a in ClassList}
+    failing = {(m.name, m.own_prompts) for m in report.measures if m.outcome is Outcome.FAILS}
+    assert report.verdict is (Verdict.FAILED if lost else Verdict.PASSED)
+    assert failing - {("2 updates of the live version", True)} == {("version 9", True)} & failing
+    assert bool(failing) is lost
