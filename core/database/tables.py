@@ -506,6 +506,20 @@ verdicts = _table(
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
 )
 
+# The versions that suites have judged, by what they were made of: tries that count wherever the
+# same weights are taught. They stay when their model is deleted.
+tries = _table(
+    "tries",
+    Column("model", String, primary_key=True),
+    Column("version", String(64), primary_key=True),  # digest
+    Column("suite", String, primary_key=True),
+    Column("parent", String(64), nullable=False),  # digest
+    Column("root", String(64), nullable=False, index=True),  # digest
+    Column("at", UtcTime, nullable=False),  # of the first verdict
+)
+Index(None, tries.c.version)
+Index(None, tries.c.parent)
+
 aliases = _table(
     "aliases",
     Column("model", String, primary_key=True),

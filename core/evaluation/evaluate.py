@@ -55,7 +55,7 @@ from core.registry.inheritance import inheritance, is_ancestor, lost_updates
 from core.registry.promote import let_live, live_version, point_alias, promotion_requirements
 from core.registry.read import added_images, ancestors, holdout_of, read_added, read_json
 from core.registry.rows import Models, Versions
-from core.registry.verdict_rows import Verdicts
+from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict, shown_verdict
 from core.registry.versions import Model, Version, version_path
 from core.rejection.queries import newest_of_root
@@ -153,6 +153,8 @@ def _record(work: Work, version: Version, newest: Sequence[VersionVerdict]) -> V
     """Store the verdicts of an evaluation, and what pages show of the version from now on."""
     for verdict in newest:
         work[Verdicts].add(verdict)
+    line = (*ancestors(work, version), version)
+    work[Tries].add(line, newest[-1].suites, newest[-1].at)
     shown = shown_verdict(
         newest[-1],
         work[Verdicts].on(version.model, version.number),

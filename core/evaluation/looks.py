@@ -19,7 +19,7 @@ from core.datasets.version_rows import Suites
 from core.evaluation.plan import EvaluationPlan, entries_in
 from core.gate.rules import Verdict
 from core.registry.rows import Versions
-from core.registry.verdict_rows import Verdicts
+from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict
 from core.values import Digest, SuiteId
 
@@ -40,24 +40,30 @@ class Looks:
 
     plan: EvaluationPlan
     verdicts: tuple[VersionVerdict, ...]
+    elsewhere: frozenset[SuiteId] = frozenset()  # that judged the same weights in other models
     images: Mapping[SuiteId, TestImages]
 
     @classmethod
     def of(cls, work: Work, artifacts: Artifacts, plan: EvaluationPlan) -> "Looks":
         """Return the verdicts on the candidate of a plan, and on versions with its weights.
 
-        An update that is repeated exactly has the same weights, and is no new try.
+        An update that is repeated exactly has the same weights, and is no new try, nor is it one
+        in another model.
         """
         same = work[Versions].with_digest(plan.model.id, plan.candidate.digest)
         found = work[Verdicts].on_each(plan.model.id, same)
         verdicts = tuple(one for verdicts in found.values() for one in verdicts)
         suites = {suite.id for suite in plan.suites} | {*plan.added}
         suites |= {suite for one in verdicts for suite in (*one.suites, *one.holdouts)}
-        return cls(plan=plan, verdicts=verdicts, images=tested_images(work, artifacts, suites))
+        others = work[Tries].of(plan.candidate.digest, but=plan.model.id)
+        elsewhere = frozenset(one.suite for one in others)
+        images = tested_images(work, artifacts, suites | elsewhere)
+        return cls(plan=plan, verdicts=verdicts, elsewhere=elsewhere, images=images)
 
     def at(self, suite: SuiteId) -> Look:
         """Return the look that the plan takes at the test images of a suite."""
         earlier = {self._alike(suite, one.suites) for one in self.verdicts}
+        earlier |= {self._alike(suite, [one]) for one in self.elsewhere}
         counts = [self._count(suites) for suites in earlier if suites and suite not in suites]
         least = self.plan.policy.minimum_count
         number = 1 + sum(distinct >= least for distinct, _ in counts)

@@ -2,13 +2,15 @@
 
 Verdicts are counted, not answers: they stay when images are erased. A suite goes on with the count
 of every suite that had half of its test images, so neither another name nor an erasure starts it
-anew. The holdout of an update goes on with that of the update which it repeats without erased
-images, because a version stands in the place of the one that it replaces.
+anew. Nor does another model: what others tried on the same weights counts, too. The holdout of an
+update goes on with that of the update which it repeats without erased images, because a version
+stands in the place of the one that it replaces.
 """
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import TypeVar
 
 from core.artifacts.store import Artifacts
@@ -18,7 +20,8 @@ from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvalu
 from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
 from core.registry.rows import Versions
-from core.registry.verdict_rows import Verdicts
+from core.registry.verdict_rows import Tries, Verdicts
+from core.registry.verdicts import Try
 from core.registry.versions import Descent
 from core.values import Digest
 
@@ -41,7 +44,9 @@ def spending_in(
         return {query: Spending(look=look.number, seen=look.seen) for query, look in at.items()}
     judged, descents = work[Verdicts].suites(plan.model.id), work[Versions].descents(plan.model.id)
     place, candidate = places(descents), plan.candidate.number
-    images = tested_images(work, artifacts, {*ids.values(), *_flat(judged.values())})
+    elsewhere, made = work[Tries].elsewhere(plan.model.id), work[Versions].made(plan.model.id)
+    suites = {*ids.values(), *_flat(judged.values()), *(one.suite for one in elsewhere)}
+    images = tested_images(work, artifacts, suites)
     found: dict[Digest, Spending] = {}
     for exam in exams:
         wanted = images[ids[exam.name]].keys()
@@ -51,7 +56,8 @@ def spending_in(
         }
         by_these = {number for number, suites in judged.items() if alike[suites]}
         look = at[exam.own.digest]
-        spent = spending(candidate, descents, by_these)
+        others = [one for one in elsewhere if are_alike(wanted, images[one.suite].keys())]
+        spent = spending(candidate, descents, by_these, _placed(others, made, place))
         found[exam.own.digest] = replace(spent, look=look.number, seen=look.seen)
     for holdout in plan.kept:
         learned = place[holdout.learner.number]
@@ -67,11 +73,40 @@ def _flat(sets: Iterable[Iterable[T]]) -> set[T]:
     return {one for each in sets for one in each}
 
 
-def spending(candidate: int, descents: Mapping[int, Descent], judged: Collection[int]) -> Spending:
+@dataclass(frozen=True, kw_only=True)
+class TryElsewhere:
+    """A version of another model, at the place of its parent among those of this model."""
+
+    parent: int | None  # None: it has no version with these weights
+    before: int  # the first version here that was made later
+
+
+def _placed(
+    tries: Iterable[Try], made: Mapping[int, tuple[Digest, datetime]], place: Mapping[int, int]
+) -> list[TryElsewhere]:
+    """Return the tries of other models, each version once."""
+    numbers = {digest: place[number] for number, (digest, _) in made.items()}
+    return [
+        TryElsewhere(
+            parent=numbers.get(one.parent),
+            before=next(
+                (number for number, (_, at) in made.items() if at >= one.at), max(made) + 1
+            ),
+        )
+        for one in {one.version: one for one in tries}.values()
+    ]
+
+
+def spending(
+    candidate: int,
+    descents: Mapping[int, Descent],
+    judged: Collection[int],
+    elsewhere: Collection[TryElsewhere] = (),
+) -> Spending:
     """Return the spending of a candidate on images that have judged some versions of its model.
 
-    An ancestor was tried as often as versions of its parent were judged before its own child was
-    made: it may be the best of them.
+    An ancestor was tried as often as versions of its parent were judged, also `elsewhere`, before
+    its own child was made: it may be the best of them.
     """
     place = places(descents)
     tried: dict[int, set[int]] = defaultdict(set)
@@ -80,6 +115,9 @@ def spending(candidate: int, descents: Mapping[int, Descent], judged: Collection
             tried[place[before]].add(place[number])
     tries, child, ancestor = [], candidate, descents[candidate].parent
     while ancestor is not None and (before := descents[ancestor].parent) is not None:
-        tries.append(max(1, sum(one < place[child] for one in tried[place[before]])))
+        here = sum(one < place[child] for one in tried[place[before]])
+        there = sum(one.parent == place[before] and one.before <= child for one in elsewhere)
+        tries.append(max(1, here + there))
         child, ancestor = ancestor, before
-    return Spending(verdict=len({*judged, candidate}), luck=inherited_luck(tries))
+    count = len({*judged, candidate}) + len(elsewhere)
+    return Spending(verdict=count, luck=inherited_luck(tries))

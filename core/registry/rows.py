@@ -384,6 +384,13 @@ class Versions(Rows):
             for row in self._connection.execute(query)
         }
 
+    def made(self, model: ModelId) -> Mapping[int, tuple[Digest, datetime]]:
+        """Return digest and time of all versions of a model by number, also of deleted ones."""
+        columns = (versions.c.number, versions.c.digest, versions.c.created_at)
+        query = select(*columns).where(versions.c.model == model).order_by(versions.c.number)
+        rows = self._connection.execute(query)
+        return {row.number: (row.digest, row.created_at) for row in rows}
+
     def teachers(self, model: ModelId) -> Mapping[DatasetRef, int]:
         """Return the newest version of a model that learned from each dataset version."""
         columns = (versions.c.dataset, versions.c.dataset_version)

@@ -2,16 +2,18 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, Select, or_, select
 
-from core.database.statements import rows_with, upsert
-from core.database.tables import verdicts
+from core.database.statements import insert_missing, rows_with, upsert
+from core.database.tables import tries, verdicts, versions
 from core.database.work import Rows
 from core.gate.rules import Verdict
-from core.registry.verdicts import ORDER, VersionVerdict
-from core.values import ModelId, SuiteId
+from core.registry.verdicts import ORDER, Try, VersionVerdict
+from core.registry.versions import Version
+from core.values import Digest, ModelId, SuiteId
 
 
 class Verdicts(Rows):
@@ -66,3 +68,47 @@ def _to_verdict(row: Row[Any]) -> VersionVerdict:
     values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
     asked = {name: tuple(values[name]) for name in ("suites", "holdouts", "updates")}
     return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})
+
+
+class Tries(Rows):
+    """Rows of the versions that suites have judged, by the digests of what they were made of."""
+
+    def add(self, line: Sequence[Version], suites: Collection[SuiteId], at: datetime) -> None:
+        """Store that suites judged the last version of a line; the first time counts."""
+        *_, parent, version = line
+        same = {
+            "model": version.model,
+            "version": version.digest,
+            "parent": parent.digest,
+            "root": line[0].digest,
+            "at": at,
+        }
+        insert_missing(self._connection, tries, [{**same, "suite": one} for one in sorted(suites)])
+
+    def elsewhere(self, model: ModelId) -> Sequence[Try]:
+        """Return the tries of other models on what a model's versions were made of, oldest first.
+
+        The root of one of the two is a version of the other, mostly its root. Versions that the
+        model has too are left out, because their answers are the same.
+        """
+        theirs = select(versions.c.digest).where(versions.c.model == model)
+        root = theirs.where(versions.c.parent.is_(None))
+        above = select(tries.c.root).where(
+            or_(tries.c.version.in_(root), tries.c.parent.in_(root)), tries.c.model != model
+        )
+        query = select(tries).where(
+            or_(tries.c.root.in_(theirs), tries.c.root.in_(above)),
+            tries.c.model != model,
+            tries.c.version.not_in(theirs),
+        )
+        return self._found(query)
+
+    def of(self, version: Digest, *, but: ModelId) -> Sequence[Try]:
+        """Return the tries of a version's weights in other models than one, oldest first."""
+        return self._found(select(tries).where(tries.c.version == version, tries.c.model != but))
+
+    def _found(self, query: Select[Any]) -> Sequence[Try]:
+        rows = self._connection.execute(query.order_by(tries.c.at, tries.c.version, tries.c.suite))
+        return [
+            Try(version=row.version, parent=row.parent, suite=row.suite, at=row.at) for row in rows
+        ]

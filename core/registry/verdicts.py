@@ -53,6 +53,16 @@ class VersionVerdict:
         return {*model.suites} <= {*self.suites} and {*holdouts} <= {*self.holdouts}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Try:
+    """A version that a suite has judged, in whatever model."""
+
+    version: Digest
+    parent: Digest
+    suite: SuiteId
+    at: datetime
+
+
 def worst(verdicts: Iterable[VersionVerdict]) -> VersionVerdict | None:
     """Return the worst verdict, the newest of equals; None if there is none."""
     return max(verdicts, key=lambda one: (ORDER.index(one.verdict), one.at), default=None)

@@ -365,6 +365,17 @@ def _create_versions() -> None:
         sa.ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
     )
     op.create_table(
+        "tries",
+        sa.Column("model", sa.String(), primary_key=True),
+        sa.Column("version", sa.String(64), primary_key=True),
+        sa.Column("suite", sa.String(), primary_key=True),
+        sa.Column("parent", sa.String(64), nullable=False),
+        sa.Column("root", sa.String(64), nullable=False, index=True),
+        _time("at"),
+    )
+    op.create_index(None, "tries", ["version"])
+    op.create_index(None, "tries", ["parent"])
+    op.create_table(
         "aliases",
         sa.Column("model", sa.String(), primary_key=True),
         sa.Column("name", sa.String(), primary_key=True),

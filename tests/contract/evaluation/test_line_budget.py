@@ -14,8 +14,10 @@ from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model
-from core.registry.versions import Model
+from core.registry.versions import Model, Weights
+from core.upkeep.delete import delete_model
 from core.values import Digest
+from tests.support.api.seeds import a_root, some_weights
 from tests.support.erasures import erase
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (
@@ -127,16 +129,55 @@ def grown(scene: Scene, before: DatasetVersion) -> DatasetVersion:
     return version
 
 
-def test_another_models_versions_do_not_spend(
+def another(
+    scene: Scene, name: str, monkeypatch: pytest.MonkeyPatch, root: Weights | None = None
+) -> Model:
+    """Another model that is judged by the suite "easy"; by default its root is the same."""
+    other = a_root(scene.platform, name, weights=root)
+    judged_by(scene, other, **LIMITS)
+    configure_model(scene.platform, other.name, suites=["easy"], policy=None)
+    knowing_each(scene, other, monkeypatch, KNOWN)
+    return other
+
+
+def test_tries_of_other_models_on_the_same_weights_count_also_when_these_are_deleted(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever has the luckiest of three tries elsewhere taught here pays for all three."""
+    other = another(scene, "other", monkeypatch)
+    for classes in (OWLS, ANTS, CATS):
+        update(scene, other, *classes, parent=1, auto_promote=False)
+    assert use(scene, other, 4).verdicts == 3
+    delete_model(scene.platform, model=other.name)
+    knowing_each(scene, model, monkeypatch, KNOWN)
+    update(scene, model, *CATS)
+    assert use(scene, model, 2).verdicts == 4
+    update(scene, model, *OWLS)
+    child = use(scene, model, 3)
+    assert (child.verdicts, child.luck) == (5, 4.0)
+
+
+def test_unrelated_models_do_not_spend(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     update(scene, model, *CATS)
-    other = scene.model("other")
-    judged_by(scene, other, **LIMITS)
-    configure_model(scene.platform, other.name, suites=["easy"], policy=None, reason="a test")
-    knowing_each(scene, other, monkeypatch, KNOWN)
+    other = another(scene, "other", monkeypatch, some_weights(scene.platform, 7))
     update(scene, other, *OWLS)
     assert use(scene, other, 2).verdicts == 1
+
+
+def test_a_model_made_of_a_version_of_another_one_shares_its_tries(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for classes in (CATS, OWLS):
+        update(scene, model, *classes)
+    weights = Weights.from_bytes(scene.platform.artifacts.get(scene.version(model, 2).digest))
+    other = another(scene, "exported", monkeypatch, weights)
+    update(scene, other, *ANTS)
+    assert use(scene, other, 2).verdicts == 2  # beside version 3 there
+    knowing_each(scene, model, monkeypatch, KNOWN)
+    update(scene, model, *FISH)
+    assert use(scene, model, 4).verdicts == 4
 
 
 def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> None:

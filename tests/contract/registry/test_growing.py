@@ -308,6 +308,23 @@ def test_a_failure_stands_whatever_suite_comes_beside_and_if_the_update_is_repea
     assert scene.version(model, 3).verdict is FAILED
 
 
+def test_a_look_at_the_same_weights_in_another_model_counts(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = scene.model("other")
+    judged_by(scene, other)
+    configure_model(scene.platform, "other", suites=["easy"], policy=None)
+    data = scene.frozen(*CATS, each=15, offset=40)
+    for one in (other, model):
+        knowing_each(scene, one, monkeypatch, KNOWN)
+        scene.script.tasks.clear()  # the same weights, as of a training that is repeated exactly
+        scene.learn(one, data, auto_promote=False)
+        looks = {measure.look for measure in report(scene, one, 2).measures}
+        assert looks == ({1} if one == other else {1, 2})
+        grow(scene, more(scene, offset=700 if one == other else 900))
+    assert scene.version(model, 2).digest == scene.version(other, 2).digest
+
+
 def test_looks_of_fewer_images_than_the_minimum_do_not_count_and_after_five_none_passes(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
