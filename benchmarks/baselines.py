@@ -634,11 +634,11 @@ class ZsclLwfVr(FineTuning):
         student = beginning.models.student
         tokenizer = student.tokenizer
         sentences = RandomSentences(
-            pool=torch.arange(tokenizer.vocab_size),
+            pool=torch.arange(len(tokenizer.vocabulary)),
             sentences=SENTENCES,
             length=min(LENGTH, student.context_length),
-            start=tokenizer.sot_token_id,
-            end=tokenizer.eot_token_id,
+            start=tokenizer.start,
+            end=tokenizer.end,
             context_length=student.context_length,
         )
         tokens = sentences.draw(generator_of("fixed sentences", self.recipe.seed))

@@ -91,7 +91,7 @@ class BareLoop:
         self._files = [artifacts.get(entry.artifact) for entry in query.entries]
         self._batch = batch
         prompts = list(query.prompt.fill_all(query.classes))
-        self._tokens = model.tokenizer(prompts, context_length=model.context_length)
+        self._tokens = model.tokenise(prompts)
         self.read_classes()
 
     @torch.inference_mode()

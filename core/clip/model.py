@@ -1,11 +1,10 @@
 """A CLIP model: towers, tokenizer and image preprocessing."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, Self, cast
 
 import numpy as np
@@ -14,7 +13,8 @@ from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
-from core.clip.inputs import BoundedTokenizer, Preprocess, encode_text
+from core.clip.inputs import Preprocess, encode_text
+from core.engines.tokens import Tokenizer, tokenizer_of
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
 from core.recipes.fields import PromptTemplate
 from core.registry.architecture import context_length
@@ -72,10 +72,10 @@ class ClipModel:
         return tuple(self.config.get("perennial", {}).get("trained_tokens", ()))
 
     @cached_property
-    def tokenizer(self) -> BoundedTokenizer:
+    def tokenizer(self) -> Tokenizer:
         """CLIP's own tokenizer, at this model's context length."""
-        settings = self.config["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {})
-        return _tokenizer(self.context_length, json.dumps(settings, sort_keys=True))
+        settings = self.config["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {}
+        return tokenizer_of(self.context_length, settings.get("clean", "lower"))
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -85,8 +85,7 @@ class ClipModel:
 
     def tokenise(self, texts: Sequence[str]) -> Tensor:
         """Return token ids, (texts, context length), on the CPU; longer texts are cut."""
-        tokens: Tensor = self.tokenizer(list(texts), context_length=self.context_length)
-        return tokens
+        return torch.from_numpy(self.tokenizer.rows(texts))
 
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return features (images, width) of uint8 pixels (images, 3, height, width)."""
@@ -96,7 +95,7 @@ class ClipModel:
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return features (sentences, width) of token ids (sentences, up to context length)."""
-        end = self.tokenizer.eot_token_id
+        end = self.tokenizer.end
         return _normalised(encode_text(self.network, tokens.to(self.device), end=end))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -128,11 +127,6 @@ def empty_network(config: Json) -> nn.Module:
     return network
 
 
-@lru_cache(maxsize=8)
-def _tokenizer(context_length: int, settings: str) -> BoundedTokenizer:
-    return BoundedTokenizer(context_length=context_length, **json.loads(settings))
-
-
 def _normalised(features: Tensor) -> Tensor:
     features = features if features.dtype == torch.float64 else features.float()
     lengths: Tensor = features.norm(dim=-1, keepdim=True)
@@ -152,7 +146,8 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
     Raises PromptTooLong if a prompt would be cut, because several classes could share what is left
     of it. Only the tokenizer knows the number of tokens of a text; it is at most that of its bytes.
     """
-    encode, special = model.tokenizer.encode, set(model.tokenizer.all_special_ids)
+    tokenizer = model.tokenizer
+    encode, special = tokenizer.encode, {tokenizer.start, tokenizer.end}
     if special & set(encode(prompt.fill("a"))):
         raise PromptInvalid(
             "The prompt template contains the tokenizer's start or end token.",

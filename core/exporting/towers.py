@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from core.clip.model import ClipModel
+from core.engines import tokens
 from core.values import Json
 
 MODEL_FILE = "model.json"
@@ -34,10 +35,10 @@ def towers_of(model: ClipModel) -> tuple[tuple[nn.Module, Tensor], tuple[nn.Modu
     """
     height, width = model.preprocess.size
     pixels = torch.zeros(2, 3, height, width)
-    tokens = model.tokenise(["a photo", "a drawing of two trees"])
+    rows = model.tokenise(["a photo", "a drawing of two trees"])
     image = _Tower(model.network, "encode_image").eval()
     text = _Tower(model.network, "encode_text").eval()
-    return (image, pixels), (text, tokens)
+    return (image, pixels), (text, rows)
 
 
 class _Tower(nn.Module):
@@ -70,8 +71,8 @@ def write_inputs(model: ClipModel, folder: Path) -> None:
         },
         "text": {
             "context_length": model.context_length,
-            "start_token": model.tokenizer.sot_token_id,
-            "end_token": model.tokenizer.eot_token_id,
+            "start_token": model.tokenizer.start,
+            "end_token": model.tokenizer.end,
             "padding": 0,
         },
         "scale": round(float(model.scale.detach()), 6),
@@ -90,12 +91,9 @@ START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; ope
 def write_vocabulary(model: ClipModel, folder: Path) -> None:
     """Write `vocab.json`, from tokens to ids, and `merges.txt`, in the order of their ranks."""
     tokenizer = model.tokenizer
-    ids = dict(tokenizer.encoder)
-    for ours, theirs in ((tokenizer.sot_token_id, START), (tokenizer.eot_token_id, END)):
-        del ids[tokenizer.decoder[ours]]
-        ids[theirs] = ours
-    ranks = tokenizer.bpe_ranks
-    merges = [" ".join(pair) for pair in sorted(ranks, key=ranks.__getitem__)]
+    ids = dict(tokenizer.vocabulary)
+    ids[START], ids[END] = ids.pop(tokens.START), ids.pop(tokens.END)
+    merges = [" ".join(pair) for pair in tokenizer.merges]
     (folder / "vocab.json").write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
     lines = "\n".join(["#version: 0.2", *merges])
     (folder / "merges.txt").write_text(lines + "\n", encoding="utf-8")

@@ -7,10 +7,10 @@ from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import torch
-from open_clip import SimpleTokenizer
 from torch import Tensor
 
 from core.clip.model import ClipModel
+from core.engines.tokens import Tokenizer
 from core.errors import ModelNotTrainable
 from core.recipes.fields import LossTerm, Vocabulary
 from core.recipes.rules import Recipe, competing_classes, distinct
@@ -126,22 +126,20 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
         pool=pool,
         sentences=recipe.sentences,
         length=recipe.sentence_length,
-        start=model.tokenizer.sot_token_id,
-        end=model.tokenizer.eot_token_id,
+        start=model.tokenizer.start,
+        end=model.tokenizer.end,
         context_length=model.context_length,
     )
 
 
 @lru_cache(maxsize=4)
-def token_pool(
-    vocabulary: Vocabulary, tokenizer: SimpleTokenizer, trained: tuple[int, ...]
-) -> Tensor:
+def token_pool(vocabulary: Vocabulary, tokenizer: Tokenizer, trained: tuple[int, ...]) -> Tensor:
     """Return the token ids that may occur inside a sentence, ascending, without special tokens."""
-    special = set(tokenizer.all_special_ids)
-    ids = set(trained) if vocabulary is Vocabulary.TRAINED else set(tokenizer.decoder)
+    known = tokenizer.vocabulary
+    ids = set(trained) if vocabulary is Vocabulary.TRAINED else set(known.values())
     if vocabulary is Vocabulary.WORD_FINAL:
-        ids = {token for token in ids if tokenizer.decoder[token].endswith("</w>")}
-    return torch.tensor(sorted(ids - special), dtype=torch.long)
+        ids &= {number for token, number in known.items() if token.endswith("</w>")}
+    return torch.tensor(sorted(ids - {tokenizer.start, tokenizer.end}), dtype=torch.long)
 
 
 class Replay:

@@ -146,7 +146,7 @@ class TextFeatures:
         features, lengths = [], []
         for part in parts:
             tokens = model.tokenise(part)  # (texts, context length)
-            lengths.append(sentence_lengths(tokens, model.tokenizer.eot_token_id))
+            lengths.append(sentence_lengths(tokens, model.tokenizer.end))
             features.append(self._batcher.run(partial(_encode, model, tokens)).result())
         return torch.cat(features), torch.cat(lengths)
 

@@ -1,17 +1,14 @@
 """Images, texts and tokens become what open_clip makes of them, in fewer steps and less memory."""
 
 import io
-import random
 from itertools import product
 
-import open_clip
 import pytest
 import torch
 from open_clip.transform import image_transform_v2
 from PIL import Image
 
 from core.clip.inputs import (
-    BoundedTokenizer,
     Preprocess,
     encode_text,
     is_croppable,
@@ -126,60 +123,6 @@ def test_features_have_length_one_and_do_not_depend_on_their_neighbours() -> Non
     torch.testing.assert_close(model.encode_texts(TEXTS[1:2]), together[1:2])
 
 
-LETTERS = "eeeetttaaooinshrdlu bcdfgkmpvwy'!?.,&;0159éßждの猫🥾🦊👩\u200d💻"
-
-SPELLINGS = [
-    "",
-    "   ",
-    "a photo of a red panda.",
-    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
-    "abababababab!!!???!!",
-    "größer 🥾 &amp;amp; it's we'll",
-    "a<end_of_text>b <start_of_text>",
-    "supercalifragilisticexpialidocious" * 9,
-    *("".join(random.Random(seed).choices(LETTERS, k=20 + 9 * seed)) for seed in range(60)),
-    *("".join(random.Random(seed).choices(LETTERS[:19], k=400)) for seed in range(4)),
-]
-
-
-@pytest.fixture(scope="module")
-def bounded() -> BoundedTokenizer:
-    return BoundedTokenizer(context_length=77)
-
-
-def test_every_text_has_open_clips_tokens(bounded: BoundedTokenizer) -> None:
-    own = open_clip.SimpleTokenizer(context_length=77)
-    assert [bounded.encode(text) for text in SPELLINGS] == [own.encode(text) for text in SPELLINGS]
-    assert bounded(SPELLINGS).equal(own(SPELLINGS))
-
-
-def test_no_two_merges_give_the_same_piece(bounded: BoundedTokenizer) -> None:
-    """Then the pair that makes a piece has a lower rank than any pair with that piece.
-
-    So the leftmost of the lowest pairs can be merged alone, where open_clip merges all at once.
-    """
-    assert len({"".join(pair) for pair in bounded.bpe_ranks}) == len(bounded.bpe_ranks)
-
-
-def test_the_steps_of_a_long_word_grow_as_its_length(
-    bounded: BoundedTokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Counted(dict[tuple[str, str], int]):
-        looked_up = 0
-
-        def get(self, *args: object) -> object:  # type: ignore[override]
-            Counted.looked_up += 1
-            return super().get(*args)  # type: ignore[call-overload]
-
-    monkeypatch.setattr(bounded, "bpe_ranks", Counted(bounded.bpe_ranks))
-    steps = []
-    for length in (500, 2000):
-        Counted.looked_up = 0
-        bounded.encode("".join(random.Random(1).choices(LETTERS[:19], k=length)))
-        steps.append(Counted.looked_up)
-    assert steps[1] < 5 * steps[0]
-
-
 @pytest.fixture(scope="module")
 def reader() -> ClipModel:
     return tiny_clip()
@@ -194,7 +137,7 @@ def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(reader: Cli
     name = "7" * (reader.context_length - around)  # each digit is a token of its own
     require_readable(reader, DEFAULT_PROMPT, [name])
     row = reader.tokenise([DEFAULT_PROMPT.fill(name)])[0]
-    assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.eot_token_id]))
+    assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.end]))
     with pytest.raises(PromptTooLong) as refusal:
         require_readable(reader, DEFAULT_PROMPT, ["cat", name + "7"])
     assert refusal.value.facts["classes"] == [name + "7"]
