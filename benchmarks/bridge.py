@@ -29,14 +29,13 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BaseImporter
-from core.clip.machine import thread_count
 from core.datasets.manifests import Part
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import PromptTemplate
 from core.scoring.embedder import VersionEmbedder
 from core.scoring.evaluator import VersionEvaluator
-from core.settings import Settings
+from core.settings import Settings, thread_count
 from core.values import Digest
 from core.vectors.embedder import IndexComparison
 from core.vectors.rules import SearchedSuite, SearchMeasure, judge_index, measure_search

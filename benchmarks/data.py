@@ -17,12 +17,13 @@ from benchmarks.evaluate import CPU, products
 from benchmarks.output import publish
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
-from core.clip.machine import Prefetcher, thread_count
+from core.clip.machine import Prefetcher
 from core.evaluation.queries import ClassQuery
 from core.learning.distributed import repeatable
 from core.learning.setup import PreparedRun, prepare_run
 from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
+from core.settings import thread_count
 from core.training.trainer import TrainingSpec
 from core.values import sha256
 

@@ -27,13 +27,12 @@ from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, read_folder
-from core.clip.machine import thread_count
 from core.clip.model import ClipModel, empty_network
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.queries import ClassAnswers, ClassQuery
 from core.recipes.fields import DEFAULT_PROMPT
 from core.scoring.evaluator import VersionEvaluator
-from core.settings import Settings
+from core.settings import Settings, thread_count
 from demo.images import PackImage, named
 
 CPU = torch.device("cpu")
@@ -97,7 +96,9 @@ class BareLoop:
     @torch.inference_mode()
     def read_classes(self) -> None:
         """Encode the class prompts."""
-        blocks = [self._network.encode_text(part) for part in self._tokens.split(self._batch)]
+        blocks = [
+            self._network.encode_text(part) for part in torch.split(self._tokens, self._batch)
+        ]
         self._classes = F.normalize(torch.cat(blocks), dim=-1)
 
     @torch.inference_mode()

@@ -23,7 +23,6 @@ from benchmarks.output import NullMonitor, publish
 from core.artifacts.local import LocalArtifacts
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.inputs import read_image
-from core.clip.machine import thread_count
 from core.clip.model import ClipModel, empty_network
 from core.clip.model import publish as publish_weights
 from core.exporting.exporter import VersionExporter
@@ -31,6 +30,7 @@ from core.exporting.onnx import IMAGE_FILE, TEXT_FILE, open_session
 from core.exports.exporter import Samples
 from core.registry.architecture import huggingface_obstacle
 from core.registry.exports import ExportFormat
+from core.settings import thread_count
 from core.values import ignore_progress
 from demo.images import named
 

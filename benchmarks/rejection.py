@@ -28,7 +28,6 @@ from core.artifacts.store import Artifacts
 from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.inputs import DecodedImages
-from core.clip.machine import thread_count
 from core.clip.model import ClipModel, load
 from core.clip.model import publish as publish_weights
 from core.datasets.manifests import ManifestEntry, Side
@@ -47,7 +46,7 @@ from core.rejection.rules import (
 )
 from core.scoring.evaluator import VersionEvaluator
 from core.scoring.rejection import observe
-from core.settings import Settings
+from core.settings import Settings, thread_count
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from demo.images import captioned, named

@@ -17,6 +17,7 @@ from core.database.engine import Limits
 from core.database.schema import require_own
 from core.database.work import Transactions
 from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
+from core.engines.rows import artifacts_of_engines
 from core.erasure.order import refuse_cancellation
 from core.errors import DatabaseUnavailable, UnsafeConfiguration
 from core.exports.rows import artifacts_of_exports, delete_exports_of
@@ -48,7 +49,11 @@ WILL_FILL.fill(will_import)
 DELETE_WITH_MODEL.fill(delete_trials_of, delete_exports_of, delete_vectors_of)
 DELETE_WITH_WEIGHTS.fill(delete_exports_of, delete_vectors_of)
 NAMED_ARTIFACTS.fill(
-    artifacts_of_samples, artifacts_of_exports, artifacts_of_vectors, artifacts_of_uploads
+    artifacts_of_samples,
+    artifacts_of_exports,
+    artifacts_of_vectors,
+    artifacts_of_uploads,
+    artifacts_of_engines,
 )
 
 

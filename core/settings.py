@@ -1,5 +1,6 @@
 """The settings, which are frozen and the same for every process."""
 
+import os
 import re
 import reprlib
 import sys
@@ -293,3 +294,9 @@ def _requirement(flaw: ErrorDetails) -> str:
     if known := _MUST.get(flaw["type"]):
         return f"must {known}"
     return re.sub(r"^\w+ should ", "must ", flaw["msg"].removeprefix("Value error, "))
+
+
+def thread_count(threads: int) -> int:
+    """Return the number of threads for a setting; 0: OMP_NUM_THREADS, or else one per core."""
+    named, *_ = os.environ.get("OMP_NUM_THREADS", "").split(",")  # a list names inner levels too
+    return threads or (int(named) if named.isdecimal() else 0) or os.cpu_count() or 1

@@ -19,7 +19,7 @@ with loading():
     from core.errors import UnsafeConfiguration
     from core.job_types.run import run_next_job
     from core.logs import hide_environment
-    from core.settings import read_settings
+    from core.settings import read_settings, thread_count
     from worker.app import add_tasks, make_app, make_worker
     from worker.parent import exit_with_parent
     from worker.stopping import Stopping
@@ -46,7 +46,7 @@ def main() -> int:
     with os.fdopen(os.dup(1), "w") as supervisor:
         os.dup2(2, 1)  # what a library prints is not meant for the supervisor
         with loading():
-            from core.clip.machine import find_devices, thread_count  # takes seconds: torch
+            from core.clip.machine import find_devices  # takes seconds: torch
             from worker.tools import build_tools
 
         platform = build(settings)

@@ -7,7 +7,8 @@ import torch
 from core import bootstrap
 from core.artifacts.store import Artifacts
 from core.clip.bases import BaseImporter
-from core.clip.machine import Devices, thread_count
+from core.clip.compile import GraphCompiler
+from core.clip.machine import Devices
 from core.errors import UnsafeConfiguration
 from core.exporting.exporter import VersionExporter
 from core.job_types.handlers import Tools
@@ -16,7 +17,7 @@ from core.learning.trainer import UpdateTrainer
 from core.platform import Platform
 from core.scoring.embedder import VersionEmbedder
 from core.scoring.evaluator import VersionEvaluator
-from core.settings import Settings
+from core.settings import Settings, thread_count
 from worker.ranks.launcher import RankLauncher
 
 
@@ -33,9 +34,13 @@ def build_tools(platform: Platform, devices: Devices) -> Tools:
     device = devices.chosen
     # Several ranks need as many GPUs in a row as there are: of other devices, the CPU is left.
     others = devices.others if settings.ranks == 1 else devices.others[-1:]
-    evaluator = VersionEvaluator(platform.artifacts, device=device, threads=settings.threads)
+    compiler = GraphCompiler(platform, device=device, threads=thread_count(settings.threads))
+    evaluator = VersionEvaluator(
+        platform.artifacts, device=device, threads=settings.threads, compiler=compiler
+    )
     return Tools(
         importer=BaseImporter(platform.artifacts, folders=settings.root_folders),
+        compiler=compiler,
         trainer=UpdateTrainer(
             platform.artifacts,
             device=device,
@@ -45,7 +50,9 @@ def build_tools(platform: Platform, devices: Devices) -> Tools:
             rank_provider=rank_provider(settings, platform.artifacts, device),
         ),
         evaluator=evaluator,
-        embedder=VersionEmbedder(platform.artifacts, device=device, threads=settings.threads),
+        embedder=VersionEmbedder(
+            platform.artifacts, device=device, threads=settings.threads, compiler=compiler
+        ),
         exporter=VersionExporter(platform.artifacts, threads=settings.threads),
         archives=bootstrap.archive_reader(settings),
         decoder=bootstrap.decoder(settings),

@@ -257,6 +257,9 @@ class NoOpTools:
         """Store new weights; return these and a prompt template."""
         return self._publish(), DEFAULT_PROMPT.text
 
+    def compile(self, version: Digest, monitor: Monitor) -> None:
+        """Leave it to torch."""
+
     def train(self, spec: TrainingSpec, *, resume: Digest | None, monitor: Monitor) -> Trained:
         """Report one step and store new weights."""
         monitor.advance("training", 1, 1)
@@ -324,6 +327,7 @@ def instant_tools(platform: Platform) -> Tools:
     instant = NoOpTools(platform.artifacts)
     return Tools(
         importer=instant,
+        compiler=instant,
         trainer=instant,
         evaluator=instant,
         embedder=instant,

@@ -10,34 +10,10 @@ import runpy
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from threading import Thread
 from typing import Any
 from unittest.mock import patch
-
-
-@contextmanager
-def untraced() -> Iterator[None]:
-    """Encode images without traces."""
-    from core.clip.model import ClipModel
-    from worker.inference import models as traced_model
-
-    def encode_images(self: traced_model.TracedModel, pixels: Any) -> Any:
-        alone = self.trace.alone and len(pixels) == 1
-        with traced_model._one_thread() if alone else nullcontext():
-            return ClipModel.encode_images(self, pixels)
-
-    with patch.object(traced_model.TracedModel, "encode_images", encode_images):
-        yield
-
-
-@contextmanager
-def all_threads() -> Iterator[None]:
-    """Encode a single image by all threads."""
-    from worker.inference import models as traced_model
-
-    with patch.object(traced_model, "_one_thread", nullcontext):
-        yield
 
 
 @contextmanager
@@ -159,8 +135,6 @@ async def _pass_on(self: Any, scope: Any, receive: Any, send: Any) -> None:
 ALTERATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
     one.__name__: one
     for one in (
-        untraced,
-        all_threads,
         httpx_client,
         unconfined,
         in_process,

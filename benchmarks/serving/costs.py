@@ -145,9 +145,6 @@ SERVED = Variant("as served")
 
 OF_IMAGES = (
     SERVED,
-    Variant("image tower not traced", inference="untraced"),
-    Variant("one image by all threads", inference="all_threads"),
-    Variant("neither traced nor by one thread", inference="untraced all_threads"),
     Variant("inference called through httpx", api="httpx_client"),
     Variant("decoder not confined", api="unconfined"),
     Variant("decoded in the API process", api="in_process"),

@@ -137,5 +137,6 @@ class ArtifactKind(StrEnum):
     EXPORT = "export"  # the file of an export
     VECTORS = "vectors"  # of images, also of a job that has not ended, and bridges
     VECTOR_PARTS = "vector_parts"  # the list of what such a job has stored
+    GRAPHS = "graphs"  # of an architecture, for engines other than torch
     ARCHIVE = "archive"  # that an import reads, or a part of an upload
     UNKNOWN = "unknown"  # no row ever named it, or none does any more

@@ -7,6 +7,7 @@ from core.audit.rules import Action
 from core.bases.bases import require_known_base
 from core.database.work import Work
 from core.datasets.version_rows import Suites
+from core.engines.compiler import Compiler
 from core.errors import Conflict, ImportFailed, NameTaken
 from core.gate.rows import Policies
 from core.jobs.orders import ImportOrder, JobType, require_to_order
@@ -91,9 +92,14 @@ def _register(work: Work, model: Model) -> Model:
 
 
 def import_model(
-    platform: Platform, importer: Importer, job: Job, order: ImportOrder, monitor: Monitor
+    platform: Platform,
+    importer: Importer,
+    compiler: Compiler,
+    job: Job,
+    order: ImportOrder,
+    monitor: Monitor,
 ) -> None:
-    """Load the base, store it as version 1 and point `production` at it, in one transaction.
+    """Load the base, compile it, and in one transaction make it version 1 and `production`.
 
     Raises Conflict when another import has made the root, as an import may be retried twice, or
     LearnedErasedImages.
@@ -102,6 +108,7 @@ def import_model(
     with platform.transactions(read_only=True) as work:
         require_no_root(work, model)
     weights, prompt = importer.load(order.base, monitor)
+    compiler.compile(weights.digest, monitor)
     now = platform.clock()
     with platform.transactions() as work:
         work[Models].lock_all()  # as an erasure does, so that one sees what the other has written

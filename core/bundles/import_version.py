@@ -19,6 +19,7 @@ from core.bundles.signing import Signatures
 from core.database.work import Work
 from core.datasets.manifests import Part
 from core.datasets.version_rows import Suites
+from core.engines.compiler import Compiler
 from core.errors import ArchiveGone, BundleInvalid, GuardUnfit, LineageUnknown, VersionNotFound
 from core.evaluation.guards import guarding_images, without_images
 from core.evaluation.plan import entries_in
@@ -155,6 +156,7 @@ def import_version(
     platform: Platform,
     archives: ArchiveReader,
     signatures: Signatures,
+    compiler: Compiler,
     job: Job,
     order: ImportVersionOrder,
     monitor: Monitor,
@@ -192,6 +194,7 @@ def import_version(
         _require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
         read_with(lambda data: platform.artifacts.put(data, monitor.moved), "storing")
         platform.artifacts.put(bundle.weights.to_bytes())
+        compiler.compile(bundle.weights.digest, monitor)
     record = platform.artifacts.put(canonical_json(record_of(bundle)))
     _commit(platform, job, order, bundle, record, unguarded)
 

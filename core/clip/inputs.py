@@ -185,12 +185,18 @@ def encode_text(network: nn.Module, tokens: Tensor, *, end: int) -> Tensor:
 
     `tokens` is (sentences, context); the result is (sentences, width of the joint space).
     """
+    if is_croppable(network):
+        tokens = tokens[:, : sentence_length(tokens, end)]
+    return text_features(network, tokens)
+
+
+def text_features(network: nn.Module, tokens: Tensor) -> Tensor:
+    """Return what `network.encode_text` does, of sentences that a croppable tower has cropped."""
     if not is_croppable(network):
         features: Tensor = network.encode_text(tokens)  # type: ignore[operator]
         return features
     tower = _tower(network)
-    length = sentence_length(tokens, end)
-    tokens = tokens[:, :length]
+    length = tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     words = tower.token_embedding(tokens).to(dtype)  # (sentences, length, width)
     words = words + tower.positional_embedding[:length].to(dtype)

@@ -19,6 +19,7 @@ import torch
 
 from core.errors import OutOfMemory, UnsafeConfiguration
 from core.recipes.fields import Precision
+from core.settings import thread_count
 
 # Prefetching of batches: the next ones are decoded while the current one is computed on.
 
@@ -253,12 +254,6 @@ def _usable_gpus(*, run_one: bool) -> tuple[int, str]:
 # The environment that a bit-exact repeat of a training run depends on.
 
 LIBRARIES = ("numpy", "open_clip_torch", "pillow", "safetensors", "timm", "torch", "torchvision")
-
-
-def thread_count(threads: int) -> int:
-    """Return the number of threads for a setting; 0: OMP_NUM_THREADS, or else one per core."""
-    named, *_ = os.environ.get("OMP_NUM_THREADS", "").split(",")  # a list names inner levels too
-    return threads or (int(named) if named.isdecimal() else 0) or os.cpu_count() or 1
 
 
 def environment(device: torch.device, threads: int) -> dict[str, str]:

@@ -7,13 +7,13 @@ from copy import deepcopy
 from functools import cached_property
 from typing import Any, Self, cast
 
-import numpy as np
 import torch
 from open_clip import CLIP, CustomTextCLIP
 from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.inputs import Preprocess, encode_text
+from core.engines.served import STORED, read_array
 from core.engines.tokens import Tokenizer, tokenizer_of
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
 from core.recipes.fields import PromptTemplate
@@ -91,12 +91,12 @@ class ClipModel:
         """Return features (images, width) of uint8 pixels (images, 3, height, width)."""
         inputs = self.preprocess.normalise(pixels.to(self.device))
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return _normalised(self.network.encode_image(inputs))  # type: ignore[operator]
+        return normalised(self.network.encode_image(inputs))  # type: ignore[operator]
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return features (sentences, width) of token ids (sentences, up to context length)."""
         end = self.tokenizer.end
-        return _normalised(encode_text(self.network, tokens.to(self.device), end=end))
+        return normalised(encode_text(self.network, tokens.to(self.device), end=end))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return features (texts, width) of texts."""
@@ -127,7 +127,8 @@ def empty_network(config: Json) -> nn.Module:
     return network
 
 
-def _normalised(features: Tensor) -> Tensor:
+def normalised(features: Tensor) -> Tensor:
+    """Return features (inputs, width) in fp32, or fp64 if they are, divided by their lengths."""
     features = features if features.dtype == torch.float64 else features.float()
     lengths: Tensor = features.norm(dim=-1, keepdim=True)
     return features / lengths
@@ -190,8 +191,6 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-# As numpy writes them. The order of bytes is that of most machines, so that none are copied.
-_STORED = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
 AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
 
 
@@ -251,7 +250,7 @@ def read_state(
     """Return the tensors of weights by name, each verified against its digest."""
 
     def read(entry: TensorEntry) -> Tensor:
-        return _tensor(entry, artifacts.get(entry.digest, moved))
+        return torch.from_numpy(read_array(entry, artifacts, moved))
 
     with _transfer_pool() as pool:
         tensors = pool.map(read, weights.tensors)
@@ -277,7 +276,7 @@ def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: BytesCallback
     if _is_half(tensor):
         tensor = tensor.float()
     dtype = _NAMES[tensor.dtype]
-    values = tensor.reshape(-1).numpy().astype(_STORED[dtype], copy=False)
+    values = tensor.reshape(-1).numpy().astype(STORED[dtype], copy=False)
     return TensorEntry(
         name=name,
         dtype=dtype,
@@ -285,9 +284,3 @@ def _store(name: str, tensor: Tensor, artifacts: Artifacts, moved: BytesCallback
         digest=artifacts.put(values.view("u1").data, moved),
         size=values.nbytes,
     )
-
-
-def _tensor(entry: TensorEntry, data: bytes) -> Tensor:
-    values = np.frombuffer(bytearray(data), _STORED[entry.dtype])  # writable: the tensor shares it
-    native = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return torch.from_numpy(native).reshape(entry.shape)

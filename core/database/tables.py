@@ -344,6 +344,22 @@ exports = _table(
 )
 
 
+# Table of engines.
+
+# A check is about weights, whichever versions have them: it is stored before the version's row, and
+# deleted by a collection once no version has them.
+engine_checks = _table(
+    "engine_checks",
+    Column("weights", String(64), primary_key=True),
+    Column("architecture", String(64), nullable=False),
+    Column("graphs", String(64)),
+    Column("least_cosine", Float(53)),
+    Column("problem", String),
+    Column("checked_at", UtcTime, nullable=False),
+)
+Index(None, engine_checks.c.architecture)
+
+
 # Tables of jobs, their metadata and their events.
 
 # `position` is the order of arrival, independent of the senders' clocks. `owner` and `lease_until`

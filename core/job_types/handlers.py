@@ -8,6 +8,7 @@ from core.bases.create_model import Importer, import_model
 from core.blame.blame_images import blame_images
 from core.bundles.import_version import import_version
 from core.bundles.signing import Signatures
+from core.engines.compiler import Compiler
 from core.erasure.erase_images import erase_images
 from core.evaluation.evaluate import Evaluator, evaluate_version
 from core.exports.exporter import Exporter
@@ -26,9 +27,10 @@ from core.vectors.reembed import reembed
 
 @dataclass(frozen=True, kw_only=True)
 class Tools:
-    """The tools with which a worker does jobs; the first five need torch."""
+    """The tools with which a worker does jobs; the first six need torch."""
 
     importer: Importer
+    compiler: Compiler
     trainer: Trainer
     evaluator: Evaluator
     embedder: Embedder
@@ -42,9 +44,9 @@ def perform(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> Non
     """Do what a job orders: end it with `Jobs.finish`, or raise what `run_next_job` records."""
     match job.order:
         case orders.ImportOrder() as order:
-            import_model(platform, tools.importer, job, order, monitor)
+            import_model(platform, tools.importer, tools.compiler, job, order, monitor)
         case orders.UpdateOrder() as order:
-            version = update_model(platform, tools.trainer, job, order, monitor)
+            version = update_model(platform, tools.trainer, tools.compiler, job, order, monitor)
             evaluate_version(platform, tools.evaluator, job, version, monitor, promote=order)
         case orders.EvaluateOrder(version=version):
             evaluate_version(platform, tools.evaluator, job, version, monitor, promote=None)
@@ -57,7 +59,15 @@ def perform(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> Non
         case orders.ExportOrder() as order:
             make_export(platform, tools.exporter, tools.signatures, job, order, monitor)
         case orders.ImportVersionOrder() as order:
-            import_version(platform, tools.archives, tools.signatures, job, order, monitor)
+            import_version(
+                platform,
+                tools.archives,
+                tools.signatures,
+                tools.compiler,
+                job,
+                order,
+                monitor,
+            )
         case orders.CompareIndexOrder() as order:
             compare_index(platform, tools.embedder, job, order, monitor)
         case orders.ReembedOrder() as order:

@@ -15,7 +15,6 @@ from core.clip.machine import (
     native_precisions,
     peak_memory,
     raising_out_of_memory,
-    thread_count,
 )
 from core.clip.model import ClipModel, load, publish, published_bytes
 from core.errors import ModelNotTrainable
@@ -38,6 +37,7 @@ from core.learning.step import Checkpoints, Environments, environments_of, read_
 from core.learning.student import mixing_anchor
 from core.recipes.fields import Precision
 from core.recipes.rules import require_learnable
+from core.settings import thread_count
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json
 

@@ -9,9 +9,11 @@ from safetensors.torch import save
 from torch import Tensor
 
 from core.artifacts.store import Artifacts
+from core.clip.compile import GraphCompiler
 from core.clip.inputs import DecodedImages
 from core.clip.machine import raising_out_of_memory
-from core.clip.model import ClipModel, load
+from core.clip.model import load
+from core.clip.served import Encoder
 from core.datasets.manifests import ManifestEntry
 from core.errors import AnswersNotFinite
 from core.evaluation.queries import EvalQuery
@@ -44,9 +46,19 @@ class VersionEmbedder:
     """Embeds with torch, in fp32."""
 
     def __init__(
-        self, artifacts: Artifacts, *, device: torch.device, threads: int = 0, batch: int = 128
+        self,
+        artifacts: Artifacts,
+        *,
+        device: torch.device,
+        threads: int = 0,
+        batch: int = 128,
+        compiler: GraphCompiler | None = None,
     ) -> None:
-        """Create an embedder of `batch` images at a time; with 0 threads, torch decides on them."""
+        """Create an embedder of `batch` images at a time; with 0 threads, torch decides on them.
+
+        With a compiler, versions encode by the engine that serves them.
+        """
+        self._compiler = compiler
         self._artifacts = artifacts
         self._device = device
         self._threads = threads
@@ -116,12 +128,13 @@ class VersionEmbedder:
         _require_finite(features.texts)
         return features
 
-    def _load(self, version: Digest, monitor: Monitor) -> ClipModel:
+    def _load(self, version: Digest, monitor: Monitor) -> Encoder:
         if self._threads:
             torch.set_num_threads(self._threads)
-        return load(version, self._artifacts, self._device, monitor.moved).freeze()
+        found = self._compiler.open(version, monitor) if self._compiler else None
+        return found or load(version, self._artifacts, self._device, monitor.moved).freeze()
 
-    def _decoded(self, model: ClipModel) -> DecodedImages:
+    def _decoded(self, model: Encoder) -> DecodedImages:
         # Each image is read once, so none is cached.
         return DecodedImages(self._artifacts, model.preprocess.evaluation_pixels, cache_bytes=0)
 

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from core.artifacts.store import Artifacts
+from core.clip.compile import GraphCompiler
 from core.clip.inputs import DecodedImages
 from core.clip.machine import Prefetcher, raising_out_of_memory
 from core.clip.model import ClipModel, load
+from core.clip.served import Encoder
 from core.datasets.manifests import ManifestEntry
 from core.errors import OutOfMemory
 from core.evaluation.queries import (
@@ -92,11 +94,14 @@ class VersionEvaluator:
         threads: int = 0,
         batch: int = 128,
         kept_bytes: int = KEPT_BYTES,
+        compiler: GraphCompiler | None = None,
     ) -> None:
         """Create an evaluator that encodes `batch` images or texts at a time.
 
-        With 0 threads, torch decides how many to use.
+        With 0 threads, torch decides how many to use. With a compiler, versions answer by the
+        engine that serves them.
         """
+        self._compiler = compiler
         self._known: dict[Digest, Features] = {}  # by version, the one asked last at the end
         self._kept_bytes = kept_bytes
         self.artifacts = artifacts
@@ -142,7 +147,7 @@ class VersionEvaluator:
             features = encode(model, decoded, questions, batch or self.batch, monitor)
             return _answers(model, features, questions)
 
-    def _undecoded(self, model: ClipModel) -> DecodedImages:
+    def _undecoded(self, model: Encoder) -> DecodedImages:
         """Return a cache that keeps no image, as each is read once."""
         prepare = model.preprocess.evaluation_pixels
         return DecodedImages(self.artifacts, prepare, cache_bytes=0)
@@ -151,11 +156,15 @@ class VersionEvaluator:
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor, batch: int
     ) -> Sequence[Answers]:
         with raising_out_of_memory(), torch.inference_mode():
-            model = load(version, self.artifacts, self.device, monitor.moved).freeze()
+            model = self._open(version, monitor)
             known, decoded = self._known.get(version), self._undecoded(model)
             features = encode(model, decoded, queries, batch, monitor, known=known)
             self._keep(version, features)
             return _answers(model, features, queries)
+
+    def _open(self, version: Digest, monitor: Monitor) -> Encoder:
+        found = self._compiler.open(version, monitor) if self._compiler else None
+        return found or load(version, self.artifacts, self.device, monitor.moved).freeze()
 
     def _keep(self, version: Digest, features: Features) -> None:
         self._known.pop(version, None)
@@ -166,7 +175,7 @@ class VersionEvaluator:
 
 
 def _answers(
-    model: ClipModel, features: Features, queries: Sequence[EvalQuery]
+    model: Encoder, features: Features, queries: Sequence[EvalQuery]
 ) -> tuple[Answers, ...]:
     scale = float(model.scale)
     return tuple(_answer(query, features, scale) for query in queries)
@@ -295,7 +304,7 @@ _Item = TypeVar("_Item")
 
 
 def encode(
-    model: ClipModel,
+    model: Encoder,
     decoded: DecodedImages,
     queries: Sequence[EvalQuery],
     batch: int,
@@ -358,7 +367,7 @@ def encode(
 
 
 def encode_batches(
-    model: ClipModel,
+    model: Encoder,
     decoded: DecodedImages,
     batches: Sequence[Sequence[ManifestEntry]],
     views: ViewsOf = MappingProxyType({}),

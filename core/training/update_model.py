@@ -11,6 +11,7 @@ from core.datasets.freeze import read_manifest, refuse_suite_images, without_sui
 from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
+from core.engines.compiler import Compiler
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
 from core.evaluation.fitting import plan_to_fit, versions_beside
@@ -64,9 +65,14 @@ class UpdateInputs:
 
 
 def update_model(
-    platform: Platform, trainer: Trainer, job: Job, order: UpdateOrder, monitor: Monitor
+    platform: Platform,
+    trainer: Trainer,
+    compiler: Compiler,
+    job: Job,
+    order: UpdateOrder,
+    monitor: Monitor,
 ) -> int:
-    """Train with no transaction open and commit the candidate; its version number.
+    """Train and compile with no transaction open and commit the candidate; its version number.
 
     A resumed job that has committed its candidate already goes on from there. Raises what
     `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
@@ -87,6 +93,7 @@ def update_model(
         with platform.transactions(read_only=True) as work:
             _require_unerased(work, inputs, spec)
         raise
+    compiler.compile(trained.weights.digest, monitor)
     now = platform.clock()
     with platform.transactions() as work:
         work[Datasets].version(order.dataset, order.dataset_version, keep=True)

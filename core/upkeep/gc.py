@@ -12,6 +12,7 @@ Why no needed artifact is deleted while other processes run:
   locks the dataset and increases its revision. What an update makes repeats feature statistics
   that its parent's row names, and a version keeps its own while an unfinished update has it as its
   parent.
+  The graphs of an architecture are put again for every version that is checked.
   An archive is stored again before its ended import is ordered again. An import names the images
   that it has stored when it ends, so `C` is at least the time that it takes.
 - The rows are read at the beginning, at time r. An artifact is deleted at a time d only if no row
@@ -49,6 +50,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
+from core.engines.rows import EngineChecks
 from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
 from core.jobs.needs import Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
@@ -115,6 +117,10 @@ def collect_garbage(
             order = {"older_than_hours": grace / timedelta(hours=1), "keep_last": kept}
             who = principal.name
             audit.record(work, Action.COLLECTION_STARTED, "gc", now=began, after=order, actor=who)
+            work.commit()
+    if not dry_run:
+        with platform.transactions() as work:
+            work[EngineChecks].forget(began - grace)
             work.commit()
     if retention is not None:
         tidied.given_up = list(_give_up(platform, principal, retention, began, dry_run=dry_run))
@@ -225,6 +231,7 @@ def roots_of(
         ArtifactKind.EXPORT: rows.named(ArtifactKind.EXPORT),
         ArtifactKind.VECTORS: rows.named(ArtifactKind.VECTORS),
         ArtifactKind.VECTOR_PARTS: rows.vector_parts(),
+        ArtifactKind.GRAPHS: rows.named(ArtifactKind.GRAPHS),
         ArtifactKind.ARCHIVE: rows.archives(),
     }
 

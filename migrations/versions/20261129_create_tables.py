@@ -413,6 +413,16 @@ def _create_versions() -> None:
         _time("created_at"),
     )
     op.create_table(
+        "engine_checks",
+        sa.Column("weights", sa.String(64), primary_key=True),
+        sa.Column("architecture", sa.String(64), nullable=False),
+        sa.Column("graphs", sa.String(64)),
+        sa.Column("least_cosine", sa.Float(53)),
+        sa.Column("problem", sa.String()),
+        _time("checked_at"),
+    )
+    op.create_index("ix_engine_checks_architecture", "engine_checks", ["architecture"])
+    op.create_table(
         "vectors",
         sa.Column("model", sa.String(), primary_key=True),
         sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),

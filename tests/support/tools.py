@@ -8,9 +8,10 @@ from core import bootstrap
 from core.images.sandbox import SandboxDecoder
 from core.job_types.handlers import Tools
 from core.job_types.run import run_next_job
-from core.jobs.rules import Job
+from core.jobs.rules import Job, Monitor
 from core.platform import Platform
 from core.settings import Settings
+from core.values import Digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,11 +21,19 @@ class ScriptedTools(Tools):
     decoder: SandboxDecoder
 
 
+class NothingCompiled:
+    """A compiler of versions that only torch serves."""
+
+    def compile(self, version: Digest, monitor: Monitor) -> None:
+        pass
+
+
 def tools_of(scripted: Any, settings: Settings | None = None) -> ScriptedTools:
     """Tools with one object in the place of those that need torch."""
     settings = settings or Settings()
     return ScriptedTools(
         importer=scripted,
+        compiler=NothingCompiled(),
         trainer=scripted,
         evaluator=scripted,
         embedder=scripted.embedder,

@@ -7,15 +7,13 @@ import sys
 from core.loading import loading
 
 # Waiting threads must not spin: on shared cores they slow the decoders, the API, and the thread
-# that they wait for. OpenMP reads this when torch is loaded.
+# that they wait for. OpenMP reads this when torch is loaded; what numpy computes needs one thread.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 with loading():
-    import torch
-
     from core import logs
     from core.bootstrap import build, keep_private, require_own_database
-    from core.clip.machine import thread_count
     from core.errors import UnsafeConfiguration
     from core.logs import hide_environment
     from core.settings import read_settings
@@ -32,7 +30,6 @@ def main() -> None:
     keep_private()
     settings = read_settings()
     logs.configure(settings, process="inference")
-    torch.set_num_threads(thread_count(settings.threads))
     try:
         require_own_database(settings)
         app = make_app(build(settings))

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-import torch
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
@@ -18,11 +17,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from core import errors, logs
-from core.clip.model import ClipModel
 from core.inference.wire import (
     DEVICE,
     MAX_BODY_BYTES,
-    MAX_IMAGES,
     MEDIA_TYPE,
     TEXTS_UNKNOWN,
     read_request,
@@ -31,7 +28,7 @@ from core.inference.wire import (
 from core.settings import Settings
 from core.values import Digest
 from worker.inference.classifier import Classifier, TextsUnknown
-from worker.inference.models import ModelCache, Traces
+from worker.inference.models import ModelCache
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +37,7 @@ def make_inference_app(
     models: ModelCache,
     classifier: Classifier,
     settings: Settings,
+    device: str,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]],
 ) -> Starlette:
     """Return an app with `POST /classify`, `POST /embed`, `GET /loaded` and `GET /healthz`.
@@ -47,7 +45,7 @@ def make_inference_app(
     All but the last need the key. Bodies are those of `core.inference.wire`.
     """
 
-    device = {DEVICE: models.device.type}
+    headers = {DEVICE: device}
 
     async def classify(request: Request) -> Response:
         head, pixels = read_request(await _body(request))
@@ -63,14 +61,14 @@ def make_inference_app(
         )
         predictions, cosines = zip(*found, strict=True)
         answer = {"digest": digest, "predictions": predictions, "cosines": cosines}
-        return JSONResponse(answer, headers=device)
+        return JSONResponse(answer, headers=headers)
 
     async def embed(request: Request) -> Response:
         head, pixels = read_request(await _body(request))
         digest = Digest(_text(head, "digest"))
         texts = _texts(head, "texts") if "texts" in head else []
         found = await run_in_threadpool(classifier.embed, digest, pixels=pixels, texts=texts)
-        return Response(write_embedded(found), headers=device, media_type=MEDIA_TYPE)
+        return Response(write_embedded(found), headers=headers, media_type=MEDIA_TYPE)
 
     async def loaded(_: Request) -> Response:
         return JSONResponse({"digests": models.digests()})
@@ -257,21 +255,3 @@ def problem(fault: errors.PerennialError) -> JSONResponse:
     return JSONResponse(
         {"code": fault.code, "message": fault.message}, status, headers=headers.get(status)
     )
-
-
-# The first passes of a version, before anybody waits for them.
-
-
-def prepare(model: ClipModel, traces: Traces) -> ClipModel:
-    """Return a version as it is served, after a pass that loads tokenizer and kernels.
-
-    A GPU has kernels of its own for each size of a batch: there, each power of two is run.
-    """
-    served = traces.apply(model)
-    height, width = served.preprocess.size
-    sizes = [1] if served.device.type == "cpu" else [2**n for n in range(MAX_IMAGES.bit_length())]
-    with torch.inference_mode():
-        served.encode_texts(["a"])
-        for images in sizes:
-            served.encode_images(torch.zeros(images, 3, height, width, dtype=torch.uint8))
-    return served

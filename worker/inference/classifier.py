@@ -6,11 +6,10 @@ from functools import partial
 from threading import Lock
 from typing import TypeVar
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from core.clip.inputs import sentence_lengths
-from core.clip.model import ClipModel
+from core.engines.served import Floats, ServedModel
 from core.errors import FieldInvalid
 from core.inference.wire import MAX_TEXTS, TEXTS_AT_ONCE, Embedded, images_per_request
 from core.recipes.rules import digest_of
@@ -21,14 +20,16 @@ from worker.inference.models import ByteLimitedCache, ModelCache
 
 MAX_IMAGES = 64
 
+Pixels = NDArray[np.uint8]  # (images, height, width, 3)
+
 _Result = TypeVar("_Result")
 
 
 class _Request:
-    def __init__(self, model: ClipModel, pixels: Tensor) -> None:
+    def __init__(self, model: ServedModel, pixels: Pixels) -> None:
         self.model = model
-        self.pixels = pixels  # (images, 3, height, width), uint8
-        self.features: Tensor | None = None  # (images, width)
+        self.pixels = pixels
+        self.features: Floats | None = None  # (images, width)
 
 
 class MicroBatcher:
@@ -45,12 +46,9 @@ class MicroBatcher:
         self._waiting: list[_Request] = []
 
     def encode(
-        self, model: ClipModel, pixels: Tensor, then: Callable[[Tensor], _Result]
+        self, model: ServedModel, pixels: Pixels, then: Callable[[Floats], _Result]
     ) -> Future[_Result]:
-        """Return what `then` makes, on the same thread, of the features (images, width).
-
-        The pixels are uint8 (images, 3, height, width).
-        """
+        """Return what `then` makes, on the same thread, of the features (images, width)."""
         request = _Request(model, pixels)
         with self._lock:
             self._waiting.append(request)
@@ -64,7 +62,7 @@ class MicroBatcher:
         """Finish all pending work and end the thread."""
         self._thread.shutdown()
 
-    def _answer(self, request: _Request) -> Tensor:
+    def _answer(self, request: _Request) -> Floats:
         if request.features is None:
             self._compute(self._gather(request))
         if request.features is None:
@@ -87,15 +85,15 @@ class MicroBatcher:
 
     def _compute(self, batch: list[_Request]) -> None:
         """Compute a batch. If it fails, so does its first request; the others run in their turn."""
-        pixels = torch.cat([request.pixels for request in batch])
-        with torch.inference_mode():
-            blocks = [
-                batch[0].model.encode_images(block)
-                for block in torch.split(pixels, self._max_images)
-            ]
-        rows = torch.split(torch.cat(blocks), [len(request.pixels) for request in batch])
-        for request, features in zip(batch, rows, strict=True):
-            request.features = features
+        pixels = np.concatenate([request.pixels for request in batch])
+        blocks = [
+            batch[0].model.encode_images(pixels[first : first + self._max_images])
+            for first in range(0, len(pixels), self._max_images)
+        ]
+        rows, first = np.concatenate(blocks), 0
+        for request in batch:
+            request.features = rows[first : first + len(request.pixels)]
+            first += len(request.pixels)
 
 
 # Cached features of texts.
@@ -107,17 +105,17 @@ class TextFeatures:
     def __init__(self, batcher: MicroBatcher, *, max_bytes: int) -> None:
         self._batcher = batcher
         self._computing = Lock()
-        self._kept: ByteLimitedCache[tuple[Digest, Digest], Tensor] = ByteLimitedCache(
+        self._kept: ByteLimitedCache[tuple[Digest, Digest], Floats] = ByteLimitedCache(
             max_bytes=max_bytes
         )
 
-    def known(self, digest: Digest, texts: Digest) -> Tensor | None:
+    def known(self, digest: Digest, texts: Digest) -> Floats | None:
         """Return the features (texts, width) of texts by a version, if they are cached."""
         return self._kept.get((digest, texts))
 
     def of(
-        self, digest: Digest, model: ClipModel, texts: Sequence[str], templates: int = 1
-    ) -> Tensor:
+        self, digest: Digest, model: ServedModel, texts: Sequence[str], templates: int = 1
+    ) -> Floats:
         """Return the features (classes, width) of texts by the version with this digest.
 
         With several templates, that many texts at a time stand for a class: its feature is the
@@ -133,33 +131,25 @@ class TextFeatures:
                 self._kept.put(key, found, found.nbytes)
         return found
 
-    def compute(self, model: ClipModel, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def compute(self, model: ServedModel, texts: Sequence[str]) -> tuple[Floats, NDArray[np.int64]]:
         """Return the features (texts, width) of texts, which are not cached, and their lengths.
 
         A length is the number of tokens that the tower reads, start and end token included.
 
         Between two parts, and while texts become tokens, the device is free for other work.
         """
-        parts = [
-            texts[first : first + TEXTS_AT_ONCE] for first in range(0, len(texts), TEXTS_AT_ONCE)
-        ]
         features, lengths = [], []
-        for part in parts:
-            tokens = model.tokenise(part)  # (texts, context length)
-            lengths.append(sentence_lengths(tokens, model.tokenizer.end))
-            features.append(self._batcher.run(partial(_encode, model, tokens)).result())
-        return torch.cat(features), torch.cat(lengths)
+        for first in range(0, len(texts), TEXTS_AT_ONCE):
+            tokens = model.tokenizer.rows(texts[first : first + TEXTS_AT_ONCE])
+            lengths.append((tokens == model.tokenizer.end).argmax(axis=1) + 1)
+            features.append(self._batcher.run(partial(model.encode_tokens, tokens)).result())
+        return np.concatenate(features), np.concatenate(lengths)
 
 
-def _means(features: Tensor, templates: int) -> Tensor:
-    means = features.view(-1, templates, features.shape[-1]).mean(dim=1)
-    lengths: Tensor = means.norm(dim=-1, keepdim=True)
-    return means / lengths
-
-
-def _encode(model: ClipModel, tokens: Tensor) -> Tensor:
-    with torch.inference_mode():
-        return model.encode_tokens(tokens)
+def _means(features: Floats, templates: int) -> Floats:
+    means = features.reshape(-1, templates, features.shape[-1]).mean(axis=1)
+    found: Floats = means / np.linalg.norm(means, axis=-1, keepdims=True)
+    return found
 
 
 # The classifier.
@@ -226,11 +216,11 @@ class Classifier:
     def _features(
         self,
         digest: Digest,
-        model: ClipModel,
+        model: ServedModel,
         texts: Digest,
         prompts: Sequence[str] | None,
         templates: int,
-    ) -> Tensor:
+    ) -> Floats:
         known = self._texts.known(digest, texts)
         if known is not None:
             return known
@@ -245,32 +235,44 @@ class Classifier:
 
 
 def _compare(
-    features: Tensor, *, scale: Tensor, columns: Tensor, top_k: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the places of the best classes (images, k), their probabilities, greatest cosines."""
-    with torch.inference_mode():
-        cosines = features @ columns.T  # (images, classes)
-        best = (scale * cosines).softmax(dim=-1).topk(min(top_k, len(columns)), dim=-1)
-        greatest = cosines.topk(min(2, len(columns)), dim=-1).values
-    return best.indices, best.values, greatest
+    features: Floats, *, scale: float, columns: Floats, top_k: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return the places of the best classes (images, k), their probabilities, greatest cosines.
+
+    Of classes with the same probability, the first ones come first.
+    """
+    cosines = features @ columns.T  # (images, classes)
+    shares = np.exp(scale * (cosines - cosines.max(axis=1, keepdims=True)))
+    shares /= shares.sum(axis=1, keepdims=True)
+    best = _greatest(shares, top_k)
+    greatest = np.take_along_axis(cosines, _greatest(cosines, 2), axis=1)
+    return best, np.take_along_axis(shares, best, axis=1), greatest
 
 
-def _vectors(features: Tensor) -> list[bytes]:
+def _greatest(values: Floats, count: int) -> NDArray[np.int64]:
+    """Return the places of the greatest values of each row, in descending order."""
+    count = min(count, values.shape[1])
+    least = np.partition(values, -count, axis=1)[:, -count, None]
+    # Places of values that are not among the greatest sort last.
+    order = np.argsort(np.where(values >= least, -values, np.inf), axis=1, kind="stable")
+    return order[:, :count]
+
+
+def _vectors(features: Floats) -> list[bytes]:
     """Return the rows of features (inputs, width) as little-endian float32."""
-    return [row.tobytes() for row in features.numpy(force=True).astype("<f4")]
+    return [row.tobytes() for row in features.astype("<f4", copy=False)]
 
 
-def _images(model: ClipModel, pixels: memoryview) -> Tensor:
-    """Return pixels as uint8 (images, 3, height, width), without a copy. Raises FieldInvalid."""
-    height, width = model.preprocess.size
-    size = 3 * height * width
+def _images(model: ServedModel, pixels: memoryview) -> Pixels:
+    """Return pixels (images, height, width, 3), without a copy. Raises FieldInvalid."""
+    height, width = model.input.height, model.input.width
+    size = model.input.size
     count, rest = divmod(len(pixels), size)
     if rest or not 1 <= count <= images_per_request(size):
         raise FieldInvalid(
             f"Send 1 to {images_per_request(size)} images of 3 x {height} x {width} bytes."
         )
-    rows = torch.frombuffer(pixels, dtype=torch.uint8).view(count, height, width, 3)
-    return rows.permute(0, 3, 1, 2)
+    return np.frombuffer(pixels, dtype=np.uint8).reshape(count, height, width, 3)
 
 
 def _require_few(texts: Sequence[str]) -> None:

@@ -3,20 +3,19 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
 
 from core.access.keys import require_unguessable
 from core.bootstrap import close
-from core.clip.machine import find_devices
 from core.errors import UnsafeConfiguration
 from core.platform import Platform
-from core.settings import Settings
-from worker.inference.app import make_inference_app, prepare
+from core.settings import Settings, thread_count
+from worker.inference.app import make_inference_app
 from worker.inference.classifier import Classifier, MicroBatcher, TextFeatures
-from worker.inference.models import AliasFollower, ModelCache, Traces
+from worker.inference.engines import EngineChooser
+from worker.inference.models import AliasFollower, ModelCache
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +36,12 @@ def make_app(platform: Platform) -> Starlette:
         )
     require_unguessable("PERENNIAL_INFERENCE_KEY", key)
     text_bytes = settings.inference_memory_bytes // 8
-    devices, batcher, traces = find_devices(settings.device), MicroBatcher(), Traces()
-    log.info("inference found its device", extra=devices.facts)
+    batcher = MicroBatcher()
+    chooser = EngineChooser(platform, batcher, threads=thread_count(settings.threads))
     models = ModelCache(
         platform.artifacts,
-        devices.chosen,
+        chooser.open,
         max_bytes=settings.inference_memory_bytes - text_bytes,
-        prepare=lambda model: batcher.run(partial(prepare, model, traces)).result(),
     )
     texts = TextFeatures(batcher, max_bytes=text_bytes)
     follower = AliasFollower(platform, models)
@@ -57,7 +55,7 @@ def make_app(platform: Platform) -> Starlette:
         close(platform)
 
     classifier = Classifier(models, batcher, texts)
-    return make_inference_app(models, classifier, settings, lifespan)
+    return make_inference_app(models, classifier, settings, chooser.device, lifespan)
 
 
 def make_server(app: Starlette, settings: Settings) -> uvicorn.Server:

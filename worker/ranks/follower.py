@@ -38,9 +38,9 @@ def main() -> int:
     with loading():
         import torch  # takes seconds
 
-        from core.clip.machine import thread_count
         from core.learning.distributed import DETERMINISTIC, process_group, rank_device
         from core.learning.trainer import run_follower
+        from core.settings import thread_count
 
     sys.stdout.buffer.write(READY)
     sys.stdout.buffer.flush()

@@ -19,12 +19,11 @@ from core.clip.machine import (
     devices_for,
     find_devices,
     native_precisions,
-    thread_count,
 )
 from core.clip.model import ClipModel
 from core.errors import ArtifactMissing, CancelRequested, UnsafeConfiguration
 from core.recipes.fields import Precision
-from core.settings import Settings
+from core.settings import Settings, thread_count
 from tests.support.learning.tiny_clip import tiny_clip
 
 

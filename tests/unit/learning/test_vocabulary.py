@@ -73,7 +73,8 @@ def test_word_final_tokens_end_a_word() -> None:
     tokenizer = tiny_clip().tokenizer
     pool = token_pool(Vocabulary.WORD_FINAL, tokenizer, ()).tolist()
     assert 49406 - len(pool) == 14925 - 2  # the two special tokens end no word either
-    assert all(tokenizer.decoder[token].endswith("</w>") for token in pool)
+    names = {number: token for token, number in tokenizer.vocabulary.items()}
+    assert all(names[number].endswith("</w>") for number in pool)
 
 
 def test_trained_tokens_come_from_the_models_config() -> None:

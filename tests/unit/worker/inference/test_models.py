@@ -1,17 +1,15 @@
-"""Versions in memory: what is kept within its bytes, loaded before it is asked, and traced."""
+"""Versions in memory: what is kept within its bytes, and loaded before it is asked."""
 
-import gc
-import weakref
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
+import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
-from torch import Tensor, nn
 
-from core.clip.bases import BUNDLED, read_folder
-from core.clip.model import ClipModel
+from core.clip.model import load
+from core.clip.served import TorchModel
+from core.engines.served import Floats, ServedModel
 from core.errors import ArtifactsUnavailable
 from core.gate.policies import ensure_default_policy
 from core.inference.wire import TEXTS_AT_ONCE
@@ -23,11 +21,11 @@ from core.trials.rows import Trials
 from core.values import Digest, ModelId
 from tests.support.api.seeds import a_root
 from tests.support.factories import a_job, a_trial, a_version
-from tests.support.learning.tiny_clip import tiny_clip, tiny_config
+from tests.support.learning.tiny_clip import tiny_clip
 from tests.support.processes import wait_for
 from tests.unit.worker.inference.conftest import store, weights_of
 from worker.inference.classifier import MicroBatcher, TextFeatures
-from worker.inference.models import AliasFollower, ModelCache, TracedModel, Traces
+from worker.inference.models import AliasFollower, ModelCache
 
 DIGEST = Digest("0" * 64)
 
@@ -35,7 +33,13 @@ DIGEST = Digest("0" * 64)
 def live_models(platform: Platform, *, versions: float) -> ModelCache:
     """Room for so many versions, all of one size."""
     one = sum(tensor.nbytes for tensor in tiny_clip(0).network.state_dict().values())
-    return ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=int(one * versions))
+    return ModelCache(
+        platform.artifacts, partial(opened_by_torch, platform), max_bytes=int(one * versions)
+    )
+
+
+def opened_by_torch(platform: Platform, digest: Digest) -> ServedModel:
+    return TorchModel(load(digest, platform.artifacts).freeze())
 
 
 def test_versions_are_kept_as_far_as_their_bytes_go(platform: Platform) -> None:
@@ -61,11 +65,11 @@ def test_room_is_made_before_the_next_version_takes_its_memory(
     models.get(one)
     beside: list[list[Digest]] = []
 
-    def load(*_: object) -> ClipModel:
+    def opened(_: Digest) -> ServedModel:
         beside.append(models.digests())
-        return tiny_clip(2)
+        return TorchModel(tiny_clip(2))
 
-    monkeypatch.setattr("worker.inference.models.load", load)
+    monkeypatch.setattr(models, "_open", opened)
     models.get(two)
     assert beside == [[]]
 
@@ -93,24 +97,23 @@ TEXTS = [
 def test_long_class_lists_go_through_the_text_tower_in_parts_with_the_same_features(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clip = tiny_clip(1)
-    with torch.inference_mode():
-        at_once = clip.encode_texts(TEXTS)
+    clip = TorchModel(tiny_clip(1))
+    at_once = clip.encode_tokens(clip.tokenizer.rows(TEXTS))
     parts: list[int] = []
-    encode = ClipModel.encode_tokens
+    encode = TorchModel.encode_tokens
 
-    def counted(self: ClipModel, tokens: Tensor) -> Tensor:
+    def counted(self: TorchModel, tokens: np.ndarray) -> Floats:
         parts.append(len(tokens))
         return encode(self, tokens)
 
-    monkeypatch.setattr(ClipModel, "encode_tokens", counted)
+    monkeypatch.setattr(TorchModel, "encode_tokens", counted)
     batcher = MicroBatcher()
     features = TextFeatures(batcher, max_bytes=10**6).of(DIGEST, clip, TEXTS)
     batcher.close()
 
     assert parts == [TEXTS_AT_ONCE, TEXTS_AT_ONCE, 600 - 2 * TEXTS_AT_ONCE]
     # Each feature is at most 1; its sums have some hundred terms, each rounded to 2^-24.
-    torch.testing.assert_close(features, at_once, atol=100 * 2**-24, rtol=0)
+    np.testing.assert_allclose(features, at_once, atol=100 * 2**-24, rtol=0)
 
 
 def test_what_goes_live_is_loaded_within_a_second(client: TestClient, platform: Platform) -> None:
@@ -132,10 +135,10 @@ def test_version_that_cannot_be_loaded_keeps_no_other_from_going_live(
     fault: Exception,
 ) -> None:
     class Unlucky(ModelCache):
-        def get(self, digest: Digest) -> ClipModel:
+        def get(self, digest: Digest) -> ServedModel:
             raise fault
 
-    models = Unlucky(platform.artifacts, torch.device("cpu"), max_bytes=1)
+    models = Unlucky(platform.artifacts, partial(opened_by_torch, platform), max_bytes=1)
     follower = AliasFollower(platform, models)
     digest = store(platform, 1)
     monkeypatch.setattr(AliasFollower, "_named", lambda _: [digest])
@@ -153,7 +156,7 @@ def test_the_follower_passes_over_an_alias_whose_model_is_deleted_as_it_looks(
         (alias,) = work[Aliases].all()
         digest = work[Versions].get(model.id, 1).digest
     gone = replace(alias, model=ModelId("model_gone"))
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=1)
+    models = ModelCache(platform.artifacts, partial(opened_by_torch, platform), max_bytes=1)
     monkeypatch.setattr(Aliases, "all", lambda _: [gone, alias])
     assert set(AliasFollower(platform, models)._named()) == {digest}
 
@@ -172,111 +175,7 @@ def test_the_newest_version_and_the_candidate_of_a_trial_are_loaded_before_they_
             work[Versions].add(version)
         work[Trials].start(a_trial(model=model.id), work[Aliases].get(model.id, "production"))
         work.commit()
-    models = ModelCache(platform.artifacts, torch.device("cpu"), max_bytes=10**9)
+    models = ModelCache(platform.artifacts, partial(opened_by_torch, platform), max_bytes=10**9)
     AliasFollower(platform, models).look()
     candidate, _, newest = made
     assert set(models.digests()) == {root.digest, candidate.digest, newest.digest}
-
-
-CPU = torch.device("cpu")
-
-
-def pixels_of(model: ClipModel, images: int) -> Tensor:
-    height, width = model.preprocess.size
-    return torch.randint(0, 256, (images, 3, height, width), dtype=torch.uint8)
-
-
-def bundled(change: float = 0.0) -> ClipModel:
-    """The bundled model, with its weights changed a little."""
-    config, network = read_folder(BUNDLED)
-    torch.manual_seed(1)
-    state = {
-        name: tensor + change * torch.randn_like(tensor) if tensor.is_floating_point() else tensor
-        for name, tensor in network.state_dict().items()
-    }
-    return ClipModel.build(config, state, CPU).freeze()
-
-
-def test_all_versions_of_an_architecture_share_a_trace_that_gives_their_own_features() -> None:
-    traces = Traces()
-    first, second = bundled(), bundled(0.01)
-    quick = [traces.apply(first), traces.apply(second)]
-
-    assert [type(one) for one in quick] == [TracedModel, TracedModel]
-    with torch.inference_mode():
-        for images in (1, 2, 5, 17):
-            pixels = pixels_of(first, images)
-            theirs = [first.encode_images(pixels), second.encode_images(pixels)]
-            assert not torch.equal(*theirs)
-            for given, expected in zip(quick, theirs, strict=True):
-                assert torch.equal(given.encode_images(pixels), expected)
-
-
-def test_other_preprocessing_has_a_trace_of_its_own() -> None:
-    traces = Traces()
-    changed = tiny_config()
-    changed["preprocess_cfg"] = changed["preprocess_cfg"] | {"mean": [0.1, 0.2, 0.3]}
-    models = [tiny_clip(1).freeze(), tiny_clip(1, changed).freeze()]
-
-    with torch.inference_mode():
-        pixels = pixels_of(models[0], 2)
-        expected = [model.encode_images(pixels) for model in models]
-        found = [traces.apply(model).encode_images(pixels) for model in models]
-
-    assert not torch.equal(*expected)
-    assert all(map(torch.equal, found, expected))
-
-
-def test_a_trace_keeps_no_version_in_memory() -> None:
-    traces = Traces()
-    model = tiny_clip(1).freeze()
-    kept = [weakref.ref(tensor) for tensor in model.network.state_dict(keep_vars=True).values()]
-    traces.apply(model)
-    del model
-    gc.collect()
-
-    assert not any(tensor() is not None for tensor in kept)
-
-
-def test_one_thread_is_used_if_it_gives_the_features_that_several_give() -> None:
-    before, model = torch.get_num_threads(), bundled()
-    images = [pixels_of(model, 1) for _ in range(5)]
-
-    def features(encoding: ClipModel, threads: int) -> list[Tensor]:
-        torch.set_num_threads(threads)
-        with torch.inference_mode():
-            return [encoding.encode_images(one) for one in images]
-
-    try:
-        expected = features(model, 2)
-        quick = Traces().apply(model)
-        assert all(map(torch.equal, features(quick, 2), expected))
-        equal = all(map(torch.equal, features(model, 1), expected))
-    finally:
-        torch.set_num_threads(before)
-    assert isinstance(quick, TracedModel)
-    assert quick.trace.alone is equal
-
-
-@pytest.mark.parametrize("kind", ["refuses", "depends"])
-def test_an_image_tower_whose_trace_is_not_exact_is_served_without(
-    kind: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    class Tower(nn.Module):
-        """Computes something else for a batch of one than what a trace of two records."""
-
-        def __init__(self, tower: Any) -> None:
-            super().__init__()
-            self.tower, self.image_size = tower, tower.image_size
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            if kind == "refuses" and torch.jit.is_tracing():  # type: ignore[attr-defined]
-                raise RuntimeError("no trace of this")
-            features: Tensor = self.tower(inputs)
-            return features.abs() if len(inputs) == 1 else features
-
-    model = tiny_clip(1).freeze()
-    model.network.visual = Tower(model.network.visual)
-
-    assert Traces().apply(model) is model
-    assert "trace" in caplog.text

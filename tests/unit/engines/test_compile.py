@@ -1,0 +1,177 @@
+"""Versions by ONNX Runtime have torch's features, or are served by torch."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.output import NullMonitor
+from core.bootstrap import migrate, opened
+from core.clip import compile as compiling
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
+from core.clip.model import ClipModel
+from core.clip.served import TorchModel
+from core.engines.onnx import OnnxModel
+from core.engines.rules import LEAST_COSINE, Graphs, Tower, architecture_of
+from core.jobs.rules import Monitor
+from core.platform import Platform
+from core.settings import Settings
+from tests.support.learning.tiny_clip import stored, tiny_clip
+
+CPU = torch.device("cpu")
+
+
+def bundled(change: float = 0.0) -> ClipModel:
+    """The bundled model, with its weights changed a little."""
+    config, network = read_folder(BUNDLED)
+    torch.manual_seed(1)
+    state = {
+        name: tensor + change * torch.randn_like(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in network.state_dict().items()
+    }
+    return ClipModel.build(config, state, CPU).freeze()
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    settings = Settings(home=tmp_path)
+    migrate(settings)
+    with opened(settings) as platform:
+        yield platform
+
+
+@pytest.fixture
+def compiler(platform: Platform) -> GraphCompiler:
+    return GraphCompiler(platform, device=CPU, threads=2)
+
+
+@pytest.fixture
+def monitor() -> Monitor:
+    return NullMonitor()
+
+
+def test_the_shipped_graphs_are_of_the_bundled_architecture() -> None:
+    """If not, run `python -m devtools.bundled_graphs`."""
+    shipped = Graphs.from_bytes(SHIPPED.read_bytes())
+    assert shipped.architecture == architecture_of(read_folder(BUNDLED)[0])
+    assert b"/" + b"core" + b"/" not in shipped.towers[Tower.IMAGE].onnx  # no paths
+
+
+@pytest.mark.parametrize("change", [0.0, 0.02])
+def test_one_pair_of_graphs_gives_the_features_of_every_version(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor, change: float
+) -> None:
+    model = bundled(change)
+    version = stored(model, platform.artifacts).digest
+
+    check = compiler.compile(version, monitor)
+    encoder = compiler.open(version, monitor)
+
+    assert check is not None
+    assert check.exact
+    assert check.least_cosine is not None
+    assert check.least_cosine >= LEAST_COSINE
+    assert encoder is not None
+    texts = [f"a photo of {'many ' * (n % 5)}things" for n in range(9)] + [""]
+    with torch.inference_mode():
+        words, theirs = model.encode_texts(texts), encoder.encode_texts(texts)
+        assert (words * theirs).sum(dim=1).min() >= LEAST_COSINE
+        for images in (1, 2, 5, 17):
+            pixels = torch.randint(0, 256, (images, 3, *model.preprocess.size), dtype=torch.uint8)
+            one, other = model.encode_images(pixels), encoder.encode_images(pixels)
+            assert (one * other).sum(dim=1).min() >= LEAST_COSINE
+            # Logits differ by less than 0.001, and so no answer does unless two are as close.
+            logits, others = (model.scale * rows @ words.T for rows in (one, other))
+            assert (logits - others).abs().max() < 1e-3
+    assert encoder.scale.item() == pytest.approx(model.scale.item())
+
+
+def test_versions_of_an_architecture_share_their_graphs(
+    platform: Platform,
+    compiler: GraphCompiler,
+    monitor: Monitor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    made: list[ClipModel] = []
+
+    def write(model: ClipModel) -> Graphs:
+        made.append(model)
+        return graphs
+
+    monkeypatch.setattr(compiling, "write_graphs", write)
+    monkeypatch.setattr(compiling, "SHIPPED", Path("nowhere"))
+    versions = [stored(bundled(change), platform.artifacts).digest for change in (0.0, 0.01, 0.02)]
+    checks = [compiler.compile(version, monitor) for version in versions]
+    again = compiler.compile(versions[0], monitor)
+
+    assert len(made) == 1
+    assert len({check.graphs for check in checks if check}) == 1
+    assert again == checks[0]
+
+
+def test_a_version_whose_features_differ_is_answered_for_by_torch(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one does whose pixels are normalised in another way than the graphs do."""
+    model = bundled()
+    preprocess = {**model.config["preprocess_cfg"], "mean": [0.1, 0.2, 0.3]}
+    other = ClipModel(network=model.network, config={**model.config, "preprocess_cfg": preprocess})
+    version = stored(other, platform.artifacts).digest
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    monkeypatch.setattr(compiling, "write_graphs", lambda _: graphs)
+
+    check = compiler.compile(version, monitor)
+
+    assert check is not None
+    assert not check.exact
+    assert check.problem is not None
+    assert "differ" in check.problem
+    assert compiler.open(version, monitor) is None
+
+
+def test_an_architecture_that_cannot_be_exported_is_answered_for_by_torch(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(_: ClipModel) -> Graphs:
+        raise RuntimeError("no such operator\nand a long story")
+
+    monkeypatch.setattr(compiling, "write_graphs", write)
+    version = stored(tiny_clip(1), platform.artifacts).digest
+    check = compiler.compile(version, monitor)
+    assert check is not None
+    assert (check.graphs, check.problem) == (None, "RuntimeError: no such operator")
+    assert compiler.open(version, monitor) is None
+
+
+def test_a_gpu_is_served_by_torch(platform: Platform, monitor: Monitor) -> None:
+    version = stored(tiny_clip(1), platform.artifacts).digest
+    compiler = GraphCompiler(platform, device=torch.device("cuda"), threads=2)
+    assert compiler.compile(version, monitor) is None
+
+
+def test_features_that_are_no_numbers_are_not_exact() -> None:
+    class Broken(TorchModel):
+        def encode_tokens(self, tokens: np.ndarray) -> np.ndarray:
+            return super().encode_tokens(tokens) * np.nan
+
+    model = tiny_clip(1).freeze()
+    assert not least_cosine(TorchModel(model), Broken(model)) >= LEAST_COSINE
+
+
+def test_graphs_become_bytes_and_back() -> None:
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    assert Graphs.from_bytes(graphs.to_bytes()) == graphs
+
+
+def test_a_damaged_graph_raises(platform: Platform) -> None:
+    weights = stored(bundled(), platform.artifacts)
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    broken = replace(graphs.towers[Tower.IMAGE], onnx=b"no graph")
+    damaged = replace(graphs, towers={**graphs.towers, Tower.IMAGE: broken})
+    with pytest.raises(Exception, match=r"(?i)protobuf"):
+        OnnxModel(weights, damaged, platform.artifacts, threads=1)
