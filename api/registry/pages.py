@@ -33,6 +33,7 @@ from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.datasets.version_rows import Suites
+from core.engines.rows import EngineChecks
 from core.erasure.live import live_marks
 from core.errors import PerennialError
 from core.evaluation.order import order_evaluation
@@ -256,6 +257,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         job = work[Jobs].get(wanted.job)
         dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
         marks = [mark for mark in live_marks(work, [found]) if mark.version == version]
+        engine = work[EngineChecks].find(wanted.digest)
         verdicts = work[Verdicts].on(found.id, version)
         added = added_to_line(work, wanted)
         policies = work[Policies].names({one.policy for one in verdicts})
@@ -274,6 +276,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         dataset=dataset,
         report=report,
         missing=missing,
+        engine=engine,
         promotable=refusal is None,
         may_override=may_override,
         rolls_back=rolls_back,

@@ -10,6 +10,7 @@ from pydantic import AliasPath, Field
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.http.schemas import Name, Number, Reason, Reference, RequestModel, ResponseModel
 from api.jobs.schemas import DatasetVersionRef, JobView
+from core.engines.rules import EngineCheck
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
 from core.registry.verdicts import VersionVerdict
@@ -115,9 +116,27 @@ class VersionSummaryView(ResponseModel):
     links: dict[str, str]
 
 
+class EngineView(ResponseModel):
+    """Whether ONNX Runtime may serve a version on a CPU, as the worker has found."""
+
+    exact: bool = Field(
+        description="Whether its features are those of torch. Then whichever of the two scored the "
+        "version, either may serve it. Otherwise torch alone scores and serves it."
+    )
+    least_cosine: float | None = Field(
+        description="The least cosine of its features with torch's; exact ones have at least "
+        "0.999999. Null if nothing could be compared.",
+        examples=[0.99999988],
+    )
+    problem: str | None = Field(description="Why torch alone serves it; null if it is exact.")
+
+
 class VersionView(VersionSummaryView):
     """A version of a model."""
 
+    engine: EngineView | None = Field(
+        description="Null if no worker has looked, as none does on a GPU: then torch serves it."
+    )
     recipe: dict[str, Any] | None = Field(
         description="With every field; `precision` is the one that was used, never 'auto'."
     )
@@ -136,10 +155,13 @@ class VersionView(VersionSummaryView):
     )
 
 
-def version_view(summary: VersionSummaryView, version: Version) -> VersionView:
+def version_view(
+    summary: VersionSummaryView, version: Version, check: EngineCheck | None
+) -> VersionView:
     """Return the view of a version, of which this is the view in a list."""
     return VersionView(
         **vars(summary),
+        engine=check and EngineView.of(check),
         recipe=version.recipe and version.recipe.to_json(),
         environment=dict(version.environment),
         environments=[dict(one) for one in version.environments],

@@ -42,6 +42,7 @@ from core import errors
 from core.bundles.write_evidence import write_evidence
 from core.database.work import Work
 from core.datasets.version_rows import Suites
+from core.engines.rows import EngineChecks
 from core.erasure.live import live_marks
 from core.evaluation.report import Report
 from core.evaluation.rows import Evaluations
@@ -108,7 +109,8 @@ def get_version(model: str, version: VersionNumber, services: WiredServices) -> 
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version)
-        return version_view(_viewer(work, found)(wanted), wanted)
+        check = work[EngineChecks].find(wanted.digest)
+        return version_view(_viewer(work, found)(wanted), wanted, check)
 
 
 def _viewer(work: Work, model: Model) -> Callable[[Version], VersionSummaryView]:

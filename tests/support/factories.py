@@ -18,6 +18,7 @@ from core.datasets.rules import (
     Suite,
     SuiteKind,
 )
+from core.engines.rules import EngineCheck
 from core.gate.rules import GatePolicy
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.rules import Job, model_of
@@ -163,6 +164,13 @@ def a_model(policy: GatePolicy, **changes: Any) -> Model:
         created_at=NOW,
     )
     return replace(made, **changes)
+
+
+def an_engine_check(weights: Digest, **changes: Any) -> EngineCheck:
+    """The check of a version whose features by ONNX Runtime are those by torch."""
+    given = {"architecture": digest("architecture"), "graphs": None, "least_cosine": 1.0}
+    given |= {"problem": None, "checked_at": NOW}
+    return EngineCheck(weights=weights, **(given | changes))
 
 
 def a_job(model: Model, **changes: Any) -> Job:

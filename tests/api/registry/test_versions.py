@@ -13,6 +13,7 @@ from api.registry.report_pages import style_policy
 from core.access.keys import create_key
 from core.bundles.evidence import FACTS_FILE, REPORT_FILE
 from core.bundles.rules import ENVELOPE_FILE
+from core.engines.rows import EngineChecks
 from core.evaluation.evidence import EVIDENCE
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
@@ -20,11 +21,12 @@ from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.principal import Role
 from core.registry.versions import Model
-from core.values import canonical_json
+from core.values import Digest, canonical_json
+from tests.support.api.browsing import browser_of
 from tests.support.api.seeds import a_candidate, a_root, a_verdict
 from tests.support.api.service import Service, code_of
 from tests.support.evaluation.evaluations import report_of, second_update
-from tests.support.factories import NOW, a_job
+from tests.support.factories import NOW, a_job, an_engine_check, digest
 
 VERSIONS = "/v1/models/demo/versions"
 
@@ -40,12 +42,31 @@ def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
 ) -> None:
     a_candidate(service.platform, model)
     listed = service.client.get(VERSIONS).json()["data"]
-    left_out = {"recipe", "environment", "environments", "notes"}
+    left_out = {"engine", "recipe", "environment", "environments", "notes"}
     for one in listed:
         whole = service.client.get(f"{VERSIONS}/{one['version']}").json()
         assert left_out <= whole.keys()
         assert one == {name: value for name, value in whole.items() if name not in left_out}
     assert len(listed) == 2
+
+
+@pytest.mark.parametrize("problem", [None, "Its features differ from torch's."])
+def test_a_version_says_which_engine_serves_it(
+    service: Service, model: Model, problem: str | None
+) -> None:
+    assert service.client.get(f"{VERSIONS}/1").json()["engine"] is None
+    browser = browser_of(service, Role.VIEWER)
+    assert "<dd>torch</dd>" in browser.get("/ui/models/demo/versions/1").text
+    weights = Digest(service.client.get(f"{VERSIONS}/1").json()["digest"])
+    check = an_engine_check(weights, graphs=digest("graphs"), problem=problem)
+    with service.platform.transactions() as work:
+        work[EngineChecks].add(check)
+        work.commit()
+    found = service.client.get(f"{VERSIONS}/1").json()["engine"]
+    assert found == {"exact": problem is None, "least_cosine": 1.0, "problem": problem}
+    page = browser.get("/ui/models/demo/versions/1").text
+    assert ("ONNX Runtime, with torch" in page) is (problem is None)
+    assert ("features differ" in page) is (problem is not None)
 
 
 def test_a_download_is_the_folder_that_open_clip_loads(service: Service, model: Model) -> None:

@@ -14,15 +14,17 @@ from core.artifacts.store import ArtifactKind
 from core.database.work import Transactions
 from core.datasets.freeze import freeze
 from core.datasets.rows import Datasets
+from core.engines.rows import EngineChecks
 from core.errors import ArtifactsUnavailable
 from core.jobs.rules import JobStatus
+from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.upkeep.gc import Amount, collect_garbage
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest
 from tests.support.api.seeds import some_weights
 from tests.support.claims import checkpoint, claim
-from tests.support.factories import NOW, TESTER, a_dataset, a_row, digest
+from tests.support.factories import NOW, TESTER, a_dataset, a_row, an_engine_check, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
 from tests.support.storage.collecting import NEWEST_ONLY, make_old, numbers, rejected, tidy, whole
@@ -43,7 +45,8 @@ def test_everything_that_a_run_leaves_is_kept(scene: Scene, model: Model) -> Non
     assert set(scene.platform.artifacts.digests()) == before
     assert suite.manifest in before
     of_others = {ArtifactKind.CHECKPOINT, ArtifactKind.ARCHIVE, ArtifactKind.EXPORT}
-    of_others |= {ArtifactKind.VECTORS, ArtifactKind.VECTOR_PARTS, ArtifactKind.UNKNOWN}
+    of_others |= {ArtifactKind.VECTORS, ArtifactKind.VECTOR_PARTS, ArtifactKind.GRAPHS}
+    of_others |= {ArtifactKind.UNKNOWN}
     assert set(tidied.kept) == set(ArtifactKind) - of_others
 
 
@@ -53,6 +56,26 @@ def test_what_no_row_names_goes_once_it_is_old(scene: Scene, artifacts: MemoryAr
     assert (tidied.young, tidied.collected) == (Amount(count=1, size=44), {})
     assert tidy(scene).collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=44)}
     assert not artifacts.has(orphan)
+
+
+def test_graphs_are_kept_as_long_as_a_version_has_the_weights(
+    scene: Scene, model: Model, artifacts: MemoryArtifacts
+) -> None:
+    used, unused, coming = map(artifacts.put, (b"of one", b"of none", b"of one to come"))
+    with scene.platform.transactions() as work:
+        root = work[Versions].get(model.id, 1)
+        old, new = NOW - timedelta(days=2), NOW
+        for weights, graphs, at in (
+            (root.digest, used, old),
+            (digest("gone"), unused, old),
+            (digest("to come"), coming, new),  # of a version that a job is about to commit
+        ):
+            work[EngineChecks].add(an_engine_check(weights, graphs=graphs, checked_at=at))
+        work.commit()
+    tidied = tidy(scene)
+    assert tidied.collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=len(b"of none"))}
+    assert [*map(artifacts.has, (used, unused, coming))] == [True, False, True]
+    assert tidied.kept[ArtifactKind.GRAPHS].count == 2
 
 
 def test_a_dry_run_tells_all_and_deletes_nothing(
