@@ -337,6 +337,7 @@ class Gate:
                 alpha=self.policy.alpha,
                 minimum_count=self.policy.minimum_count,
                 pooled=bool(pooled),
+                level=self.policy.gain_error if guard.drawn is GAIN else None,
             )
         return self._measures[key]
 

@@ -145,7 +145,7 @@ def images_needed(gain: float, policy: GatePolicy, lost: float = 0.0) -> int | N
     become wrong. Returns None if no number would do.
     """
     flips = Flips(count=1.0, gained=gain + lost, lost=lost)
-    times = times_to_hold(flips, policy.wanted_gain, policy.alpha)
+    times = times_to_hold(flips, policy.wanted_gain, policy.gain_error)
     return None if isinf(times) else ceil(times)
 
 

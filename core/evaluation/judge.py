@@ -296,11 +296,11 @@ class _Spent:
 def _spending(results: EvaluationResults, comparison: Comparison) -> _Spent:
     """Return the verdict and the look by the most used of a comparison's images, and its level.
 
-    A gain does not spend, as both are for forgetting.
+    A gain does not spend, as both are for forgetting, and has an error of its own.
     """
     policy = results.plan.policy
     if comparison.kind is MeasureKind.GAIN:
-        return _Spent()
+        return _Spent(level=policy.gain_error)
     found = [results.spending.get(exam.own.digest, Spending()) for exam, _ in comparison.pairs]
     most = Spending(
         verdict=max(one.verdict for one in found),
@@ -348,7 +348,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         measure,
         tolerance=policy.tolerance(measure),
         verdicts=number if spends and policy.budget else None,
-        level=policy.level_of(spending) if spends else None,
+        level=policy.level_of(spending) if spends else policy.gain_error,
         soft=measure.soft if policy.judged_views else None,
         editions=measure.editions if policy.judged_views else _without_views(measure.editions),
     )

@@ -180,8 +180,13 @@ def _passing(rulings: Sequence[Ruling]) -> str:
     return (
         f"{held} within tolerance, and the update gained "
         f"{points(gain.difference, signed=False)} points on its own holdout "
-        f"(interval {points(gain.interval_lower)} to {points(gain.upper)})."
+        f"(interval {points(gain.interval_lower)} to {points(gain.upper)}{_decided(gain)})."
     )
+
+
+def _decided(gain: Measure) -> str:
+    doubtful = gain.interval_lower < -gain.tolerance  # at the error of the other measures
+    return f"; decided by {points(gain.lower)}" if doubtful else ""
 
 
 def _open(ruling: Ruling) -> str:

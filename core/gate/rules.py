@@ -99,6 +99,16 @@ class GatePolicy:
         "must be reached on the update's own holdout, as a lower bound",
         loosens=-1,
     )
+    gain_error: float = limited(
+        0.05,
+        "Error of the gain's bound",
+        "is the chance that an update passes as one with the wanted gain and has less",
+        unit=PERCENT,
+        high=0.5,
+        above_low=True,
+        description="One-sided error of the gain's lower bound. It may be larger than `alpha`: an "
+        "update that has gained less than it seems takes nothing from anybody.",
+    )
     minimum_count: int = limited(
         350,
         "Guards from",
@@ -358,7 +368,7 @@ def _level_with_more(measure: Measure, policy: GatePolicy) -> float:
     """Return the error of the lower bound at the next look, if this one counts."""
     if measure.level is None or measure.look > len(LOOK_SHARES):
         return policy.alpha if measure.level is None else 0.0
-    if measure.distinct < policy.minimum_count:
+    if measure.kind is MeasureKind.GAIN or measure.distinct < policy.minimum_count:
         return measure.level
     shares = (*LOOK_SHARES, 0.0)
     return measure.level * shares[measure.look] / shares[measure.look - 1]

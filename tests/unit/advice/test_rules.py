@@ -154,9 +154,9 @@ def gain(test: int, parent: Recognition | None = PARENT, **changes: Any) -> Find
 @pytest.mark.parametrize(
     ("share", "wanted", "needed"),
     [
-        (0.4, 0.0, 27),  # (z + 0.8416 (0.24 / 0.4)^1/2)^2 / 0.4 = 26.1
-        (1.0, 0.0, 7),  # z^2
-        (0.4, 0.1, 40),  # (0.33^1/2 z + 0.8416 0.24^1/2)^2 / 0.3^2 = 39.5
+        (0.4, 0.0, 14),  # (z + 0.8416 (0.24 / 0.4)^1/2)^2 / 0.4 = 13.2, with z = 1.645
+        (1.0, 0.0, 3),  # z^2 = 2.7
+        (0.4, 0.1, 21),  # (0.33^1/2 z + 0.8416 0.24^1/2)^2 / 0.3^2 = 20.5
         (0.4, 0.4, None),
         (0.0, 0.0, None),
     ],
@@ -169,7 +169,7 @@ def test_answers_that_were_lost_before_make_a_gain_need_more_images() -> None:
     policy = a_policy()
     needed = gain_finding(100, PARENT, policy, lost=0.5).facts["needed"]
     assert needed == images_needed(0.4, policy, lost=0.5 * 0.2)
-    assert needed > 27
+    assert needed > 14
     nothing_known = Recognition(right=0, asked=50)
     assert gain_finding(9, nothing_known, policy, lost=1.0).facts["needed"] == images_needed(
         0.5, policy
@@ -177,13 +177,13 @@ def test_answers_that_were_lost_before_make_a_gain_need_more_images() -> None:
 
 
 def test_a_holdout_that_is_large_enough() -> None:
-    found = gain(27)
+    found = gain(14)
     assert (found.code, found.severity) == ("holdout_sufficient", Severity.INFO)
     assert found.message == (
         "To show a gain of 40.0 points (half of the parent's errors) with a chance of 80 %, the "
-        "holdout needs 27 test images; it has 27."
+        "holdout needs 14 test images; it has 14."
     )
-    assert found.facts == {"test_images": 27, "gain": 0.4, "needed": 27}
+    assert found.facts == {"test_images": 14, "gain": 0.4, "needed": 14}
 
 
 def test_a_holdout_that_is_too_small() -> None:
@@ -191,18 +191,18 @@ def test_a_holdout_that_is_too_small() -> None:
     assert (found.code, found.severity) == ("holdout_small", Severity.WARNING)
     assert found.message == (
         "To show a gain of 40.0 points (half of the parent's errors) with a chance of 80 %, the "
-        "holdout needs 27 test images; it has 5: "
-        "add about 138 images to the dataset."  # 22 test images / (0.2 * 0.8)
+        "holdout needs 14 test images; it has 5: "
+        "add about 57 images to the dataset."  # 9 test images / (0.2 * 0.8)
     )
-    assert found.facts == {"test_images": 5, "gain": 0.4, "needed": 27, "more_images": 138}
+    assert found.facts == {"test_images": 5, "gain": 0.4, "needed": 14, "more_images": 57}
 
 
 def test_without_the_parents_accuracy_the_largest_gain_is_assumed() -> None:
-    assert gain(7, None).message == (
+    assert gain(3, None).message == (
         "To show a gain of 100.0 points (the largest possible) with a chance of 80 %, the holdout "
-        "needs 7 test images; it has 7."
+        "needs 3 test images; it has 3."
     )
-    assert gain(6, None).facts["more_images"] == 7  # 1 / 0.16 = 6.25
+    assert gain(2, None).facts["more_images"] == 7  # 1 / 0.16 = 6.25
 
 
 def test_a_gain_that_cannot_be_reached() -> None:

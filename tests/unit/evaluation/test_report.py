@@ -174,6 +174,16 @@ def test_wanted_gain_is_a_tolerance_with_its_sign_turned() -> None:
     assert (gain.kind, gain.tolerance) == (MeasureKind.GAIN, -0.3)
 
 
+def test_a_gain_is_shown_with_an_error_of_its_own() -> None:
+    """Five of nineteen answers won and none lost is what chance does in 1 of 32 updates."""
+    report = report_of(second_update(), learned)
+    gain = replace(report.measures[-1], count=19, images=19, distinct=19, gained=5, lost=0)
+    few = replace(report, measures=(*report.measures[:-1], gain))
+    for error, outcome in ((0.05, Outcome.HOLDS), (0.005, Outcome.OPEN)):
+        again = judge_again(few, policy(alpha=0.005, gain_error=error)).measures[-1]
+        assert (again.kind, again.level, again.outcome) == (MeasureKind.GAIN, error, outcome)
+
+
 def beside(**changes: object) -> EvaluationPlan:
     """The examination of version 3 while version 9 is live, which has learned hat and sock."""
     ninth, _ = live_line().updates
@@ -266,6 +276,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "swallow_tolerance": 0.1,
             "class_tolerance": 0.3,
             "wanted_gain": 0.0,
+            "gain_error": 0.05,
             "minimum_count": 10,
             "alpha": 0.1,
             "views": 2,

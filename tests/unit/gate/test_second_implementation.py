@@ -300,14 +300,15 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
     rows = paired(evidence, about, plan["candidate"])
     spent = [evidence.facts["spending"].get(name_of(exam["own"])) for exam, _ in pairs]
-    level = None if kind == "gain" else policy["alpha"]
-    if level and policy["line_error"] is not None:
+    guards = kind != "gain"
+    level = policy["alpha"] if guards else policy["gain_error"]
+    if guards and policy["line_error"] is not None:
         verdict = max(one["verdict"] if one else 1 for one in spent)
         luck = max(one["luck"] if one else 1.0 for one in spent)
         half = policy["line_updates"]
         share = policy["line_error"] * half / ((half + verdict - 1) * (half + verdict))
         level = min(level, share / luck)
-    if level:  # all looks of a version at images that grow share it
+    if guards:  # all looks of a version at images that grow share it
         look = max(one["look"] if one else 1 for one in spent)
         level *= (0.8, 0.04, 0.02, 0.01, 0.005)[look - 1]
     live = None
