@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
 from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
-from core.gate.reasons import among, the_baseline
+from core.gate.reasons import OWN_PROMPTS, among, the_baseline
 from core.gate.rules import Judgement, Verdict
 from core.values import counted
 
@@ -94,6 +94,8 @@ def _lost(worst: Ruling | None) -> str:
     what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
     if worst.asked is ClassList.UNION:
         what = f"{what}, {among(worst)}"
+    if worst.own_prompts:
+        what = f"{what}, {OWN_PROMPTS}"
     return (
         f"It lost most on {what}: {worst.right:,} of {counted(worst.count, 'answer')} are right; "
         f"{worst.right_before:,} were with {_whose(worst)}."
@@ -115,11 +117,14 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
 
 def _failures(judgement: Judgement) -> Iterator[str]:
     failing = [m for m in judgement.measures if m.outcome is Outcome.FAILS]
-    kept = [m.asked for m in failing if m.kind is not MeasureKind.GAIN]
-    if ClassList.OWN in kept:
+    kept = [m for m in failing if m.kind is not MeasureKind.GAIN]
+    asked = {m.asked for m in kept if not m.own_prompts}
+    if ClassList.OWN in asked:
         yield "it forgot more than the limits allow"
-    if ClassList.UNION in kept:
+    if ClassList.UNION in asked:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
+    if any(m.own_prompts for m in kept):
+        yield "callers who send no prompt would lose more than the limits allow"
     if len(judgement.lost_classes) > len(judgement.inherited_classes):
         yield "a single class lost more than the limit allows"
     if len(kept) < len(failing):

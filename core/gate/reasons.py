@@ -30,11 +30,11 @@ def subject(measure: Measure) -> str:
     if measure.asked is ClassList.UNION:
         about = f"{about}, {among(measure)},"
     if measure.own_prompts:
-        about = f"{about.removesuffix(',')}, {_OWN_PROMPTS},"
+        about = f"{about.removesuffix(',')}, {OWN_PROMPTS},"
     return f"{about} against {the_baseline(measure)}"
 
 
-_OWN_PROMPTS = "each version in its own prompt"
+OWN_PROMPTS = "each version in its own prompt"
 
 
 def among(measure: Measure) -> str:
@@ -123,7 +123,7 @@ def _whose(loss: ClassLoss) -> str:
     name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
     if loss.asked is ClassList.UNION:
         name = f"{name}, with all learned classes to choose from"
-    return f"{name}, {_OWN_PROMPTS}" if loss.own_prompts else name
+    return f"{name}, {OWN_PROMPTS}" if loss.own_prompts else name
 
 
 def the_baseline(measure: Measure | ClassLoss) -> str:

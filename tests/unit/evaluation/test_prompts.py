@@ -73,6 +73,9 @@ def test_the_first_update_does_not_pass_in_a_prompt_that_loses_what_callers_got(
     assert lost.reasons[0].startswith(
         "Top-1 on emoji, each version in its own prompt, against the parent and root changed by"
     )
+    told = "It may not go live: callers who send no prompt would lose more than the limits allow."
+    assert lost.summary.go_live == told
+    assert "each version in its own prompt" in lost.summary.lost
     assert judge_again(lost, plan.policy).verdict is Verdict.FAILED
 
 
