@@ -383,12 +383,7 @@ class Measure(Changes):
     @property
     def holds(self) -> bool:
         """True if the lower bound is within the tolerance, and no earlier edition holds back."""
-        return self.is_within and self.held_back_by is None
-
-    @property
-    def is_within(self) -> bool:
-        """True if the lower bound is within the tolerance."""
-        return self.lower >= -self.tolerance
+        return self.lower >= -self.tolerance and self.held_back_by is None
 
     def is_worn_out(self, alpha: float, minimum_count: int) -> bool:
         """Return whether the line's budget alone keeps even unchanged answers from holding.

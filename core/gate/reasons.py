@@ -76,7 +76,7 @@ def explain(
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
-    lines += [_open(r) for r in still_open if not (r.live_is_beyond or r.is_within)]
+    lines += [_open(r) for r in still_open if not (r.live_is_beyond or r.held_back_by)]
     lines += [
         _held_back(r, e) for r in still_open for e in r.editions if e.number == r.held_back_by
     ]

@@ -357,7 +357,7 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
-    if measure.live_is_beyond or measure.is_within:  # and held back by an earlier edition
+    if measure.live_is_beyond or measure.held_back_by:  # which more images do not change
         return Ruling.on(measure, Outcome.OPEN)
     level = _level_with_more(measure, policy)
     more = images_to_settle(measure, alpha=policy.alpha, level=level, tests=tests)

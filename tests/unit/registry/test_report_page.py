@@ -26,10 +26,11 @@ from api.registry.report_pages import (
 )
 from api.registry.report_record import Record
 from core.datasets.manifests import ManifestEntry
-from core.datasets.rules import DatasetRef
+from core.datasets.rules import DatasetRef, SuiteKind
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import FEWEST, Report
+from core.recipes.fields import PromptTemplate
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version
 from core.values import DatasetId, Digest
@@ -46,6 +47,7 @@ from tests.support.evaluation.evaluations import (
     report_of,
     second_update,
     some_thresholds,
+    suite,
     taught,
     third_update,
 )
@@ -251,6 +253,25 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
     words = words_of(page(crowded))
     assert "Only the most frequent 30 are shown" in words
     assert words.count("cat → hat 10 of 10") == 30
+
+
+def test_page_names_the_edition_that_holds_a_measure_back_and_measures_in_own_prompts() -> None:
+    """The candidate has lost the first 10 of 40 emoji, to which the others were added."""
+    images = second_update().zero_shot[0].own.entries
+    entries = tuple(replace(one, edition=1 if n < 10 else 2) for n, one in enumerate(images))
+    asked = suite("emoji", entries, SuiteKind.ZERO_SHOT)
+    root = replace(ROOT, prompt=PromptTemplate("a drawing of {name}"))
+    limits = {f"{name}_tolerance": 0.3 for name in ("parent", "root", "union")}
+    plan = second_update(suites=[asked], root=root, policy=policy(**limits, alpha=0.2))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not SECOND or len(question.entries) < 40 or index >= 10
+
+    shown = page(report_of(plan, right))
+    assert "open</span><small>held back by edition 1</small>" in shown
+    assert "if the images of an earlier edition alone show a loss" in shown
+    assert "emoji · top-1, own prompts" in shown
+    assert "earlier edition" not in page(report_of(second_update(), mostly_right))
 
 
 def test_values_and_counts_are_written_for_people() -> None:
