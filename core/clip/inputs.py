@@ -99,6 +99,8 @@ CACHE_BYTES = 2 * 1024**3
 
 Pixels = NDArray[np.uint8]  # (3, height, width)
 
+Shown = tuple[Digest | View, ...]  # a stored image, and views of it
+
 
 class DecodedImages:
     """A thread-safe cache of the pixels that `prepare` returns for stored images.
@@ -117,7 +119,7 @@ class DecodedImages:
         self._artifacts = artifacts
         self._prepare = prepare
         self._room = cache_bytes
-        self._known: dict[Digest, Pixels] = {}
+        self._known: dict[Shown, Pixels] = {}
         self._lock = Lock()
 
     def of(self, entry: ManifestEntry) -> Pixels:
@@ -125,26 +127,26 @@ class DecodedImages:
 
         Raises ArtifactMissing or ArtifactCorrupt.
         """
-        known = self._known.get(entry.artifact)
-        return self._decode(entry.artifact) if known is None else known
+        found: Pixels = self.with_views(entry, ())[0]
+        return found
 
     def with_views(self, entry: ManifestEntry, views: Sequence[View]) -> Pixels:
         """Return the pixels of an image and of views of it, (1 + views, 3, height, width).
 
-        With views, the file is read once, and nothing is cached. Raises what `of` raises.
+        The file is read once. Raises what `of` raises.
         """
-        if not views:
-            return self.of(entry)[None]
+        key: Shown = (entry.artifact, *views)
+        known = self._known.get(key)
+        return self._decode(entry, key, views) if known is None else known
+
+    def _decode(self, entry: ManifestEntry, key: Shown, views: Sequence[View]) -> Pixels:
         image = read_image(self._artifacts.get(entry.artifact))
         shown = (image, *(view.of(image, entry.pixels) for view in views))
-        return np.stack([self._prepare(one).numpy() for one in shown])
-
-    def _decode(self, artifact: Digest) -> Pixels:
-        pixels: Pixels = self._prepare(read_image(self._artifacts.get(artifact))).numpy()
+        pixels: Pixels = np.stack([self._prepare(one).numpy() for one in shown])
         with self._lock:
-            if artifact not in self._known and pixels.nbytes <= self._room:
+            if key not in self._known and pixels.nbytes <= self._room:
                 self._room -= pixels.nbytes
-                self._known[artifact] = pixels
+                self._known[key] = pixels
         return pixels
 
 

@@ -8,13 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from core.clip.inputs import Preprocess, read_image
+from core.clip.inputs import DecodedImages, Preprocess, read_image
 from core.clip.model import load
 from core.datasets.manifests import ManifestEntry
+from core.images.views import View
 from core.learning.data import BatchSampler, TrainingImages, choose_exemplars, herd
 from core.recipes.fields import ExemplarChoice, Method, ModelPart, Precision
 from core.recipes.rules import Recipe
@@ -102,6 +104,19 @@ def test_two_threads_share_the_cache_without_outgrowing_it(stored: Stored) -> No
     cache = source._decoded
     assert 0 <= cache._room < 6000
     assert sum(pixels.nbytes for pixels in cache._known.values()) == 6000 - cache._room
+
+
+def test_an_image_and_its_views_are_read_once(stored: Stored) -> None:
+    artifacts, (entry, *_) = stored
+    decoded = DecodedImages(artifacts, PREPROCESS.evaluation_pixels)
+    views = [View(number=number, mirror=True) for number in (1, 2)]
+    whole, fewer = decoded.with_views(entry, views), decoded.with_views(entry, views[:1])
+    alone = decoded.of(entry)
+    artifacts.delete(entry.artifact)
+    assert [whole.shape[0], fewer.shape[0], alone.ndim] == [3, 2, 3]
+    assert np.array_equal(decoded.with_views(entry, views), whole)
+    assert np.array_equal(whole[:2], fewer)
+    assert np.array_equal(whole[0], decoded.of(entry))
 
 
 RECIPE = Recipe(
