@@ -337,6 +337,7 @@ class Suites(Rows):
     def held_out(self, model: ModelId) -> Mapping[int, Suite]:
         """Return the images that were added to the holdouts of a model, by the version's number."""
         theirs = (suites.c.model == model) & suites.c.grown_into.is_(None)
+        theirs &= suites.c.retired_at.is_(None)
         rows = self._connection.execute(sa.select(suites).where(theirs))
         return {row.version: _to_suite(row) for row in rows}
 

@@ -22,6 +22,7 @@ from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports import Export, ExportFormat
+from core.registry.inheritance import places
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, Version
@@ -76,14 +77,16 @@ def delete_alias(
 def delete_version(platform: Platform, *, model: str, version: int, reason: str = "") -> Version:
     """Delete a version and return it as it was; garbage collection deletes its weights.
 
-    One that counted, by `requires_reason`, takes a reason: FieldInvalid without.
-    Its number is not given again. Promotions, and orders of an update or evaluation of it, lock the
+    One that counted, by `requires_reason`, takes a reason: FieldInvalid without. Its number is not
+    given again. Images that were added to its holdout may be taught again, unless a version
+    replaces it. Promotions, and orders of an update or evaluation of it, lock the
     version too, so the later of the two sees what the earlier has written. The jobs are read before
     the versions: if a job ends in between, the version that it made is seen. Raises ModelNotFound,
     VersionNotFound or InUse.
     """
     now = platform.clock()
     with platform.transactions() as work:
+        work[Thumbnails].lock()  # as who adds to its holdout does
         found = work[Models].get(model)
         wanted = work[Versions].get(found.id, version, lock=True)
         unfinished = list(unfinished_jobs(work, found.id))
@@ -97,6 +100,11 @@ def delete_version(platform: Platform, *, model: str, version: int, reason: str 
         )
         if requires_reason(work, wanted):
             reason = given_reason(reason, f"Deleting version {wanted.number}, which {COUNTED},")
+        place = places(work[Versions].descents(found.id))
+        rest = {place[one.number] for one in work[Versions].all(found.id) if one != wanted}
+        added = work[Suites].held_out(found.id).get(place[wanted.number])
+        if added is not None and place[wanted.number] not in rest:
+            work[Suites].retire(added, now)
         work[Versions].remove(found.id, wanted.number, now)
         audit.record(
             work,

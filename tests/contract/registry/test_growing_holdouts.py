@@ -34,7 +34,7 @@ from core.registry.evidence import grow_holdout
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model
-from core.upkeep.delete import delete_model
+from core.upkeep.delete import delete_model, delete_version
 from core.values import Digest
 from tests.support.erasures import erase
 from tests.support.evaluation.each_class import knowing_each
@@ -269,6 +269,19 @@ def test_no_model_learns_them_until_the_model_is_deleted(scene: Scene) -> None:
     assert scene.run().error["code"] == "image_in_suite"
     delete_model(scene.platform, model=model.name)
     scene.learn(other, data)
+
+
+def test_no_model_learns_them_until_the_version_is_deleted(scene: Scene) -> None:
+    model, data = a_judged_model(scene), more(scene)
+    update(scene, model, *CATS, auto_promote=False)
+    grow(scene, model, data)
+    with scene.platform.transactions(read_only=True) as work:
+        (added,) = work[Suites].held_out(model.id).values()
+    delete_version(scene.platform, model=model.name, version=2, reason="a test")
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Suites].get(added.id).retired_at == NOW
+    scene.learn(scene.model("other"), data)
+    delete_model(scene.platform, model=model.name)
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
