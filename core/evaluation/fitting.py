@@ -104,7 +104,8 @@ def plan_to_fit(
     `classes` are all that the line will have learned. The candidate has no digest yet, and no
     holdout of its own.
     """
-    parent, plan = line[-1], _plan(work, artifacts, model, line, classes, prompt, beside)
+    parent = line[-1]
+    plan = _plan(work, artifacts, model, line, _candidate(parent, classes, prompt), beside)
     known = work[Versions].some(model.id, beside.asked)
 
     def pinned(one: HoldoutEvaluation, otherwise: Version) -> HoldoutEvaluation:
@@ -126,14 +127,13 @@ def _plan(
     artifacts: Artifacts,
     model: Model,
     line: Sequence[Version],
-    classes: tuple[str, ...],
-    prompt: PromptTemplate,
+    candidate: Version,
     beside: Beside,
 ) -> EvaluationPlan:
     known = work[Versions].some(model.id, {*beside.lost, *beside.asked})
     added = added_images(work, model.id, beside.added)
     live = None if beside.live is None else known[beside.live]
-    lost = [known[number] for number in beside.lost if number in known]
+    lost = [known[number] for number in beside.lost]
     lineage = None
     if live is not None:
         lineage = LiveLineage(
@@ -144,7 +144,7 @@ def _plan(
     return plan_queries(
         model=model,
         policy=work[Policies].get(model.policy),
-        candidate=HeldOutUpdate(version=_candidate(line[-1], classes, prompt), holdout=()),
+        candidate=HeldOutUpdate(version=candidate, holdout=()),
         parent=line[-1],
         root=line[0],
         earlier=held_out_updates(work, artifacts, model, line[1:], added),
@@ -163,7 +163,8 @@ def versions_beside(
     out.
     """
     parent = line[-1]
-    live = live_version(work, _candidate(parent, parent.classes, parent.prompt), alias)
+    candidate = _candidate(parent, parent.classes, parent.prompt)
+    live = live_version(work, candidate, alias)
     if live is not None and not _is_usable(live):
         live = None
     beside = Beside()
@@ -176,13 +177,20 @@ def versions_beside(
     added, judged = added_images(work, model.id), {one.number for one in line}.union(beside.lost)
     pinned = {suite.id for number, suite in added.items() if number in judged}
     beside = replace(beside, added=tuple(sorted(pinned)))
-    plan = _plan(work, artifacts, model, line, parent.classes, parent.prompt, beside)
+    plan = _plan(work, artifacts, model, line, candidate, beside)
     settled = {
         str(one.learner.number): one.anchor.number
         for one in plan.kept
         if one.anchor is not None and _is_usable(one.anchor)
     }
     return replace(beside, settled=settled)
+
+
+def are_usable(work: Work, model: Model, beside: Beside) -> bool:
+    """Return whether an update can still be compared with what it is to be compared with."""
+    known = work[Versions].some(model.id, beside.asked.union(beside.lost))
+    asked = [known.get(number) for number in beside.asked]
+    return {*beside.lost} <= known.keys() and all(one and _is_usable(one) for one in asked)
 
 
 def _is_usable(version: Version) -> bool:

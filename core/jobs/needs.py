@@ -120,19 +120,25 @@ def require_version_unused(
 
     It can unless it is the root, which goes with its model; an alias points at it; another version
     was trained from it, which can only be scored as long as its line is whole; an unfinished job
-    starts from it, scores it or has made it; or it is the candidate of `trials` that run.
+    starts from it, scores it, has made it or may not lose what it has learned; or it is the
+    candidate of `trials` that run.
     """
     if version.is_root:
         raise InUse(
             f"Version {version.number} is the root of its model: to delete it, delete the model."
         )
     versions = tuple(versions)
+
+    def is_needed_by(job: Job) -> bool:
+        lost = job.beside.lost if job.beside else ()
+        return version.number in versions_of(job, versions).union(lost)
+
     require_unused(
         f"Version {version.number}",
         trials=trials,
         aliases=[alias.name for alias in aliases if alias.version == version.number],
         descendants=_descendants(version.number, versions),
-        jobs=[job.id for job in unfinished if version.number in versions_of(job, versions)],
+        jobs=[job.id for job in unfinished if is_needed_by(job)],
     )
 
 

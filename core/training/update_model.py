@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from core.artifacts.store import Artifacts
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
@@ -14,7 +13,7 @@ from core.datasets.rules import DatasetVersion, Suite
 from core.engines.compiler import Compiler
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.evaluate import pinned_model
-from core.evaluation.fitting import plan_to_fit, versions_beside
+from core.evaluation.fitting import are_usable, plan_to_fit, versions_beside
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
@@ -82,8 +81,10 @@ def update_model(
         return job.version
     native = trainer.native_precisions()
     with platform.transactions() as work:
-        inputs = pin_inputs(work, platform.artifacts, job, order, native=native)
+        inputs = pin_inputs(work, job, order, native=native)
         work.commit()
+    if order.recipe.mixing_choice is MixingChoice.FIT and inputs.beside is None:
+        inputs = replace(inputs, beside=_pin_beside(platform, job, inputs))
     recipe = inputs.order.recipe
     warn_if_slow(recipe.precision, native, monitor)
     spec = spec_of(platform, inputs)
@@ -145,7 +146,10 @@ def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> N
     A transaction that makes a version has its number: an erasure locks the models before it marks
     versions, so one of the two sees what the other has written.
     """
-    work[Versions].get(inputs.model.id, inputs.parent.number).require_clean()
+    asked = inputs.beside.asked if inputs.beside else ()  # which have chosen the share
+    compared = work[Versions].some(inputs.model.id, asked).values()
+    for version in (work[Versions].get(inputs.model.id, inputs.parent.number), *compared):
+        version.require_clean()
     if erased := work[ErasedImages].erased(spec.pixels):
         raise ImageErased(
             "An image was erased while the update learned from it.", pixels=sorted(erased)[:20]
@@ -156,14 +160,9 @@ def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> N
 
 
 def pin_inputs(
-    work: Work,
-    artifacts: Artifacts,
-    job: Job,
-    order: UpdateOrder,
-    *,
-    native: Collection[Precision],
+    work: Work, job: Job, order: UpdateOrder, *, native: Collection[Precision]
 ) -> UpdateInputs:
-    """Fix a claimed job's parent, precision and what it has to fit, unless an earlier claim has.
+    """Fix a claimed job's parent and precision, unless an earlier claim has.
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
@@ -187,15 +186,25 @@ def pin_inputs(
     precision = job.precision or order.recipe.precision.on(native)
     work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
-    beside = job.beside
-    if order.recipe.mixing_choice is MixingChoice.FIT and beside is None:
-        beside = versions_beside(work, artifacts, model, line, order.alias)
-        work[Jobs].pin_beside(job.id, job.fence, beside)
-    inputs = _inputs(work, order, model, line, beside)
+    inputs = _inputs(work, order, model, line, job.beside)
     inputs.data.require_whole()
     if inputs.reference is not None:
         inputs.reference.require_whole()
     return inputs
+
+
+def _pin_beside(platform: Platform, job: Job, inputs: UpdateInputs) -> Beside:
+    """Fix what a claimed update has to fit. No manifest is read while others wait to write."""
+    while True:
+        with platform.transactions(read_only=True) as work:
+            beside = versions_beside(
+                work, platform.artifacts, inputs.model, inputs.line, inputs.order.alias
+            )
+        with platform.transactions() as work:
+            if are_usable(work, inputs.model, beside):  # or one has gone since
+                work[Jobs].pin_beside(job.id, job.fence, beside)
+                work.commit()
+                return beside
 
 
 def inputs_of_version(work: Work, version: Version) -> UpdateInputs:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from core.datasets.manifests import Part
 from core.datasets.rules import DatasetVersion
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, InUse
+from core.evaluation import fitting
 from core.evaluation.comparisons import comparisons
-from core.evaluation.plan import EvaluationPlan
+from core.evaluation.plan import EvaluationPlan, plan_queries
 from core.evaluation.queries import ClassQuery
 from core.gate.measures import ClassList
 from core.jobs.needs import versions_of
@@ -17,10 +21,13 @@ from core.recipes.fields import Method, MixingChoice
 from core.recipes.rules import Recipe
 from core.registry.evidence import grow_holdout
 from core.registry.promote import promote
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.training.trainer import TrainingSpec
 from core.training.update_model import inputs_of_version, spec_of
-from tests.support.factories import TESTER
+from core.upkeep.delete import delete_version
+from core.values import ErasureId
+from tests.support.factories import NOW, TESTER
 from tests.support.scene import Scene, nothing
 
 FIT = Recipe(method=Method.FT, mixing_choice=MixingChoice.FIT)
@@ -146,6 +153,55 @@ def test_weights_that_an_unfinished_update_is_compared_with_are_kept(scene: Scen
     scene.script.training = lambda monitor: (_ for _ in ()).throw(DatabaseUnavailable)
     scene.run()
     assert versions_of(scene.job(job), scene.versions(model)) == {1, 2, 3}
+
+
+def test_a_version_that_an_unfinished_update_may_not_lose_is_not_deleted(scene: Scene) -> None:
+    model = scene_with_line(scene)
+    scene.learn(model, scene.frozen("fox", "cow", each=10, offset=500), parent=1)
+    put_live(scene, model, 4, 3)  # which goes on with what version 3 has learned
+    with scene.platform.transactions() as work:
+        work[Versions].release_weights(model.id, 3, NOW)  # so that it is not asked itself
+        work.commit()
+    job = scene.update(model, scene.frozen("ant", "bee", each=10, offset=400), parent=1, recipe=FIT)
+    scene.script.training = lambda monitor: (_ for _ in ()).throw(DatabaseUnavailable)
+    scene.run()
+    assert scene.job(job).beside.lost == (2, 3, 4)
+    with pytest.raises(InUse) as told:
+        delete_version(scene.platform, model=model.name, version=3, reason="a test")
+    assert told.value.facts == {"jobs": [job.id]}
+
+
+@pytest.mark.parametrize("number", [3, 2])
+def test_an_update_whose_share_a_marked_version_has_chosen_makes_no_version(
+    scene: Scene, number: int
+) -> None:
+    """Version 3 is live, and version 2 the settled one of its holdout; the parent is older."""
+    model = scene_with_line(scene)
+
+    def mark(monitor: Monitor) -> None:
+        with scene.platform.transactions() as work:
+            work[Versions].mark(model.id, number, ErasureId("erasure_1"))
+            work.commit()
+
+    scene.script.training = mark
+    scene.update(model, scene.frozen("ant", "bee", each=10, offset=400), parent=1, recipe=FIT)
+    assert scene.run().error["code"] == "learned_erased_images"
+    assert len(scene.versions(model)) == 3
+
+
+@pytest.mark.parametrize("url", ["sqlite"], indirect=True)
+def test_others_may_write_while_what_an_update_has_to_fit_is_read(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = scene_with_line(scene)
+
+    def planned(**given: Any) -> EvaluationPlan:
+        with scene.platform.transactions() as work:  # waits for any other that writes
+            work[Models].get(model.id)
+        return plan_queries(**given)
+
+    monkeypatch.setattr(fitting, "plan_queries", planned)
+    scene.learn(model, scene.frozen("ant", "bee", each=10, offset=400), parent=3, recipe=FIT)
 
 
 def test_a_repeated_update_takes_the_share_of_the_first(scene: Scene) -> None:
