@@ -20,6 +20,7 @@ from core.datasets.version_rows import WILL_FILL, WILL_LEARN, WILL_READ
 from core.engines.rows import artifacts_of_engines
 from core.erasure.order import refuse_cancellation
 from core.errors import DatabaseUnavailable, UnsafeConfiguration
+from core.evaluation.rows import delete_evidence_of
 from core.exports.rows import artifacts_of_exports, delete_exports_of
 from core.images.sandbox import Limits as DecodingLimits
 from core.images.sandbox import SandboxDecoder
@@ -46,7 +47,7 @@ ON_MOVE.fill(end_on_move)
 WILL_LEARN.fill(will_learn)
 WILL_READ.fill(will_embed)
 WILL_FILL.fill(will_import)
-DELETE_WITH_MODEL.fill(delete_trials_of, delete_exports_of, delete_vectors_of)
+DELETE_WITH_MODEL.fill(delete_trials_of, delete_exports_of, delete_vectors_of, delete_evidence_of)
 DELETE_WITH_WEIGHTS.fill(delete_exports_of, delete_vectors_of)
 NAMED_ARTIFACTS.fill(
     artifacts_of_samples,

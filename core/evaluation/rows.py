@@ -2,16 +2,17 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Connection, delete, func, select
 
 from core.database.statements import chunks, upsert
 from core.database.tables import answers as table
 from core.database.tables import jobs
 from core.database.work import Rows
 from core.errors import ReportNotFound
+from core.evaluation.evidence import EVIDENCE
 from core.jobs.orders import JobType
 from core.registry.versions import Version
-from core.values import Digest
+from core.values import Digest, ModelId
 
 
 class AnswerCache(Rows):
@@ -62,6 +63,17 @@ class AnswerCache(Rows):
         """Return the number of versions that have results for the query."""
         statement = select(func.count()).select_from(table).where(table.c.question == query)
         return self._connection.scalar(statement) or 0
+
+
+def delete_evidence_of(connection: Connection, model: ModelId) -> None:
+    """Delete what the evidence of a model's reports says of them, before its jobs go.
+
+    Its parts, which reports of other models may share, stay as answers do.
+    """
+    report = jobs.c.result["report"].as_string()
+    reports = select(report).where(jobs.c.model == model, report.is_not(None))
+    theirs = table.c.version.in_(reports) & (table.c.question == EVIDENCE)
+    connection.execute(delete(table).where(theirs))
 
 
 class Evaluations(Rows):

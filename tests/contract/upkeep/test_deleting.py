@@ -30,6 +30,8 @@ from core.errors import (
     NoPrevious,
     VersionNotFound,
 )
+from core.evaluation.evidence import EVIDENCE
+from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import UpdateOrder
 from core.jobs.queue import JobRequest
@@ -136,6 +138,9 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
     job = scene.run()
     assert job.status is JobStatus.SUCCEEDED
     digests = [version.digest for version in scene.versions(model)]
+    with scene.platform.transactions(read_only=True) as work:
+        evidence = work[AnswerCache].find(job.result["report"], EVIDENCE)
+    assert evidence is not None
     delete_model(scene.platform, model=model.name)
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(ModelNotFound):
@@ -146,6 +151,7 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
         assert [found.name for found in work[Models].page(9, None)] == ["other"]
         assert work[Aliases].get(other.id, "production").version == 1
     tidy(scene)
+    assert not artifacts.has(evidence)
     shared = scene.versions(other)[0].digest
     assert [artifacts.has(one) for one in digests] == [one == shared for one in digests]
     assert scene.model(model.name).id != model.id
