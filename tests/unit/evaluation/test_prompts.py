@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.rules import SuiteKind
+from core.evaluation.fitting import asked_beside, exceeded
 from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
@@ -17,6 +18,7 @@ from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
+    answered,
     entries,
     live_line,
     policy,
@@ -87,6 +89,16 @@ def test_the_same_prompt_is_asked_once() -> None:
         q.prompt for _, queries in plan.questions for q in queries if isinstance(q, ClassQuery)
     }
     assert asked == {ROOT.prompt}
+
+
+def test_an_update_that_is_to_fit_is_asked_in_its_own_prompt_too() -> None:
+    plan = first_update()
+    whole = answered(plan, wrong(FIRST, OTHER, EMOJI.manifest.entries))
+    asked = {(by, one.digest) for by, queries in asked_beside(plan).items() for one in queries}
+    answers = {key: answer for key, answer in whole.items() if key in asked}
+    lost = {(one.name, one.own_prompts) for one in exceeded(plan, answers)}
+    assert ("emoji", True) in lost
+    assert ("emoji", False) not in lost
 
 
 def test_a_version_with_the_roots_weights_and_another_prompt_is_asked_in_it() -> None:
