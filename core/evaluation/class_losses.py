@@ -7,6 +7,7 @@ from core.evaluation.plan import ClassEvaluation
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
 from core.gate.measures import SUITES, ClassList, MeasureKind
+from core.values import Digest
 
 
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
@@ -29,28 +30,35 @@ def _is_asked(one: Comparison) -> bool:
 def _of_each(
     results: EvaluationResults, one: Comparison, exam: ClassEvaluation
 ) -> Iterator[ClassLoss]:
+    """Yield each class, and again by the images of an earlier edition alone, if it has grown."""
     hits, ((_, version),) = results.paired(one), one.pairs
     live = results.live_paired(one)
-    found: dict[str, dict[str, tuple[bool, bool, bool]]] = {}  # one of near-duplicates, by class
     entries, standing = exam.over(one.asked).entries, hits.before if live is None else live.now
-    rows = zip(entries, hits.groups, hits.now, hits.before, standing, strict=True)
-    for entry, group, *right in rows:
-        now, before, at_live = right
-        found.setdefault(entry.class_name, {}).setdefault(group, (now, before, at_live))
-    for class_name, each in found.items():
-        pairs = each.values()
-        yield ClassLoss(
-            kind=one.kind,
-            name=one.name,
-            baseline=one.baseline,
-            baseline_version=version.number,
-            asked=one.asked,
-            own_prompts=one.own_prompts,
-            class_name=class_name,
-            images=len(pairs),
-            right=sum(now for now, *_ in pairs),
-            right_before=sum(before for _, before, _ in pairs),
-            gained=sum(now and not before for now, before, _ in pairs),
-            lost=sum(before and not now for now, before, _ in pairs),
-            live_right=None if live is None else sum(at_live for *_, at_live in pairs),
-        )
+    rows = list(zip(entries, hits.groups, hits.now, hits.before, standing, strict=True))
+    *earlier, newest = sorted({entry.edition for entry in entries})
+    for edition in (newest, *earlier):
+        found: dict[str, dict[Digest, tuple[bool, bool, bool]]] = {}  # one of near-duplicates
+        for entry, group, now, before, at_live in rows:
+            if entry.edition <= edition:
+                found.setdefault(entry.class_name, {}).setdefault(group, (now, before, at_live))
+        grown = {entry.class_name for entry in entries if entry.edition > edition}
+        for class_name, each in found.items():
+            if edition < newest and class_name not in grown:
+                continue
+            pairs = each.values()
+            yield ClassLoss(
+                kind=one.kind,
+                name=one.name,
+                baseline=one.baseline,
+                baseline_version=version.number,
+                asked=one.asked,
+                own_prompts=one.own_prompts,
+                edition=edition if edition < newest else None,
+                class_name=class_name,
+                images=len(pairs),
+                right=sum(now for now, *_ in pairs),
+                right_before=sum(before for _, before, _ in pairs),
+                gained=sum(now and not before for now, before, _ in pairs),
+                lost=sum(before and not now for now, before, _ in pairs),
+                live_right=None if live is None else sum(at_live for *_, at_live in pairs),
+            )

@@ -41,6 +41,13 @@ class ClassLoss:
             "the two differ; else in that of the suite or holdout."
         ),
     )
+    edition: int | None = field(
+        default=None,
+        metadata=description(
+            "The earlier edition whose images alone are counted, where more were added since. "
+            "Null: all are."
+        ),
+    )
     live_right: int | None = field(
         default=None,
         metadata=description(

@@ -121,6 +121,8 @@ def _named(lost: Sequence[ClassLoss]) -> str:
 
 def _whose(loss: ClassLoss) -> str:
     name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
+    if loss.edition is not None:
+        name = f"{name} in edition {loss.edition}"
     if loss.asked is ClassList.UNION:
         name = f"{name}, with all learned classes to choose from"
     return f"{name}, {OWN_PROMPTS}" if loss.own_prompts else name

@@ -115,6 +115,23 @@ def test_a_class_that_is_lost_in_steps_fails_once_the_sum_is_beyond_the_limit(
     assert judge_again(report, policy(**WIDE)).verdict is report.verdict
 
 
+def test_easier_images_of_a_class_do_not_hide_that_those_of_an_earlier_edition_are_lost() -> None:
+    images = SUITE.manifest.entries + tuple(
+        replace(one, edition=2) for one in entries("easy", [("cat",)] * 60)
+    )
+    grown = suite("emoji", images, SuiteKind.ZERO_SHOT)
+    plan = second_update(policy=policy(**WIDE), suites=[grown], earlier=[], candidate=EARLIER[1])
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        entry = question.entries[index]
+        return who is not SECOND or entry.class_name != "cat" or entry.edition == 2
+
+    report = report_of(plan, right)
+    found = {(one.class_name, one.edition, one.images) for one in report.lost_classes}
+    assert (report.verdict, found) == (Verdict.FAILED, {("cat", 1, 20)})
+    assert "cat of emoji in edition 1, against the" in report.reasons[0]
+
+
 def test_near_duplicates_of_a_class_count_once() -> None:
     first, *others = (one for one in SUITE.manifest.entries if one.class_name == "cat")
     copies = [replace(one, near_duplicate_of=first.pixels) for one in others]

@@ -486,18 +486,26 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
         rows = at_live = paired(evidence, one, evidence.plan["candidate"])
         if one["live"] is not None:
             at_live = paired(evidence, one, evidence.plan["live"])
-        classes: dict[str, dict[str, tuple[bool, bool, bool]]] = {}
+        classes: dict[tuple[str, int], dict[str, tuple[bool, bool, bool]]] = {}
         entries = exam[one["asked"]]["entries"]
+        last: dict[str, int] = {}
+        for *_, born, label in entries:
+            last[label] = max(born, last.get(label, 0))
+        editions = {born for *_, born, _ in entries}
         for (*_, label), row, (standing, *_) in zip(entries, rows, at_live, strict=True):
-            now, before, group = row[:3]
-            classes.setdefault(label, {}).setdefault(group, (now, before, standing))
-        for label, each in classes.items():
+            now, before, group, born, _ = row
+            for edition in editions:  # that had fewer images of the class than now, or all
+                if born <= edition and (edition < last[label] or edition == max(editions)):
+                    some = classes.setdefault((label, edition), {})
+                    some.setdefault(group, (now, before, standing))
+        for (label, edition), each in classes.items():
             pairs = list(each.values())
             gained = sum(now > before for now, before, _ in pairs)
             lost = sum(now < before for now, before, _ in pairs)
             net = sum(before - standing for _, before, standing in pairs)
             inherited = one["live"] is not None and net > limit * len(pairs)
-            name = (label, exam["name"], one["asked"], one["baseline"], one["own_prompts"])
+            grown = edition if edition < max(editions) else None
+            name = (label, exam["name"], one["asked"], one["baseline"], one["own_prompts"], grown)
             p = class_p(len(pairs), gained, lost, limit)
             every.append((p, (one["kind"], exam["name"]), inherited, name))
     weights = {of: 1 / sum(of == other for _, other, *_ in every) for _, of, *_ in every}
@@ -553,10 +561,10 @@ def agrees(file: bytes) -> str:
         for one in evidence.report["measures"]
     }
     given, found = verdict(evidence)
-    assert {
-        tuple(one[key] for key in ("class_name", "name", "asked", "baseline", "own_prompts"))
-        for one in evidence.report["lost_classes"]
-    } == {*lost_classes(evidence, found)}
+    where = ("class_name", "name", "asked", "baseline", "own_prompts", "edition")
+    assert {tuple(one[key] for key in where) for one in evidence.report["lost_classes"]} == {
+        *lost_classes(evidence, found)
+    }
     assert len(found) == len(evidence.report["measures"]) == len(stated)
     for one in found:
         names = one["name"]
@@ -765,6 +773,15 @@ def test_earlier_editions_that_hold_back_are_recomputed_of_suites_captions_and_p
             (one["name"], one["held_back_by"]) for one in Evidence(file).report["measures"]
         } - {(name, None) for name in ("emoji", "shapes", "2 updates")}
     assert {("emoji", 1), ("emoji", 2), ("shapes", 1), ("2 updates", 1)} <= found
+
+
+def test_classes_that_an_earlier_edition_has_lost_are_recomputed() -> None:
+    plan = CASES["grown"][0]
+    plan = replace(plan, policy=replace(plan.policy, class_tolerance=0.0))
+    file = evidence_of(plan, answered(plan, flipping(0, 0.04, 0.7)))
+    assert agrees(file) == "failed"
+    lost = Evidence(file).report["lost_classes"]
+    assert {(one["name"], one["edition"]) for one in lost} >= {("emoji", 2), ("emoji", None)}
 
 
 def test_all_verdicts_occur_in_what_is_compared() -> None:
