@@ -240,7 +240,6 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN
-    grows = is_soft and not comparison.pooled
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -262,7 +261,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             classes=comparison.classes,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
-            editions=tuple(compared.earlier_editions(level)) if grows else (),
+            editions=tuple(compared.earlier_editions(level)) if is_soft else (),
             **vars(spent),
         )
 

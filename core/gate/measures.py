@@ -140,13 +140,21 @@ class Edition:
     earlier: Changes = field(metadata=description("Of the images of this edition."))
     added: Changes = field(metadata=description("Of those that were added since."))
 
-    def holds(self, tolerance: float, minimum_count: int) -> bool:
-        """Return whether its images alone show no loss that the added ones may hide."""
+    def holds(self, tolerance: float, minimum_count: int, *, pooled: bool = False) -> bool:
+        """Return whether its images alone show no loss that the added ones may hide.
+
+        Of one of several holdouts, only that they are within tolerance: together they have to show
+        that they lost no more than the others.
+        """
         share = strictness(self.earlier.distinct, minimum_count, pooled=False)
         if self.earlier.bound(share * (_CONFIDENCE + _SURELY) - _SURELY) < -tolerance:
             return False
         deciding = self.earlier.deciding
-        return deciding.difference >= 0 or errors_below(deciding, self.added.deciding) <= _SURELY
+        return (
+            pooled
+            or deciding.difference >= 0
+            or errors_below(deciding, self.added.deciding) <= _SURELY
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -353,7 +361,8 @@ class Measure(Changes):
         milder = share <= 0  # a stricter level must not put its bound higher
         z = share * quantile(alpha if self.level is None or milder else self.level)
         interval = paired_interval(self.flips, alpha)
-        hiding = (e.number for e in self.editions if not e.holds(self.tolerance, minimum_count))
+        limits = self.tolerance, minimum_count
+        hiding = (e.number for e in self.editions if not e.holds(*limits, pooled=self.pooled))
         return replace(
             self,
             lower=self.bound(z),

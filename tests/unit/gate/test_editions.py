@@ -73,6 +73,15 @@ def test_of_few_earlier_images_less_is_asked() -> None:
     assert grown(changes(10, 0, 8), changes(1000, 0, 0)).held_back_by == 1
 
 
+def test_one_of_several_holdouts_does_not_hide_that_its_earlier_images_are_lost() -> None:
+    """In the pool, a third of 100 images is a small share, also of the earlier ones."""
+    lost = replace(grown(changes(100, 0, 33), changes(600, 0, 0), 0.1), pooled=True)
+    assert lost.bounded(0.005, 350).held_back_by == 1
+    assert lost.bounded(0.005, 350).lower >= -0.1
+    worse = replace(grown(changes(4000, 120, 200), changes(12_000, 360, 360)), pooled=True)
+    assert worse.bounded(0.005, 350).held_back_by is None  # it is the pool that has to show that
+
+
 def test_a_failure_is_no_less_one() -> None:
     found = grown(changes(400, 0, 100), changes(100, 0, 0))
     assert judge([found, gain()], a_policy()).verdict is Verdict.FAILED
