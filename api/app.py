@@ -16,6 +16,7 @@ from api.datasets import routes as datasets
 from api.erasure import routes as erasures
 from api.every_page import PAGES
 from api.exports import routes as exports
+from api.gate import label_routes as labels
 from api.gate import routes as gate
 from api.guide import reference
 from api.http import error_handlers
@@ -72,6 +73,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     imports.router,
     uploads.router,
     gate.router,
+    labels.router,
     erasures.router,
     webhooks.router,
     operations.router,

@@ -10,6 +10,7 @@ from api.datasets import pages as datasets
 from api.datasets import upload_pages as uploads
 from api.erasure import pages as erasures
 from api.first_steps import pages as first_steps
+from api.gate import label_pages as labels
 from api.gate import pages as gate
 from api.guide import pages as guide
 from api.inference import pages as try_it
@@ -31,6 +32,7 @@ PAGES = (
     embedding_map.router,
     try_it.router,
     gate.router,
+    labels.router,
     trials.router,
     datasets.router,
     dataset_deletions.router,

@@ -481,6 +481,10 @@ class PredictionLabelled(Conflict):
     """The prediction has another label already, which counts."""
 
 
+class ImageLabelled(Conflict):
+    """The image has another label already, which stays."""
+
+
 class TooManyWebhooks(Conflict):
     """There are as many webhooks as there may be: delete one that is not needed any more."""
 

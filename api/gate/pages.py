@@ -208,6 +208,7 @@ def make_suite(
             dataset_version=version,
             prompt=PromptTemplate(prompt),
             mirror=fields.get("mirror") == "yes",
+            classes=[line for line in fields.get("classes", "").splitlines() if line.strip()],
         )
     except PerennialError as refusal:
         return _suite_form(asked, dataset, version, fields, refusal)

@@ -26,6 +26,7 @@ router = Routes(prefix="/v1", tags=["suites"], route_class=ThreadRoute)
     Role.OPERATOR,
     errors.NameInvalid,
     errors.PromptInvalid,
+    errors.ClassInvalid,
     errors.NameTaken,
     errors.DatasetNotFound,
     errors.DatasetVersionNotFound,
@@ -49,6 +50,7 @@ def make_suite(body: NewSuite, services: WiredServices, response: Response) -> S
         dataset_version=body.dataset_version,
         prompt=prompt,
         mirror=body.mirror,
+        classes=body.classes,
     )
     response.headers["Location"] = f"/v1/suites/{suite.name}"
     return SuiteView.of(suite)

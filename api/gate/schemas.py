@@ -45,6 +45,13 @@ class NewSuite(RequestModel):
         description="Whether half of the views that a policy asks about may be mirrored. Not if "
         "images have letters, or a left and a right, as maps and road signs do. Zero-shot only.",
     )
+    classes: list[ClassName] = Field(
+        [],
+        max_length=5000,
+        description="The classes to choose from, of an unlabelled suite. Others have those of "
+        "their images.",
+        examples=[["ankle boot", "bag"]],
+    )
 
 
 class SuiteImages(RequestModel):

@@ -285,6 +285,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         ],
         headline=headline(report) if report else (),
         to_grow=_to_grow(report, found.name) if report else (),
+        to_label=_to_label(report, f"{found.name}:{version}") if report else (),
         guarded=guarded(report) if report else (),
         gains=gains(report) if report else (),
         interval_plot=plots.interval_plot,
@@ -303,6 +304,8 @@ def _to_grow(report: Report, model: str) -> list[tuple[str, str]]:
     least, found = report.policy["minimum_count"], dict[str, str]()
     for one in report.measures:
         undecided = one.outcome is Outcome.OPEN and one.more_images is not None
+        if one.name in report.unlabelled:
+            continue
         if one.kind in SUITES and one.name in ids and (undecided or one.distinct < least):
             found[f"the suite {one.name}"] = f"{PAGES}/suites/{ids[one.name]}/images"
         elif one.kind is MeasureKind.HOLDOUT and undecided:
@@ -310,6 +313,17 @@ def _to_grow(report: Report, model: str) -> list[tuple[str, str]]:
             path = f"{PAGES}/models/{model}/versions/{number}/holdout/images"
             found[f"the holdout of {one.name}"] = path
     return [*found.items()]
+
+
+def _to_label(report: Report, version: str) -> list[tuple[str, str]]:
+    """Return the unlabelled suites that more labels may let decide, and the page to give them."""
+    if report.verdict is not Verdict.INCONCLUSIVE:
+        return []
+    return [
+        (f"the suite {name}", f"{PAGES}/suites/{suite}/label?version={version}")
+        for suite, name in report.suites.items()
+        if name in report.unlabelled
+    ]
 
 
 @router.get("/models/{model}/versions/{version}/report", Role.VIEWER)

@@ -130,6 +130,7 @@ def _described(response: httpx.Response) -> str:
 # Images to send, on disk or in memory, in batches that are small enough for one request.
 
 BATCH_IMAGES = 200
+LABELS_AT_ONCE = 1000
 BATCH_BYTES = 128 * 1024**2
 
 

@@ -47,6 +47,7 @@ class Action(StrEnum):
     VECTORS_DELETED = "vectors.deleted"
     SUITE_CREATED = "suite.created"
     SUITE_GROWN = "suite.grown"
+    SUITE_LABELLED = "suite.labelled"
     HOLDOUT_GROWN = "holdout.grown"
     SUITE_RETIRED = "suite.retired"
     POLICY_CREATED = "policy.created"

@@ -13,7 +13,7 @@ from core.database.work import Work
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, SigningKeyMissing, SuiteNotFound, VersionNotFound
-from core.evaluation.evidence import AT_FIRST, EVIDENCE
+from core.evaluation.evidence import EVIDENCE, REPEATED
 from core.evaluation.plan import entries_in
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
@@ -49,7 +49,7 @@ def write_evidence(
         erased = {
             one["name"]: max(1, one["count"] - left)
             for one, is_kept in zip(lists, kept, strict=True)
-            if not (is_kept or one["name"].endswith(AT_FIRST))
+            if not (is_kept or one["name"].endswith(REPEATED))
             for left in [_left(work, artifacts, version, report, facts["plan"], one["name"])]
         }
     parts = [one["file"] for one, is_kept in zip(lists, kept, strict=True) if is_kept]

@@ -514,6 +514,7 @@ verdicts = _table(
     Column("suites", JSON, nullable=False),  # ids
     Column("holdouts", JSON, nullable=False),  # ids of suites
     Column("updates", JSON, nullable=False),  # numbers of versions
+    Column("labels", JSON, nullable=False),  # the looks at labels of unlabelled suites
     Column("verdict", String, nullable=False),
     Column("report", String(64), nullable=False),
     Column("images", Integer, nullable=False),
@@ -596,6 +597,16 @@ suite_images = _table(
     Column("suite", ForeignKey("suites.id"), primary_key=True),
 )
 
+# Labels of the images of unlabelled suites, each given once.
+suite_labels = _table(
+    "suite_labels",
+    Column("suite", ForeignKey("suites.id"), primary_key=True),  # the first edition
+    Column("pixels", String(64), primary_key=True),
+    Column("class_name", String, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
+)
+
 policies = _table(
     "policies",
     Column("id", String, primary_key=True),
@@ -609,6 +620,7 @@ _NEWEST = suites.c.grown_into.is_(None)
 Index(None, suites.c.name, unique=True, sqlite_where=_NEWEST, postgresql_where=_NEWEST)
 Index(None, suites.c.model)
 Index(None, suite_images.c.suite)
+Index(None, suite_labels.c.pixels)
 
 
 # Tables of trials, their counts, and the predictions made during them.

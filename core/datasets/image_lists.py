@@ -151,6 +151,7 @@ _FILE = ("file", "file_name", "path")
 _WANTED = {
     DatasetKind.LABELLED: "'file' and 'class'",
     DatasetKind.CAPTIONED: "'file' and 'caption' or, in JSON, 'captions'",
+    DatasetKind.UNLABELLED: "'file'",
 }
 
 # Lists come from clients, and what is read of them is kept until the images are named.
@@ -219,13 +220,15 @@ def name_files(
 ) -> Iterator[NamedFile]:
     """Yield the files of an archive with their texts.
 
-    Without image lists (None), the folder that holds a file is its class. With lists, only they
-    give texts, in their order: a file that is listed more often comes as often.
+    Without image lists (None), the folder that holds a file is its class; an unlabelled one needs
+    none. With lists, only they give texts, in their order: a file that is listed more often comes
+    as often.
     """
     if listed is None:
         for index, path in enumerate(files):
             folder = folder_of(path) if kind is DatasetKind.LABELLED else None
-            missing = errors.TextMissing() if folder is None else None
+            needs = folder is None and kind is not DatasetKind.UNLABELLED
+            missing = errors.TextMissing() if needs else None
             yield NamedFile(path=path, index=index, text=folder or "", refusal=missing)
         return
     indices = {path: index for index, path in enumerate(files)}
@@ -259,6 +262,8 @@ def _json_rows(text: str) -> Iterator[Mapping[str, object]]:
 
 def _texts(row: Mapping[str, object], kind: DatasetKind) -> Sequence[str]:
     """Return the texts of a line. Raises LookupError or TypeError if it has none."""
+    if kind is DatasetKind.UNLABELLED:
+        return [""]
     if kind is DatasetKind.LABELLED:
         return [_text(row["class"])]
     several = row.get("captions")

@@ -272,7 +272,7 @@ class ImageListRows(NearDuplicateRows):
         return Image(**row._mapping) if row is not None else None
 
     def count(self, dataset: DatasetId) -> Mapping[str, int]:
-        """Return the number of images per class (for captioned datasets: {"": images})."""
+        """Return the number of images per class (without labels: {"": images})."""
         query = sa.select(datasets.c.kind, datasets.c.revision).where(datasets.c.id == dataset)
         row = self._connection.execute(query).first()
         if row is None:
@@ -282,7 +282,7 @@ class ImageListRows(NearDuplicateRows):
 
     def _count(self, dataset: DatasetId, kind: DatasetKind) -> Mapping[str, int]:
         held = dataset_images.c.dataset == dataset
-        if kind is DatasetKind.CAPTIONED:
+        if kind is not DatasetKind.LABELLED:
             query = sa.select(sa.func.count(dataset_images.c.pixels.distinct())).where(held)
             return {"": self._connection.scalar(query) or 0}
         text = dataset_images.c.text

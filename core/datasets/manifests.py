@@ -72,6 +72,10 @@ class Split:
         """Return the part of a suite or holdout that a group is in, independent of its side."""
         return Part.VALIDATION if self._share(group, "part") < VALIDATION_SHARE else Part.TEST
 
+    def turn_of(self, image: Digest) -> float:
+        """Return the place of an image in the order in which an unlabelled suite is labelled."""
+        return self._share(image, "turn")
+
     def sides(
         self, members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool
     ) -> dict[Digest, Side]:
@@ -135,7 +139,7 @@ class ManifestEntry:
 
     @property
     def class_name(self) -> str:
-        """The class of an image in a labelled dataset."""
+        """The class of an image in a labelled dataset; empty in an unlabelled one."""
         return self.texts[0]
 
 
@@ -191,8 +195,8 @@ class Manifest:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """All class names, sorted (empty for captions)."""
-        if self.kind is DatasetKind.CAPTIONED:
+        """All class names, sorted (empty without labels)."""
+        if self.kind is not DatasetKind.LABELLED:
             return ()
         return tuple(sorted({entry.class_name for entry in self.entries}))
 

@@ -19,6 +19,7 @@ class DatasetKind(StrEnum):
 
     LABELLED = "labelled"  # the class
     CAPTIONED = "captioned"  # one or more captions
+    UNLABELLED = "unlabelled"  # none: every text is empty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +110,19 @@ class SuiteKind(StrEnum):
 
     ZERO_SHOT = "zero_shot"  # which of the suite's classes is this image?
     RETRIEVAL = "retrieval"  # which caption belongs to this image, and the reverse?
+    UNLABELLED = "unlabelled"  # as zero-shot, with labels only where two versions disagree
 
     @property
     def dataset_kind(self) -> DatasetKind:
         """The kind of dataset that such a suite is made from."""
-        return DatasetKind.LABELLED if self is SuiteKind.ZERO_SHOT else DatasetKind.CAPTIONED
+        return _MADE_FROM[self]
+
+
+_MADE_FROM = {
+    SuiteKind.ZERO_SHOT: DatasetKind.LABELLED,
+    SuiteKind.RETRIEVAL: DatasetKind.CAPTIONED,
+    SuiteKind.UNLABELLED: DatasetKind.UNLABELLED,
+}
 
 
 def lineage_of(suite: SuiteId) -> SuiteId:

@@ -1,6 +1,6 @@
 """Create suites, and let them grow."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,7 @@ from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, ImageInTraining
 from core.platform import Platform
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
-from core.values import Digest, SuiteId, clean_name, counted, new_id
+from core.values import Digest, SuiteId, clean_class, clean_name, counted, new_id
 
 
 def create_suite(
@@ -29,13 +29,16 @@ def create_suite(
     dataset_version: int | None,
     prompt: PromptTemplate = DEFAULT_PROMPT,
     mirror: bool = False,
+    classes: Sequence[str] = (),
 ) -> Suite:
     """Make a suite of all images of a dataset version; without one, of the present images.
 
     These become a version unless the newest has the same or the suite is refused. No model can be
     trained on the images from then on. `mirror` says that a mirror image shows the same class.
+    `classes` are those of an unlabelled suite; others have the classes of their images.
     Raises Forbidden for a key that is limited to some models, FieldInvalid when the dataset is of
-    the other kind or captioned images may be mirrored, ImageInTraining when one of the images is on
+    another kind, where views do not exist that may be mirrored or for a list of classes that is not
+    wanted or too short, ClassInvalid, ImageInTraining when one of the images is on
     the training side of a dataset version, NameInvalid, NameTaken, and of present images
     DatasetEmpty or ImageInSuite.
     """
@@ -43,11 +46,11 @@ def create_suite(
     with platform.transactions() as work:
         work.principal.require_every_model()
         source = _source(work, dataset, kind)
-        if mirror and kind is SuiteKind.RETRIEVAL:
+        if mirror and kind is not SuiteKind.ZERO_SHOT:
             raise FieldInvalid(
                 "Only a zero-shot suite has views, which may be mirrored.", pointer="/mirror"
             )
-        named = clean_name(name)
+        named, wanted = clean_name(name), _classes_of(kind, classes)
 
         def refuse(manifest: Manifest) -> None:
             work[Suites].require_free(named)
@@ -60,7 +63,7 @@ def create_suite(
             kind=kind,
             manifest=version.manifest,
             source=version.manifest,
-            classes=manifest.classes,
+            classes=wanted or manifest.classes,
             images=len(manifest.entries),
             prompt=prompt,
             mirror=mirror,
@@ -81,6 +84,22 @@ def create_suite(
         )
         work.commit()
     return suite
+
+
+def _classes_of(kind: SuiteKind, classes: Sequence[str]) -> tuple[str, ...]:
+    """Return the list of an unlabelled suite, cleaned; empty for others, which have no list."""
+    names = {name.lower(): name for name in map(clean_class, classes)}
+    if kind is SuiteKind.UNLABELLED and len(names) < LEAST_CLASSES:
+        raise FieldInvalid(
+            "An unlabelled suite requires the classes to choose from, at least two.",
+            pointer="/classes",
+        )
+    if kind is not SuiteKind.UNLABELLED and names:
+        raise FieldInvalid("Only an unlabelled suite takes a list of classes.", pointer="/classes")
+    return tuple(sorted(names.values()))
+
+
+LEAST_CLASSES = 2  # between which a version chooses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +138,8 @@ def add_images(
     Without a number these are the present images; `known` ones are left out. The edition has all
     images of the one before, and those that both have keep their class or captions. No model can be
     trained on the new ones from then on. Raises Forbidden, SuiteNotFound, SuiteRetired,
-    FieldInvalid for a dataset of the other kind, for images of other classes or if none is new, and
-    what `create_suite` raises of images.
+    FieldInvalid for an unlabelled suite, for a dataset of the other kind, for images of other
+    classes or if none is new, and what `create_suite` raises of images.
     """
     work.principal.require_every_model()
     work[Thumbnails].lock()
@@ -128,6 +147,12 @@ def add_images(
     work[Datasets].lock(source.id)
     before = work[Suites].newest(suite, lock=True)
     before.require_in_use()
+    if before.kind is SuiteKind.UNLABELLED:
+        raise FieldInvalid(
+            f"The {before.title} is unlabelled, so that easier images among more would not be seen:"
+            " make another suite of more images.",
+            pointer="/suite",
+        )
     present = read_remaining(work, platform.artifacts, before.manifest)
 
     def refuse(manifest: Manifest) -> None:
@@ -155,7 +180,8 @@ def _source(work: Work, dataset: str, kind: SuiteKind) -> Dataset:
     source = work[Datasets].get(dataset)
     if source.kind is not kind.dataset_kind:
         raise FieldInvalid(
-            f"A {kind.value} suite requires a {kind.dataset_kind.value} dataset.",
+            f"The kind of suite {kind.value!r} requires a dataset of the kind "
+            f"{kind.dataset_kind.value!r}.",
             pointer="/dataset",
         )
     return source

@@ -99,7 +99,12 @@ def receive_file(
 
 
 def clean_text(kind: DatasetKind, text: str) -> str:
-    """Return a class or a caption, cleaned. Raises ClassInvalid or CaptionInvalid."""
+    """Return a class or a caption, cleaned. Raises ClassInvalid or CaptionInvalid.
+
+    An unlabelled image has an empty text, whatever comes with it.
+    """
+    if kind is DatasetKind.UNLABELLED:
+        return ""
     return clean_class(text) if kind is DatasetKind.LABELLED else clean_caption(text)
 
 

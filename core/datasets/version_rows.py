@@ -19,7 +19,7 @@ from core.database.tables import (
 )
 from core.database.work import Rows
 from core.datasets.manifests import Manifest, Side, validation_of
-from core.datasets.rules import DatasetRef, DatasetUses, DatasetVersion, Suite
+from core.datasets.rules import DatasetKind, DatasetRef, DatasetUses, DatasetVersion, Suite
 from core.datasets.thumbnail_rows import groups_in
 from core.errors import DatasetVersionNotFound, NameTaken, SuiteNotFound
 from core.hooks import Hook
@@ -74,7 +74,8 @@ class DatasetVersionRows(Rows):
             "counts": {name: dict(sides) for name, sides in version.counts.items()},
         }
         self._connection.execute(sa.insert(dataset_versions).values(values))
-        self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
+        if manifest.kind is not DatasetKind.UNLABELLED:  # on which nothing can be trained
+            self._note_trained(version, (entry.pixels for entry in manifest.on(Side.TRAIN)))
 
     def version(self, dataset: DatasetId, number: int, *, keep: bool = False) -> DatasetVersion:
         """Return a dataset version; `keep` keeps others from deleting it before commit.

@@ -11,6 +11,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import write_version
+from core.datasets.labels import SuiteLabels
 from core.datasets.manifests import Manifest, Part
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import NOTHING_LEFT, Dataset, DatasetRef
@@ -121,6 +122,7 @@ def _erase_rows(platform: Platform, job: Job, erasure: Erasure, monitor: Monitor
             )
             work[Datasets].erase(pixels)
             work[TrialSamples].erase(pixels)
+            work[SuiteLabels].erase(pixels)
             statistics: set[Digest] = set()
             versions = tuple(_mark_all(work, erasure, holders, statistics, now))
             made = tuple(sorted(derived.erase(work) | statistics))

@@ -7,7 +7,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side, validation_of
 from core.datasets.rows import Datasets
-from core.datasets.rules import Dataset, DatasetRef, DatasetVersion, Suite
+from core.datasets.rules import Dataset, DatasetRef, DatasetVersion, Suite, SuiteKind
 from core.datasets.version_rows import Suites
 from core.jobs.rules import Monitor
 from core.platform import Platform
@@ -62,8 +62,9 @@ class Holders:
         """The suites that have one of the images in their validation part."""
         return frozenset(
             suite
-            for suite, (_, entries) in self.suites.items()
+            for suite, (found, entries) in self.suites.items()
             if any(entry.part is Part.VALIDATION for entry in entries)
+            and found.kind is not SuiteKind.UNLABELLED  # by which nothing is chosen
         )
 
 

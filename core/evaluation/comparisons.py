@@ -22,11 +22,13 @@ from core.evaluation.plan import (
     in_prompt_of,
 )
 from core.evaluation.queries import ClassQuery
+from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
 from core.registry.versions import Version
 
-Pairs = tuple[tuple[ClassEvaluation | RetrievalEvaluation, Version], ...]
+Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation
+Pairs = tuple[tuple[Exam, Version], ...]
 Roles = Mapping[ClassList, Mapping[str, Pairs]]
 
 
@@ -52,7 +54,7 @@ class Comparison:
         """The number of images; one in several holdouts counts once."""
         return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})
 
-    def query(self, exam: ClassEvaluation, version: Version) -> ClassQuery:
+    def query(self, exam: ClassEvaluation | UnlabelledEvaluation, version: Version) -> ClassQuery:
         """Return what a version is asked on the images of an evaluation."""
         query = exam.over(self.asked)
         return in_prompt_of(version, query) if self.own_prompts else query
@@ -81,7 +83,8 @@ class Comparison:
 
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain."""
-    for suite in plan.zero_shot:
+    suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
+    for suite in suites:
         yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
     for captioned in plan.retrieval:
         for kind in (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE):
@@ -103,9 +106,7 @@ def _over_both(roles: Mapping[str, Pairs]) -> Roles:
     return dict.fromkeys(ClassList, roles)
 
 
-def _of_suite(
-    plan: EvaluationPlan, suite: ClassEvaluation | RetrievalEvaluation
-) -> Mapping[str, Pairs]:
+def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     live = {} if plan.live is None else {LIVE: ((suite, plan.live),)}
     return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
 

@@ -15,6 +15,7 @@ from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
+from core.evaluation.estimates import has_labels
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.looks import Looks
@@ -121,6 +122,8 @@ def evaluate_version(
         at=now,
     )
     facts = platform.artifacts.put(canonical_json(facts_of(evaluated)))
+    failed = any(given.verdict is Verdict.FAILED for given in verdicts)  # which stands
+    labels = looks.with_labels(counted=failed or has_labels(plan, answers))
     with platform.transactions() as work:
         version = work[Versions].get(model_of(job), number, lock=True)
         newest = [
@@ -129,6 +132,7 @@ def evaluate_version(
                 version=number,
                 policy=plan.policy.id,
                 suites=tuple(sorted(suite.id for suite in plan.suites)),
+                labels=labels,
                 report=stored,
                 job=job.id,
                 at=now,
@@ -302,6 +306,7 @@ def _judged_before(work: Work, plan: EvaluationPlan) -> int:
     """Return how many other versions, of any model, have answered the suites' queries."""
     suites = [exam.own.digest for exam in plan.zero_shot]
     suites += [exam.own.digest for exam in plan.retrieval]
+    suites += [exam.own.digest for exam in plan.unlabelled]
     counts = [work[AnswerCache].judged(question) for question in suites]
     return max(0, max(counts, default=0) - len({plan.candidate.digest, plan.root.digest}))
 

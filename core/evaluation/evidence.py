@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
+from core.evaluation.comparisons import Exam
 from core.evaluation.judge import BesideVerdict, build_report, verdicts_beside
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
+from core.evaluation.plan import EvaluationPlan, RetrievalEvaluation
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -39,6 +40,11 @@ EVIDENCE = sha256(b"evidence")
 
 # After the name of a holdout: its images without those that were added, which the whole list has.
 AT_FIRST = ", at first"
+
+# After the name of an unlabelled suite: its labelled images, with their classes.
+LABELS = ", labels"
+
+REPEATED = (AT_FIRST, LABELS)  # lists of images that are in a whole list, too
 
 Entries = tuple[ManifestEntry, ...]
 
@@ -148,8 +154,11 @@ def facts_of(evaluated: Evaluated) -> dict[str, Any]:
 
 def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     """Return a query about the images of each suite and holdout of a plan, by its name."""
-    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
     found: dict[str, ClassQuery | RetrievalQuery] = {exam.name: exam.own for exam in exams}
+    for suite in plan.unlabelled:
+        if suite.labels:
+            found[suite.name + LABELS] = replace(suite.own, entries=suite.labels)
     for one in (*plan.holdouts, *plan.live_holdouts):
         found[one.exam.name] = one.exam.own
         if one.at_first and one.at_first != one.exam.own.entries:

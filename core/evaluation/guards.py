@@ -42,7 +42,7 @@ def without_images(
 
 
 def guarding_images(suite: ScoredSuite) -> tuple[ManifestEntry, ...]:
-    """Return the test images with which a suite guards classes: captions name none."""
-    if suite.suite.kind is SuiteKind.RETRIEVAL:
+    """Return the test images with which a suite guards classes: only labelled ones name any."""
+    if suite.suite.kind is not SuiteKind.ZERO_SHOT:
         return ()
     return entries_in(Part.TEST, suite.manifest.entries)

@@ -5,9 +5,10 @@ from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
 from core.evaluation.class_losses import class_losses
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparisons import Comparison, Exam, comparisons
+from core.evaluation.estimates import estimated, to_label
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan
 from core.evaluation.report import GrownImages, Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores, taken
 from core.evaluation.results import (
@@ -18,6 +19,7 @@ from core.evaluation.results import (
     transfer,
 )
 from core.evaluation.summary import summarise
+from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.levels import Spending
 from core.gate.measures import SUITES, ClassList, Edition, Measure, MeasureKind, Outcome
 from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
@@ -75,7 +77,10 @@ def build_report(
         policy=asdict(plan.policy) | {"created_at": plan.policy.created_at.isoformat()},
         verdict=judgement.verdict,
         summary=summarise(
-            candidate.update_classes, judgement, plan.policy.minimum_count, unguarded
+            candidate.update_classes,
+            judgement,
+            plan.policy.minimum_count,
+            unguarded,
         ),
         reasons=judgement.reasons,
         unguarded=unguarded,
@@ -93,6 +98,8 @@ def build_report(
         recalls=tuple(recall_rows(results)),
         budgets=tuple(budget_use(compared, plan.policy)),
         grown=tuple(_grown(results)),
+        unlabelled=tuple(one.name for one in plan.unlabelled),
+        to_label=judgement.to_label,
         judged_before=judged_before,
         near_duplicates=near_duplicates,
         images=_images(plan),
@@ -110,7 +117,7 @@ class BesideVerdict:
 
     beside: int
     verdict: Verdict
-    images: int  # test images that were judged
+    images: int  # test images that were judged, and labels of unlabelled ones
     holdouts: tuple[SuiteId, ...]  # the images that were added to holdouts
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them
 
@@ -134,13 +141,13 @@ def verdicts_beside(
     whole = BesideVerdict(
         beside=parent if live is None else live.number,
         verdict=report.verdict,
-        images=sum(report.images.values()),
+        images=_judged(plan),
         holdouts=plan.added,
         updates=tuple(one.number for one in plan.lost),
     )
     if whole.beside == parent:
         return (whole,)
-    alone = replace(plan, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
+    alone = plan.beside_parent
     results = EvaluationResults(
         plan=alone, answers=answers, spending=spending, failed_before=failed_before
     )
@@ -148,7 +155,7 @@ def verdicts_beside(
     beside_parent = BesideVerdict(
         beside=parent,
         verdict=judgement.verdict,
-        images=sum(_images(alone).values()),
+        images=_judged(alone),
         holdouts=alone.added,
     )
     return beside_parent, whole
@@ -163,6 +170,7 @@ def _judge(results: EvaluationResults, compared: Sequence[Measure]) -> Judgement
         plan.policy,
         tuple(_faults(results)),
         class_losses(results),
+        to_label=tuple(to_label(results)),
         failed_before=not beside.isdisjoint(results.failed_before),
     )
 
@@ -185,16 +193,19 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
 
 
 def _images(plan: EvaluationPlan) -> dict[str, int]:
-    evaluations: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
-    holdouts = (*plan.holdouts, *plan.live_holdouts)
-    evaluations += [holdout.exam for holdout in holdouts]
-    return {evaluation.name: len(evaluation.own.entries) for evaluation in evaluations}
+    exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
+    exams += [holdout.exam for holdout in (*plan.holdouts, *plan.live_holdouts)]
+    return {exam.name: len(exam.own.entries) for exam in exams}
+
+
+def _judged(plan: EvaluationPlan) -> int:
+    return sum(_images(plan).values()) + sum(len(one.labels) for one in plan.unlabelled)
 
 
 def _grown(results: EvaluationResults) -> Iterator[GrownImages]:
     """Yield the test images that have grown, those of all other updates' holdouts together."""
     plan = results.plan
-    exams: list[ClassEvaluation | RetrievalEvaluation] = [*plan.zero_shot, *plan.retrieval]
+    exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
     for exam in exams:
         spent = results.spending.get(exam.own.digest, Spending())
         images = len(exam.own.entries)
@@ -230,7 +241,15 @@ def measures(results: EvaluationResults) -> list[Measure]:
 
 
 def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
-    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones."""
+    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
+
+    Of an unlabelled suite it is unknown which answers were right.
+    """
+    (exam, version), *_ = comparison.pairs
+    if isinstance(exam, UnlabelledEvaluation):
+        spending = vars(_spending(results, comparison))
+        yield from estimated(results, comparison, exam, version, **spending)
+        return
     policy, hits = results.plan.policy, results.paired(comparison)
     limit = policy.negative_flips
     measured = [(hits, comparison.tolerance, False)]
@@ -335,7 +354,7 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
         if not ruling.formerly_right
         for again in _again(ruling, policy, report.judged_before + 1)
     ]
-    return judge(measures, policy, faults, report.lost_classes)
+    return judge(measures, policy, faults, report.lost_classes, to_label=report.to_label)
 
 
 def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:
@@ -352,7 +371,8 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         editions=measure.editions if policy.judged_views else _without_views(measure.editions),
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
-    if policy.negative_flips is not None and _limits_flips(measure) and measure.right_before:
+    all_known = measure.disagreements is None and measure.right_before
+    if policy.negative_flips is not None and _limits_flips(measure) and all_known:
         flips = replace(
             found,
             tolerance=policy.negative_flips,

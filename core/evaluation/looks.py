@@ -1,9 +1,10 @@
 """The looks of a version: its verdicts by test images that have grown between.
 
 Each look is another chance to pass, so looks share the error of one verdict. A look is at the
-images, whatever the baseline and the policy. Suites that have at least half of the smaller one's
-test images are alike, as all editions of one are: another name is no new look. A look at fewer
-images than the policy's minimum does not count, because it could let nothing pass.
+images, whatever the baseline and the policy; of an unlabelled suite, at its labels. Suites that
+have at least half of the smaller one's test images are alike, as all editions of one are: another
+name is no new look. A look at fewer images than the policy's minimum, or at too few labels, does
+not count, because it could let nothing pass.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -14,7 +15,7 @@ from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Part
-from core.datasets.rules import lineage_of
+from core.datasets.rules import SuiteKind, lineage_of
 from core.datasets.version_rows import Suites
 from core.evaluation.plan import EvaluationPlan, entries_in
 from core.gate.rules import Verdict
@@ -42,6 +43,7 @@ class Looks:
     verdicts: tuple[VersionVerdict, ...]
     elsewhere: frozenset[SuiteId] = frozenset()  # that judged the same weights in other models
     images: Mapping[SuiteId, TestImages]
+    unlabelled: frozenset[SuiteId] = frozenset()  # of these suites
 
     @classmethod
     def of(cls, work: Work, artifacts: Artifacts, plan: EvaluationPlan) -> "Looks":
@@ -57,16 +59,50 @@ class Looks:
         suites |= {suite for one in verdicts for suite in (*one.suites, *one.holdouts)}
         others = work[Tries].of(plan.candidate.digest, but=plan.model.id)
         elsewhere = frozenset(one.suite for one in others)
-        images = tested_images(work, artifacts, suites | elsewhere)
-        return cls(plan=plan, verdicts=verdicts, elsewhere=elsewhere, images=images)
+        return cls(
+            plan=plan,
+            verdicts=verdicts,
+            elsewhere=elsewhere,
+            images=tested_images(work, artifacts, suites | elsewhere),
+            unlabelled=frozenset(
+                one
+                for one in suites | elsewhere
+                if work[Suites].get(one).kind is SuiteKind.UNLABELLED
+            ),
+        )
+
+    @property
+    def labels(self) -> str | None:
+        """What stands for the labels of the plan's unlabelled suites, of all of them together."""
+        suites = self.unlabelled & {one.id for one in self.plan.suites}
+        count = sum(len(one.labels) for one in self.plan.unlabelled)
+        return f"{count} of {' '.join(sorted(suites))}" if suites else None
+
+    def with_labels(self, *, counted: bool) -> tuple[str, ...]:
+        """Return the labels at all looks of the candidate, with these if they are `counted`.
+
+        They are not where too few are given for a comparison, so that nothing could pass, unless
+        what there is has failed it.
+        """
+        found = {label for one in self.verdicts for label in one.labels}
+        if counted and self.labels:
+            found.add(self.labels)
+        return tuple(sorted(found))
 
     def at(self, suite: SuiteId) -> Look:
-        """Return the look that the plan takes at the test images of a suite."""
+        """Return the look that the plan takes at the test images of a suite, or at their labels."""
         earlier = {self._alike(suite, one.suites) for one in self.verdicts}
         earlier |= {self._alike(suite, [one]) for one in self.elsewhere}
+        by_labels = 0
+        if suite in self.unlabelled:  # at other labels, here or in another model, or at all of them
+            here = (one.labels for one in self.verdicts if self._alike(suite, one.suites))
+            by_labels = len({label for labels in here for label in labels} - {self.labels})
+            by_labels += bool(self._alike(suite, self.unlabelled & self.elsewhere))
+            earlier = {suites - self.unlabelled for suites in earlier}
         counts = [self._count(suites) for suites in earlier if suites and suite not in suites]
         least = self.plan.policy.minimum_count
         number = 1 + sum(distinct >= least for distinct, _ in counts)
+        number += by_labels
         return Look(number=number, seen=tuple(sorted(images for _, images in counts)))
 
     @property
@@ -108,7 +144,11 @@ class Looks:
             for one in self.verdicts
             if one.verdict is Verdict.FAILED
             and one.policy == self.plan.policy.id
-            and not (wanted <= {*one.suites} and added == self._added(one.holdouts, one.updates))
+            and not (
+                wanted <= {*one.suites}
+                and added == self._added(one.holdouts, one.updates)
+                and {*one.labels} <= {self.labels}
+            )
         )
 
     def _alike(self, suite: SuiteId, others: Iterable[SuiteId]) -> frozenset[SuiteId]:

@@ -4,18 +4,19 @@ Verdicts use the test part of suites and holdouts; the validation part is for se
 share of an update that is kept.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from core.datasets.manifests import Manifest, ManifestEntry, Part
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Split
 from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
 from core.gate.measures import ClassList
 from core.gate.rules import GatePolicy
 from core.registry.versions import Model, Version
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
 from core.rejection.rules import LEARNED
-from core.values import SuiteId
+from core.values import Digest, SuiteId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class EvaluationPlan:
     suites: tuple[Suite, ...]  # including those without an image of the part: they have no query
     zero_shot: tuple[ClassEvaluation, ...]
     retrieval: tuple[RetrievalEvaluation, ...]
+    unlabelled: tuple[UnlabelledEvaluation, ...] = ()
     holdouts: tuple[HoldoutEvaluation, ...]  # those with an image of the part
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with an image of the part
     teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
@@ -120,6 +122,11 @@ class EvaluationPlan:
         return tuple(sorted(one.added for one in self.kept if one.added))
 
     @property
+    def beside_parent(self) -> "EvaluationPlan":
+        """The plan without what only the comparison with another live version judges."""
+        return replace(self, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
+
+    @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
@@ -134,6 +141,8 @@ class EvaluationPlan:
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in self.zero_shot:
             shared += [evaluation.own, evaluation.union]
+        for suite in self.unlabelled:
+            shared += [suite.own, suite.union]
         for holdout in self.holdouts:
             shared += holdout.queries
         whole = list(shared)
@@ -175,10 +184,12 @@ def _distinct(queries: Iterable[EvalQuery]) -> tuple[EvalQuery, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredSuite:
-    """A suite with its images."""
+    """A suite with its images, and of an unlabelled one with the labels that were given since."""
 
     suite: Suite
     manifest: Manifest
+    labels: Mapping[Digest, str] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)  # which draws the order of these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +237,7 @@ def plan_queries(
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
+    unlabelled = (unlabelled_evaluation(scored, learned, part) for scored in suites)
     for scored in suites:
         name = scored.suite.name
         match suite_query(scored, part):
@@ -245,6 +257,7 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
+        unlabelled=tuple(one for one in unlabelled if one is not None),
         holdouts=_holdout_evaluations((*earlier, own), candidate.version, part, views, can_answer),
         live_holdouts=_holdout_evaluations(
             live.updates if live else (), candidate.version, part, views, can_answer
@@ -262,13 +275,33 @@ def in_prompt_of(version: Version, query: ClassQuery) -> ClassQuery:
 
 
 def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
-    """Return a suite's query on its images in one part; None if it has none there."""
+    """Return a suite's query on its images in one part; None if it has none with a text there."""
     suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
-    if not entries:
+    if not entries or suite.kind is SuiteKind.UNLABELLED:
         return None
     if suite.kind is SuiteKind.RETRIEVAL:
         return RetrievalQuery(entries=entries)
     return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
+
+
+def unlabelled_evaluation(
+    scored: ScoredSuite, learned: tuple[str, ...], part: Part = Part.TEST
+) -> UnlabelledEvaluation | None:
+    """Return the evaluation of an unlabelled suite; None of another, and for selection.
+
+    Its labels are of test images, and nothing is chosen by them.
+    """
+    suite = scored.suite
+    entries = in_order(entries_in(Part.TEST, scored.manifest.entries), scored.split)
+    if suite.kind is not SuiteKind.UNLABELLED or part is not Part.TEST or not entries:
+        return None
+    own = ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
+    return UnlabelledEvaluation(
+        name=suite.name,
+        own=own,
+        union=replace(own, classes=_union(own.classes, learned)),
+        labels=labelled_entries(entries, scored.labels),
+    )
 
 
 def holdout_name(learner: Version) -> str:

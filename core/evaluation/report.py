@@ -275,6 +275,18 @@ class Report:
             "or the settled one."
         ),
     )
+    unlabelled: tuple[str, ...] = field(
+        default=(),
+        metadata=description(
+            "Suites that are labelled only where versions disagree. They tell how far versions are "
+            "apart, and nothing else: no accuracy, losses of single classes, negative flips or "
+            'thresholds for "none of these".'
+        ),
+    )
+    to_label: tuple[str, ...] = field(
+        default=(),
+        metadata=description("Which labels unlabelled suites need before the version can pass."),
+    )
     reference: Json | None = None  # {"dataset", "version"} of the reference set
     notes: Json = field(
         default_factory=dict, metadata=description("What training chose automatically.")

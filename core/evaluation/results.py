@@ -20,6 +20,7 @@ from core.evaluation.queries import (
     top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
+from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation, sampled_hits
 from core.gate.levels import Spending
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
@@ -141,6 +142,8 @@ class EvaluationResults:
             if isinstance(exam, RetrievalEvaluation):
                 ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
                 return dict(recall_at_1(exam.own, now=ranks, before=others))[comparison.kind]
+            if isinstance(exam, UnlabelledEvaluation):
+                raise TypeError(type(exam))
             query, other = (comparison.query(exam, version) for version in (now, before))
             hits = top_1(
                 query,
@@ -163,6 +166,20 @@ class EvaluationResults:
         if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
             return None
         return self.paired(comparison, plan.live)
+
+    def sampled(
+        self, comparison: Comparison, exam: UnlabelledEvaluation, before: Version
+    ) -> SampledHits:
+        """Return the hits of the candidate and of another version on an unlabelled suite."""
+        now, other = self.plan.candidate, comparison.query(exam, before)
+        query = comparison.query(exam, now)
+        return sampled_hits(
+            exam,
+            query,
+            now=self.class_answers(now, query),
+            before=self.class_answers(before, other),
+            meanings=self.meanings,
+        )
 
     def counts(self, version: Version, query: ClassQuery) -> Counts:
         """Return (right, asked) of each class that has an image, sorted by name."""

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_remaining
+from core.datasets.labels import SuiteLabels
 from core.datasets.manifests import Part
-from core.datasets.rules import Suite
+from core.datasets.rules import Suite, SuiteKind
+from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
 from core.errors import SuiteNotFound
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
@@ -114,8 +116,11 @@ def with_views(artifacts: Artifacts, answers: Answers, stored: Digest | None) ->
 
 
 def read_suite(work: Work, artifacts: Artifacts, suite: Suite) -> ScoredSuite:
-    """Return a suite with its images, except those that were erased."""
-    return ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+    """Return a suite with its images, except those that were erased, and with their labels."""
+    scored = ScoredSuite(suite=suite, manifest=read_remaining(work, artifacts, suite.manifest))
+    if suite.kind is not SuiteKind.UNLABELLED:
+        return scored
+    return replace(scored, labels=work[SuiteLabels].of(suite.id), split=work[Splits].get())
 
 
 def _on_suites(

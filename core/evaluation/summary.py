@@ -26,8 +26,14 @@ def summarise(
     return Summary(
         unguarded=_unguarded(unguarded),
         learned=_learned(classes, gain),
-        lost=_lost(largest_loss(judgement.measures, minimum_count)),
-        go_live=_go_live(judgement, gain, has_guard=any(m.guards(minimum_count) for m in kept)),
+        lost=_lost(
+            largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
+        ),
+        go_live=_go_live(
+            judgement,
+            gain,
+            has_guard=bool(judgement.to_label) or any(m.guards(minimum_count) for m in kept),
+        ),
     )
 
 
@@ -83,7 +89,9 @@ def _whose(measure: Ruling) -> str:
     return the_baseline(measure) if number is None else f"version {number}"
 
 
-def _lost(worst: Ruling | None) -> str:
+def _lost(worst: Ruling | None, *, to_label: bool) -> str:
+    if worst is None and to_label:
+        return "Nothing shows yet what it lost: images have to be labelled first."
     if worst is None:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
     if worst.difference >= 0:
@@ -96,6 +104,12 @@ def _lost(worst: Ruling | None) -> str:
         what = f"{what}, {among(worst)}"
     if worst.own_prompts:
         what = f"{what}, {OWN_PROMPTS}"
+    if (known := worst.disagreements) is not None:
+        return (
+            f"It lost most on {what}: of {known.labelled:,} labelled disagreements with "
+            f"{_whose(worst)} it is right about {worst.right:,}, and that one was about "
+            f"{worst.right_before:,}."
+        )
     return (
         f"It lost most on {what}: {worst.right:,} of {counted(worst.count, 'answer')} are right; "
         f"{worst.right_before:,} were with {_whose(worst)}."
@@ -134,6 +148,8 @@ def _failures(judgement: Judgement) -> Iterator[str]:
 def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     lacks, doubts = [], []
     still_open = [m for m in judgement.measures if m.outcome is Outcome.OPEN]
+    if judgement.to_label:
+        lacks.append("images about which versions disagree have to be labelled")
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
     if judgement.inherited_classes or any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")

@@ -53,6 +53,26 @@ class SoftFlips:
 WORST_DEFICIT = quantile(0.05)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Disagreements:
+    """The images about which two versions disagree, in a suite that is labelled only there.
+
+    Where both give the same class, the image tells nothing of which is better, whatever it shows.
+    The first disagreements in an order that does not depend on the answers are a random sample of
+    all: with half of them labelled, the suite tells what half of its images, all labelled, would.
+    """
+
+    total: int
+    labelled: int = field(
+        metadata=description("The first so many in the fixed order, all of which are labelled.")
+    )
+
+    @property
+    def sampled(self) -> float:
+        """The share of the images that the labels speak for: 1 if the versions always agree."""
+        return self.labelled / self.total if self.total else 1.0
+
+
 class ClassList(StrEnum):
     """The list of classes that both versions choose from."""
 
@@ -79,7 +99,7 @@ class Changes:
     distinct: int = field(
         metadata=description(
             "Images of which a prediction counts, near-duplicates as one: what a policy's "
-            "`minimum_count` counts."
+            "`minimum_count` counts. With `disagreements`, those for which the labels speak."
         )
     )
     count: int = field(
@@ -183,8 +203,10 @@ class Measure(Changes):
         metadata=description("A fraction of 1; for a gain, the wanted gain, negated.")
     )
     images: int
-    right: int  # the candidate's
-    right_before: int  # the baseline's
+    right: int = field(
+        metadata=description("By this version; with `disagreements`, of the labelled ones.")
+    )
+    right_before: int  # by the baseline, likewise
     difference: float
     lower: float = field(
         metadata=description(
@@ -279,6 +301,14 @@ class Measure(Changes):
             "since may hide, so that the measure does not hold."
         ),
     )
+    disagreements: Disagreements | None = field(
+        default=None,
+        metadata=description(
+            "Of an unlabelled suite: `difference` is the share of images about which the versions "
+            "disagree, times the mean difference among those that are labelled. Null: all images "
+            "are labelled."
+        ),
+    )
 
     @classmethod
     def of(
@@ -308,15 +338,19 @@ class Measure(Changes):
         level: float | None = None,
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
+        disagreements: Disagreements | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
 
         All images are distinct unless said otherwise. `alpha` and `minimum_count` are the policy's,
-        as in `bounded`.
+        as in `bounded`. With `disagreements`, the hits are those on the labelled ones.
         """
         pairs = list(zip(now, before, strict=True))
         gained, lost = sum(starmap(gt, pairs)), sum(starmap(lt, pairs))  # True > False
-        difference = Flips(count=len(pairs), gained=gained, lost=lost).difference
+        count, sampled = len(pairs), 1.0
+        if disagreements is not None:
+            count, sampled = images, disagreements.sampled
+        difference = Flips(count=count * sampled, gained=gained, lost=lost).difference
         return cls(
             kind=kind,
             name=name,
@@ -325,7 +359,7 @@ class Measure(Changes):
             tolerance=tolerance,
             images=images,
             distinct=images if distinct is None else distinct,
-            count=len(pairs),
+            count=count,
             right=sum(now),
             right_before=sum(before),
             gained=gained,
@@ -347,6 +381,7 @@ class Measure(Changes):
             level=level,
             soft=soft,
             editions=tuple(editions),
+            disagreements=disagreements,
         ).bounded(alpha, minimum_count)
 
     def bounded(self, alpha: float, minimum_count: int) -> Self:
@@ -375,6 +410,17 @@ class Measure(Changes):
         """Return whether it has images enough to show that accuracy was kept."""
         alone = self.kind is not MeasureKind.GAIN and not self.pooled
         return alone and self.distinct >= minimum_count
+
+    @property
+    def flips(self) -> Flips:
+        """The flips, scaled to the number of independent answers that they are worth.
+
+        Those on labelled disagreements are flips of as large a part of all images.
+        """
+        if self.disagreements is None:
+            return super().flips
+        count = self.count * self.disagreements.sampled
+        return Flips(count=count, gained=self.gained, lost=self.lost)
 
     @property
     def live_is_beyond(self) -> bool:
@@ -422,7 +468,8 @@ class Ruling(Measure):
     more_images: int | None = field(
         metadata=description(
             "About how many more images would decide an open measure with a chance of 80 %, if "
-            "predictions keep changing at the same rate."
+            "predictions keep changing at the same rate. With `disagreements`, how many more "
+            "labels of these."
         )
     )
 

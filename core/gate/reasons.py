@@ -1,10 +1,20 @@
 """The sentences that explain a verdict."""
 
 from collections.abc import Iterator, Sequence
+from math import ceil
 
 from core.gate.classes import ClassLoss
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import SUITES, ClassList, Edition, Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import (
+    SUITES,
+    ClassList,
+    Disagreements,
+    Edition,
+    Measure,
+    MeasureKind,
+    Outcome,
+    Ruling,
+)
 from core.values import counted
 
 FAILED_BEFORE = (
@@ -54,15 +64,19 @@ def explain(
     *,
     passed: bool,
     has_guard: bool,
+    will_guard: bool = False,
     has_gain: bool,
     minimum_count: int,
     worn_out: Sequence[Measure] = (),
 ) -> tuple[str, ...]:
-    """Return the reasons for the verdict, the decisive ones first."""
+    """Return the reasons for the verdict, the decisive ones first.
+
+    `will_guard` says that a suite will guard the model once it has labels.
+    """
     lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings))
-    if not has_guard:
+    if not (has_guard or will_guard):
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout with at least "
             f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
@@ -198,9 +212,34 @@ def _open(ruling: Ruling) -> str:
         return f"{doubt} the looks at these images are used up."
     if ruling.more_images is None:
         return f"{doubt} the difference lies at the limit."
+    if ruling.disagreements is not None and ruling.disagreements.total:
+        return f"{doubt} {_more_labels(ruling, ruling.disagreements, ruling.more_images)}"
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
         f"chance of 80 %, if predictions keep changing at the same rate.{_route(ruling)}"
+    )
+
+
+def _more_labels(measure: Measure, known: Disagreements, more: int) -> str:
+    chance = "would decide it with a chance of 80 %"
+    if known.labelled + more > known.total:
+        images = ceil(measure.images * (known.labelled + more) / known.total)
+        return (
+            f"labels of all {counted(known.total, 'disagreement')} may not. A suite of about "
+            f"{counted(images, 'test image')}, labelled likewise, {chance}."
+        )
+    return f"about {counted(more, 'more label')} of disagreements {chance}."
+
+
+def unlabelled(
+    name: str, version: str, baseline: str, *, disagreed: int, labelled: int, least: int
+) -> str:
+    """Return why a version does not pass by itself that an unlabelled suite has not compared."""
+    return (
+        f"The suite {name} has no labels of its own, and this version and the {baseline} disagree "
+        f"about {counted(disagreed, 'image')} of it. The first {least:,} of these need labels, and "
+        f"{labelled:,} in a row have one: label what `perennial suite to-label {name} {version}` "
+        "lists, and score the version again."
     )
 
 
@@ -249,6 +288,12 @@ def _surely_worse(measure: Measure) -> str:
 
 def _looked(measure: Measure) -> str:
     most = len(LOOK_SHARES)
+    if measure.disagreements is not None:
+        stricter = "they let it pass no more" if measure.look > most else "its bound is stricter"
+        return (
+            f"This is look {measure.look} of at most {most} at the labels of {measure.name}. The "
+            f"looks share the error of one verdict, so {stricter}."
+        )
     if measure.look > most:
         return (
             f"The test images of {measure.name} have judged this version {most} times before, each "

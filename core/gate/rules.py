@@ -278,6 +278,7 @@ class Judgement:
     reasons: tuple[str, ...]
     lost_classes: tuple[ClassLoss, ...] = ()
     inherited_classes: tuple[ClassLoss, ...] = ()  # of these, those that the live version has lost
+    to_label: tuple[str, ...] = ()
     failed_before: bool = False  # by an earlier look, which stands
 
 
@@ -288,10 +289,12 @@ def judge(
     classes: Iterable[ClassLoss] = (),
     *,
     failed_before: bool = False,
+    to_label: Sequence[str] = (),
 ) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
-    `failed_before` says that an earlier look has failed, which more images do not take back.
+    `failed_before` says that an earlier look has failed, which more images do not take back, and
+    `to_label` which labels unlabelled suites lack: until they are given, nothing passes.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
     that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
@@ -317,7 +320,7 @@ def judge(
     inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
     if faults or failing or len(inherited) < len(lost) or failed_before:
         verdict = Verdict.FAILED
-    elif has_guard and has_gain and not inherited and all(m.holds for m in measures):
+    elif has_guard and has_gain and not (inherited or to_label) and all(m.holds for m in measures):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -327,14 +330,17 @@ def judge(
         failed_before=failed_before,
         lost_classes=lost,
         inherited_classes=inherited,
+        to_label=tuple(to_label),
         reasons=(
             *faults,
             *([FAILED_BEFORE] if failed_before else []),
             *about_classes(lost, policy.class_tolerance),
+            *to_label,
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,
                 has_guard=has_guard,
+                will_guard=bool(to_label),
                 has_gain=has_gain,
                 minimum_count=policy.minimum_count,
                 worn_out=[m for m in kept if m.is_worn_out(policy.alpha, policy.minimum_count)],
@@ -377,12 +383,12 @@ def _level_with_more(measure: Measure, policy: GatePolicy) -> float:
 def images_to_settle(
     measure: Measure, *, alpha: float, level: float | None = None, tests: int
 ) -> int | None:
-    """Return how many more images settle a measure with a chance of 80 %.
+    """Return how many more images, or labels, settle a measure with a chance of 80 %.
 
-    Answers are taken to flip at the rates that were seen. `level` is the error of the lower bound
-    with more images, `alpha` unless said otherwise, and `tests` the number of measures that Holm's
-    first step divides `alpha` by. Returns None if the difference lies at the tolerance, so
-    that no practical number of images would do.
+    Of an unlabelled suite it is labels of disagreements. Answers are taken to flip at the rates
+    that were seen. `level` is the error of the lower bound with more images, `alpha` unless said
+    otherwise, and `tests` the number of measures that Holm's first step divides `alpha` by. Returns
+    None if the difference lies at the tolerance, so that no practical number of images would do.
     """
     flips, at = measure.flips, -measure.tolerance
     reached = score(flips, at)  # grows with the square root of the images; skewness shrinks
@@ -395,9 +401,12 @@ def images_to_settle(
         times = ((z + sqrt(max(0.0, z * z + 4 * reached * skewed))) / (-2 * reached)) ** 2
     else:
         times = inf
-    more = measure.images * (times - 1)
-    most = max((_MOST_TIMES - 1) * measure.images, _ALWAYS_ADVISED)
-    return ceil(more) if more <= most else None
+    known = measure.disagreements
+    sampled = measure.images * (known.sampled if known else 1)
+    most = max((_MOST_TIMES - 1) * sampled, _ALWAYS_ADVISED)
+    if sampled * (times - 1) > most:
+        return None
+    return ceil((known.labelled if known and known.total else measure.images) * (times - 1))
 
 
 def times_to_hold(flips: Flips, at: float, alpha: float) -> float:

@@ -30,6 +30,7 @@ class Verdicts(Rows):
             "suites": list(verdict.suites),
             "holdouts": list(verdict.holdouts),
             "updates": list(verdict.updates),
+            "labels": list(verdict.labels),
             "asked_digest": verdict.asked_digest,
         }
         no_worse = verdicts.c.verdict.in_(ORDER[: ORDER.index(verdict.verdict) + 1])
@@ -66,7 +67,7 @@ class Verdicts(Rows):
 
 def _to_verdict(row: Row[Any]) -> VersionVerdict:
     values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
-    asked = {name: tuple(values[name]) for name in ("suites", "holdouts", "updates")}
+    asked = {name: tuple(values[name]) for name in ("suites", "holdouts", "updates", "labels")}
     return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})
 
 

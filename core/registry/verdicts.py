@@ -27,6 +27,7 @@ class VersionVerdict:
     policy: PolicyId
     suites: tuple[SuiteId, ...]  # sorted
     holdouts: tuple[SuiteId, ...] = ()  # sorted: the images that were added to holdouts by then
+    labels: tuple[str, ...] = ()  # of unlabelled suites, at each look until then: see `Looks`
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them: see `inheritance`
     verdict: Verdict
     report: Digest

@@ -83,7 +83,7 @@ def preflight_order(
     """Return the order with its datasets named by id, if its update could start.
 
     Raises DatasetNotFound, DatasetVersionNotFound or DatasetVersionReplaced, FieldInvalid for a
-    captioned dataset, and what `preflight_update` raises.
+    dataset that is not labelled, and what `preflight_update` raises.
     """
     dataset = _labelled(work, order.dataset)
     version = work[Datasets].version(dataset.id, order.dataset_version, keep=True)
@@ -250,8 +250,10 @@ def reference_entries(
 
     Captions are used as they are, classes in the parent's `prompt`. Images of a suite, their
     near-duplicates and those on the holdout side are left out. Raises FieldInvalid when no image
-    is left.
+    is left, or for images without texts.
     """
+    if manifest.kind is DatasetKind.UNLABELLED:
+        raise FieldInvalid("A reference set requires classes or captions.", pointer=POINTER)
     entries = without_suite_images(work, manifest.on(Side.TRAIN))
     if not entries:
         raise FieldInvalid(

@@ -174,6 +174,15 @@ def _create_suites() -> None:
     )
     op.create_index("ix_suite_images_suite", "suite_images", ["suite"])
     op.create_table(
+        "suite_labels",
+        sa.Column("suite", sa.String(), sa.ForeignKey("suites.id"), primary_key=True),
+        sa.Column("pixels", sa.String(64), primary_key=True),
+        sa.Column("class_name", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(), nullable=False),
+        _time("at"),
+    )
+    op.create_index("ix_suite_labels_pixels", "suite_labels", ["pixels"])
+    op.create_table(
         "policies",
         sa.Column("id", sa.String(), primary_key=True),
         sa.Column("name", sa.String(), nullable=False, unique=True),
@@ -357,6 +366,7 @@ def _create_versions() -> None:
         sa.Column("suites", sa.JSON(), nullable=False),
         sa.Column("holdouts", sa.JSON(), nullable=False),
         sa.Column("updates", sa.JSON(), nullable=False),
+        sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("verdict", sa.String(), nullable=False),
         sa.Column("report", sa.String(64), nullable=False),
         sa.Column("images", sa.Integer(), nullable=False),

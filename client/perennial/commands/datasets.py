@@ -1,31 +1,23 @@
-"""`perennial dataset`, `suite`, `erase` and `certificate`."""
+"""`perennial dataset`, `import`, `erase` and `certificate`."""
 
 import re
-from collections.abc import Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import get_args
 
 import click
 
-from perennial.client import Client
 from perennial.commands.images import (
-    ensure_dataset,
     finish_import,
     labelled_images,
-    read_folder,
     send_archive,
     send_images,
     sides_of,
-    take_back,
     told_version,
 )
-from perennial.errors import ServiceError
 from perennial.terminal.arguments import (
     FOLDER,
     NEW_FILE,
     example,
-    find_version,
     number_of,
     source,
     version_argument,
@@ -34,7 +26,6 @@ from perennial.terminal.arguments import (
 from perennial.terminal.output import (
     OUTCOMES,
     json_option,
-    note,
     print_fields,
     print_json,
     print_list,
@@ -43,8 +34,8 @@ from perennial.terminal.output import (
     told_counts,
     warn_of_live,
 )
-from perennial.terminal.session import Failure, connected, tell_ordered
-from perennial.types import DatasetKind, Retraining, Suite, SuiteKind
+from perennial.terminal.session import connected, tell_ordered
+from perennial.types import DatasetKind, Retraining
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.
 
@@ -240,215 +231,6 @@ def import_images(
 
 dataset.add_command(import_images)
 
-# `perennial suite`: create suites from folders of images, let them grow, list and retire them.
-
-
-@click.group()
-def suite() -> None:
-    """Create suites from folders of images, let them grow, list and retire them."""
-
-
-@suite.command(
-    "create",
-    epilog=example(
-        "perennial suite create emoji ./emoji --prompt 'a photo of {name} .' --model demo"
-    ),
-)
-@click.argument("name")
-@click.argument("folder", type=FOLDER)
-@click.option(
-    "--kind",
-    type=click.Choice(get_args(SuiteKind)),
-    default="zero_shot",
-    show_default=True,
-    help="What the suite measures.",
-)
-@click.option("--prompt", help="Prompt template with one {name} (default: the model's).")
-@click.option(
-    "--mirror",
-    is_flag=True,
-    help="A mirror image shows the same class: no letters, no left and right.",
-)
-@click.option("--model", "-m", help="Add it to this model, for all later evaluations.")
-@json_option
-def create_suite(
-    name: str,
-    folder: Path,
-    kind: SuiteKind,
-    prompt: str | None,
-    mirror: bool,
-    model: str | None,
-    as_json: bool,
-) -> None:
-    """Create a suite, which a model must not forget, from FOLDER.
-
-    FOLDER holds <class>/<image> for zero_shot, or a captions.jsonl whose lines have 'path' and one
-    of 'class', 'caption' and 'captions'. The images become a dataset of the same name. If it is
-    interrupted, the same command goes on. A suite of that name that is there already is taken as it
-    is if it has as many images, the same classes, kind, prompt and --mirror. If it is refused,
-    nothing is frozen, and a dataset made for it is deleted.
-    """
-    images = read_folder(folder, kind)
-    with connected() as client:
-        found = _find_suite(client, name)
-        if found is not None:
-            _require_alike(found, images, kind, prompt, mirror=mirror)
-        if prompt is None and model is not None and not found:
-            prompt = next((one["prompt"] for one in client.versions.list(model)), None)
-        made = found or _send_suite(client, name, images, kind, prompt, mirror=mirror)
-        if model is not None:
-            known = client.models.get(model)["suites"]
-            client.models.change(model, suites=list(dict.fromkeys([*known, name])))
-    there = " (there already; its images were not compared)" if found else ""
-    added = f"; added to the model {model}" if model else ""
-    size = f"{made['images']} images, {len(made['classes'])} classes"
-    tell(made, as_json, f"Suite {name}: {size}{there}{added}.")
-
-
-def _send_suite(
-    client: Client,
-    name: str,
-    images: Sequence[tuple[str, Path]],
-    kind: SuiteKind,
-    prompt: str | None,
-    *,
-    mirror: bool,
-) -> Suite:
-    made = ensure_dataset(client, name, _kind_of(kind))
-    try:
-        note(told_counts(send_images(client, name, images)))
-        return client.suites.create(name, kind=kind, dataset=name, prompt=prompt, mirror=mirror)
-    except ServiceError:
-        if made:
-            take_back(client, name)
-        raise
-
-
-@suite.command(
-    "grow", epilog=example("perennial suite grow emoji ./more-emoji --reason 'too few faces'")
-)
-@click.argument("name")
-@click.argument("folder", type=FOLDER)
-@click.option("--reason", required=True, help="Reason, kept in the audit log.")
-@json_option
-def grow_suite(name: str, folder: Path, reason: str, as_json: bool) -> None:
-    """Add the images of FOLDER to a suite.
-
-    Verdicts become more certain. NAME may be a version, such as demo:2: then the images join the
-    holdout of the update that made it. FOLDER is as for `suite create`, with classes of the suite
-    or update alone. The images go into the dataset of the suite's name, or demo-2-tests, and all
-    that this holds is added. Score again what should go live.
-    """
-    model, number = "", 0
-    with connected() as client:
-        if ":" in name:
-            model, number = find_version(client, name)
-            kind: SuiteKind = "zero_shot"
-            where = f"{model}-{number}-tests"
-            classes = client.versions.get(model, number)["update_classes"]
-        else:
-            before = client.suites.get(name)
-            kind, where, classes = before["kind"], name, before["classes"]
-        images = read_folder(folder, kind)
-        known = {one.lower() for one in classes}
-        if known and (other := sorted({one for one, _ in images if one.lower() not in known})):
-            raise Failure(
-                f"{name} does not ask about these classes, and with them it would ask another "
-                f"question: {', '.join(other[:20])}."
-            )
-        made = ensure_dataset(client, where, _kind_of(kind))
-        try:
-            note(told_counts(send_images(client, where, images)))
-            if number:
-                after = client.versions.add_test_images(model, number, dataset=where, reason=reason)
-            else:
-                after = client.suites.grow(name, dataset=where, reason=reason)
-        except ServiceError:
-            if made:
-                take_back(client, where)
-            raise
-    told = f"Suite {name}" if not number else f"Added to the holdout of {name}"
-    tell(after, as_json, f"{told}: {after['images']} images now (edition {after['edition']}).")
-
-
-def _kind_of(suite: SuiteKind) -> DatasetKind:
-    return "labelled" if suite == "zero_shot" else "captioned"
-
-
-@suite.command("list", epilog=example("perennial suite list"))
-@json_option
-def list_suites(as_json: bool) -> None:
-    """List all suites."""
-    with connected() as client:
-        print_list(
-            client.suites.list(),
-            as_json,
-            ("suite", "kind", "images", "classes", "prompt", "retired"),
-            lambda one: (
-                one["name"],
-                one["kind"],
-                one["images"],
-                len(one["classes"]),
-                one["prompt"],
-                (one["retired_at"] or "")[:10],
-            ),
-        )
-
-
-@suite.command("retire", epilog=example("perennial suite retire emoji"))
-@click.argument("name")
-def retire_suite(name: str) -> None:
-    """Retire a suite that judges no model.
-
-    Its images may be trained on again. Reports that quote it stay. Its name stays taken.
-    """
-    with connected() as client:
-        client.suites.delete(name)
-    note(f"Suite {name} is retired.")
-
-
-def _find_suite(client: Client, name: str) -> Suite | None:
-    try:
-        return client.suites.get(name)
-    except ServiceError as error:
-        if error.code != "suite_not_found":
-            raise
-        return None
-
-
-def _require_alike(
-    suite: Suite,
-    images: Sequence[tuple[str, Path]],
-    kind: SuiteKind,
-    prompt: str | None,
-    *,
-    mirror: bool,
-) -> None:
-    """Raise Failure unless a suite is of the images, classes, kind, prompt and mirror asked for.
-
-    A file that is there twice is one image, which has the class that it comes with first.
-    """
-    names = dict[str, str]()
-    for name, path in images:
-        names.setdefault(sha256(path.read_bytes()).hexdigest(), name)
-    differ = ["was retired"] if suite["retired_at"] else []
-    if suite["kind"] != kind:
-        differ.append(f"is {suite['kind']}")
-    if prompt not in {None, suite["prompt"]}:
-        differ.append(f"has the prompt {suite['prompt']!r}")
-    if mirror and not suite["mirror"]:
-        differ.append("may not be mirrored")
-    if suite["images"] != len(names):
-        differ.append(f"has {suite['images']} images")
-    if kind == "zero_shot" and set(suite["classes"]) != {*names.values()}:
-        differ.append("has other classes")
-    if differ:
-        raise Failure(
-            f"There is already a suite {suite['name']}, which {' and '.join(differ)}, and suites "
-            "cannot be changed: choose another name."
-        )
-
-
 # `perennial erase` and `perennial certificate`: take images back.
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -526,4 +308,4 @@ def certificate(erasure: str, as_json: bool) -> None:
     print_table(("where copies may remain", "what"), remains)
 
 
-VERBS = (dataset, import_images, suite, erase, certificate)
+VERBS = (dataset, import_images, erase, certificate)

@@ -132,6 +132,18 @@ def labelled_images(folder: Path) -> list[tuple[str, Path]]:
     return found
 
 
+def any_images(folder: Path) -> list[tuple[str, Path]]:
+    """Return all files below a folder, each with a name for its field. Raises Failure."""
+    found = [
+        ("image", path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    if not found:
+        raise Failure(f"{folder} holds no file.")
+    return found
+
+
 def read_folder(folder: Path, kind: SuiteKind) -> list[tuple[str, Path]]:
     """Return the images of a folder: by its captions.jsonl if it has one, else <class>/<image>.
 

@@ -18,6 +18,7 @@ from perennial.commands import (
     learning,
     login,
     reports,
+    suites,
     trials,
     verify,
 )
@@ -26,7 +27,7 @@ from perennial.terminal.session import ERROR, INTERRUPTED, Failure
 
 GROUP = "perennial.commands"
 
-MODULES = (login, datasets, learning, aliases, reports, trials, inference, exports, verify)
+MODULES = (login, datasets, suites, learning, aliases, reports, trials, inference, exports, verify)
 
 VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for verb in module.VERBS}
 

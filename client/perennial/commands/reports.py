@@ -32,7 +32,7 @@ from perennial.terminal.session import (
     tell_job,
     tell_ordered,
 )
-from perennial.types import Comparison, Grouping, Report
+from perennial.types import Comparison, Grouping, Report, Ruling
 
 # `perennial report`: what a version learned and forgot, and what the gate says of it.
 
@@ -85,8 +85,7 @@ def _print_report(found: Report) -> None:
                 measure_name(one["kind"], one["formerly_right"], one["asked"], one["own_prompts"]),
                 one["name"],
                 one["baseline"],
-                percent(one["right_before"], one["count"]),
-                percent(one["right"], one["count"]),
+                *_accuracies(one),
                 points(one["difference"]),
                 f"{points(one['interval_lower'])} to {points(one['upper'])}",
                 points(one["lower"]),
@@ -96,6 +95,11 @@ def _print_report(found: Report) -> None:
             for one in found["measures"]
         ],
     )
+    for name in found["unlabelled"]:
+        click.echo(
+            f"{name} is labelled only where versions disagree: that shows how far they are apart, "
+            "and nothing else, such as accuracy or losses of single classes."
+        )
     _print_taken(found)
     lost = [
         (table["name"], table["baseline"], change)
@@ -127,6 +131,13 @@ def _print_report(found: Report) -> None:
             f"{classes} with fewer than {FEWEST} images lost some: --output writes a page with "
             f"{'it' if few == 1 else 'them'}."
         )
+
+
+def _accuracies(one: Ruling) -> tuple[str, str]:
+    """Return the accuracies before and now; of an unlabelled suite, how much is labelled."""
+    if (known := one["disagreements"]) is not None:
+        return f"{known['labelled']} of {known['total']}", "labelled"
+    return percent(one["right_before"], one["count"]), percent(one["right"], one["count"])
 
 
 def _print_taken(found: Report) -> None:

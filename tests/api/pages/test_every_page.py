@@ -88,6 +88,8 @@ SAME = {  # what a page's form does, and the operation of the API that does it
     "POST /ui/datasets/{dataset}/versions/{version}/suite": "make_suite",
     "POST /ui/suites/{suite}/retire": "delete_suite",
     "POST /ui/suites/{suite}/images": "add_suite_images",
+    "POST /ui/suites/{suite}/label": "label_suite_images",
+    "GET /ui/suites/{suite}/images/{pixels}": "get_suite_image",
     "POST /ui/models/{model}/versions/{version}/holdout/images": "add_holdout_images",
     "POST /ui/datasets/{dataset}/erasures": "order_image_erasure",
     "POST /ui/datasets/{dataset}/moves": "move_images",

@@ -6,7 +6,16 @@ from pathlib import Path
 
 from perennial import types
 from perennial.aio.connection import Resource, drawn
-from perennial.requests import Image, batches, form_file, given, idempotency, json_of, path_of
+from perennial.requests import (
+    LABELS_AT_ONCE,
+    Image,
+    batches,
+    form_file,
+    given,
+    idempotency,
+    json_of,
+    path_of,
+)
 
 
 class Datasets(Resource):
@@ -207,16 +216,21 @@ class Suites(Resource):
         dataset_version: int | None = None,
         prompt: str | None = None,
         mirror: bool = False,
+        classes: Sequence[str] | None = None,
     ) -> types.Suite:
         """Create a suite from all images of a dataset version.
 
         Without `dataset_version`, that is of the dataset's present images, which become a version
         unless the newest has the same or the suite is refused. `prompt` is a template with one
         `{name}`, by default that of the models if all have the same; suites for retrieval do not
-        use it. `mirror` says that a mirror image shows the same class.
+        use it. `mirror` says that a mirror image shows the same class. `classes` are what the
+        images of an unlabelled suite may show.
         """
         source = {"dataset": dataset, "dataset_version": dataset_version}
-        body = given(name=name, kind=kind, prompt=prompt, mirror=mirror or None, **source)
+        listed = None if classes is None else list(classes)
+        body = given(
+            name=name, kind=kind, prompt=prompt, mirror=mirror or None, classes=listed, **source
+        )
         return await self._connection.post(path_of("suites"), body)
 
     async def grow(
@@ -229,6 +243,35 @@ class Suites(Resource):
         """
         body = given(dataset=dataset, dataset_version=dataset_version, reason=reason)
         return await self._connection.post(path_of("suites", name, "images"), body)
+
+    def to_label(self, name: str, version: str) -> AsyncIterator[types.UnlabelledImage]:
+        """Yield the images of an unlabelled suite about which a version disagrees with others.
+
+        The version is one that was scored on the suite, such as `demo:3`. The order is random and
+        fixed: label the first ones and leave none out.
+        """
+        return self._connection.pages(path_of("suites", name, "to-label"), version=version)
+
+    async def label(
+        self, name: str, labels: Iterable[tuple[str, str]]
+    ) -> Sequence[types.ImageLabelReceipt]:
+        """Send the classes that images of an unlabelled suite show, each with the pixels' digest.
+
+        Return a receipt for each. An image's first label stays. Raises ServiceError if all of a
+        request, which holds up to 1,000, are refused.
+        """
+        rows = [{"pixels": pixels, "class": label} for pixels, label in labels]
+        receipts: list[types.ImageLabelReceipt] = []
+        for first in range(0, len(rows), LABELS_AT_ONCE):
+            body = {"labels": rows[first : first + LABELS_AT_ONCE]}
+            reply = await self._connection.post(path_of("suites", name, "labels"), body)
+            receipts += reply["data"]
+        return receipts
+
+    async def read_image(self, name: str, pixels: str) -> bytes:
+        """Return an image of a suite as it is stored: a WebP file."""
+        path = path_of("suites", name, "images", pixels)
+        return (await self._connection.send("GET", path)).content
 
     async def get(self, name: str) -> types.Suite:
         """Return a suite: by its name the newest edition."""

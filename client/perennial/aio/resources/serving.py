@@ -7,11 +7,10 @@ from pathlib import Path
 
 from perennial import types
 from perennial.aio.connection import Resource, download, in_thread
-from perennial.requests import given, idempotency, if_match, path_of
+from perennial.requests import LABELS_AT_ONCE, given, idempotency, if_match, path_of
 
 PRODUCTION = "production"
 LATEST = "latest"
-LABELS_AT_ONCE = 1000
 
 
 class Trials(Resource):

@@ -11,7 +11,7 @@ from perennial.requests import ImageFile
 from perennial.terminal.session import ERROR, JOB, USAGE
 from tests.support.api.archives import zipped
 from tests.support.api.image_files import picture
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_candidate, a_root
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 
@@ -155,6 +155,44 @@ def test_a_suite_grows_by_class_folders_of_its_own_classes(
     assert site.client.datasets.get("insects")["images"] == 4
     told = perennial("suite", "grow", "insects:two", tmp_path, "--reason", "few")
     assert (told.code, "means no version" in told.err) == (ERROR, True)
+
+
+def test_an_unlabelled_suite_is_labelled_where_versions_disagree(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    photos, names = tmp_path / "photos", tmp_path / "names.txt"
+    (photos / "some").mkdir(parents=True)
+    for seed in range(12):
+        (photos / "some" / f"{seed}.png").write_bytes(picture(810 + seed))
+    names.write_text("cat\ndog\n\n")
+    create = ("suite", "create", "shelf", photos, "--kind", "unlabelled")
+    assert "takes --classes" in perennial(*create).err
+    told = perennial(*create, "--classes", names)
+    assert told.out == "Suite shelf: 12 images, 2 classes.\n"
+    assert "there already" in perennial(*create, "--classes", names).out
+    names.write_text("cat\nowl\n")
+    assert "has other classes" in perennial(*create, "--classes", names).err
+    labels, images = tmp_path / "labels.csv", tmp_path / "images"
+    model = a_root(site.platform, "seen")
+    a_candidate(site.platform, model)
+    told = perennial("suite", "to-label", "shelf", "seen:2")
+    assert (told.code, "evaluation has not finished" in told.err) == (ERROR, True)
+    site.client.models.change("seen", suites=["shelf"])
+    site.learner.root = site.client.versions.get("seen", 1)["digest"]
+    assert perennial("evaluate", "seen:2", "--wait").code == 0
+    to_label = ("suite", "to-label", "shelf", "seen:2")
+    listed = perennial(*to_label, "--json").out.splitlines()
+    told = perennial(*to_label, "--output", labels, "--images", images)
+    assert f"{len(listed)} images to label" in told.err
+    assert len(list(images.glob("0000*.webp"))) == min(9, len(listed))
+    assert "no line has a class" in perennial("suite", "label", "shelf", labels).err
+    header, *lines = labels.read_text().splitlines()
+    filled = [header, f"{lines[0]}cat", f"{lines[1]}owl", *lines[2:]]
+    labels.write_text("\n".join(filled))
+    told = perennial("suite", "label", "shelf", labels)
+    assert told.out == "1 added, 0 repeated, 1 refused.\n"
+    assert "class_invalid" in told.err
+    assert perennial(*to_label, "--json").out.splitlines() == listed[1:]
 
 
 def test_a_list_gives_classes_or_captions_as_the_kind_of_suite_asks(

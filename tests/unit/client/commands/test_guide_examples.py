@@ -75,8 +75,10 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/webhooks.md": "a receiver, run by tests/unit/webhooks/test_client",
 }
 
-# What asks a person, installs packages, or is a request by curl.
-NOT_HERE = re.compile(r"(perennial login|(\.venv/bin/)?pip install|call) ?")
+# What asks a person, or needs what one has filled in; what installs packages, or asks by curl.
+NOT_HERE = re.compile(
+    r"(perennial login|perennial suite (to-)?label|(\.venv/bin/)?pip install|call) ?"
+)
 
 WIDTH = 4  # of the vectors on docs/old-vectors.md
 
@@ -113,6 +115,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "shelf-images/jar",
         "more-shelf-images/jar",
         "captioned-images",
+        "unlabelled-images",
     ):
         (folder / place).mkdir(parents=True)
         for number in range(4):
@@ -127,6 +130,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bridge = {"weight": np.eye(WIDTH, dtype=np.float32), "bias": np.zeros(WIDTH, np.float32)}
     save_file(bridge, folder / "bridge.safetensors")
     (folder / "captioned-images/captions.jsonl").write_text(lines)
+    (folder / "names.txt").write_text("jar\nlid\n")
     return folder
 
 

@@ -1,0 +1,103 @@
+"""Comparisons on unlabelled suites: measures that are estimated from labels of disagreements."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.results import AnswersByQuery, EvaluationResults
+from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation
+from core.gate.measures import Measure
+from core.gate.reasons import unlabelled
+from core.registry.versions import Version
+
+
+def estimated(
+    results: EvaluationResults,
+    comparison: Comparison,
+    exam: UnlabelledEvaluation,
+    before: Version,
+    **spent: Any,
+) -> Iterator[Measure]:
+    """Yield the measure of an unlabelled suite, once enough disagreements have labels.
+
+    `spent` is the error that it spends.
+    """
+    policy, hits = results.plan.policy, results.sampled(comparison, exam, before)
+    if not hits.is_enough(policy.minimum_count):
+        return
+    found = Measure.of(
+        comparison.kind,
+        name=comparison.name,
+        baseline=comparison.baseline,
+        baseline_version=before.number,
+        tolerance=comparison.tolerance,
+        images=hits.images,
+        distinct=hits.distinct,
+        now=hits.now,
+        before=hits.before,
+        alpha=policy.alpha,
+        minimum_count=policy.minimum_count,
+        asked=comparison.asked,
+        own_prompts=comparison.own_prompts,
+        classes=comparison.classes,
+        disagreements=hits.disagreements,
+        **spent,
+    )
+    live = results.plan.live
+    if live is not None and comparison.is_cumulative:
+        # Of the live version itself: what the candidate lost since the root, less what since that.
+        since = results.sampled(comparison, exam, live)
+        if since.is_enough(policy.minimum_count):
+            beside_live = replace(found, **_counted(since)).flips.difference
+            found = replace(found, live_difference=found.difference - beside_live)
+    yield found
+
+
+def _counted(hits: SampledHits) -> dict[str, Any]:
+    pairs = [*zip(hits.now, hits.before, strict=True)]
+    return {
+        "gained": sum(new and not old for new, old in pairs),
+        "lost": sum(old and not new for new, old in pairs),
+        "disagreements": hits.disagreements,
+    }
+
+
+def to_label(results: EvaluationResults) -> Iterator[str]:
+    """Yield why a person has to decide where too few disagreements are labelled.
+
+    It is told for the comparison of each suite that needs most labels.
+    """
+    least = results.plan.policy.minimum_count
+    missing: dict[str, tuple[Comparison, SampledHits]] = {}
+    for one, _, hits in _sampled(results):
+        if not hits.is_enough(least):
+            known = missing.get(one.name)
+            if known is None or hits.least(least) > known[1].least(least):
+                missing[one.name] = (one, hits)
+    for name, (one, hits) in missing.items():
+        yield unlabelled(
+            name,
+            f"{results.plan.model.name}:{results.plan.candidate.number}",
+            one.baseline,
+            disagreed=hits.disagreed,
+            labelled=len(hits.now),
+            least=hits.least(least),
+        )
+
+
+def _sampled(
+    results: EvaluationResults,
+) -> Iterator[tuple[Comparison, UnlabelledEvaluation, SampledHits]]:
+    for one in comparisons(results.plan):
+        (exam, before), *_ = one.pairs
+        if isinstance(exam, UnlabelledEvaluation):
+            yield one, exam, results.sampled(one, exam, before)
+
+
+def has_labels(plan: EvaluationPlan, answers: AnswersByQuery) -> bool:
+    """Return whether the labels are enough for the candidate to pass beside its parent, or all."""
+    results = EvaluationResults(plan=plan.beside_parent, answers=answers)
+    least = plan.policy.minimum_count
+    return all(hits.is_enough(least) for _, _, hits in _sampled(results))
