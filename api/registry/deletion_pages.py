@@ -1,7 +1,5 @@
 """The questions whether a model or a version is deleted."""
 
-from functools import partial
-
 from starlette.responses import Response
 
 from api.http.routing import PAGES, Routes
@@ -14,7 +12,7 @@ from api.registry import routes, version_routes
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Models, Versions
-from core.upkeep.delete import COUNTED, requires_reason
+from core.upkeep.delete import COUNTED, requires_reason, was_taught
 from core.values import counted
 
 router = Routes(prefix=f"{PAGES}/models/{{model}}", route_class=PageRoute, include_in_schema=False)
@@ -27,16 +25,20 @@ def ask_about_model(model: str, asked: PageRequest) -> Response:
 
 
 @router.post("/deletion", Role.ADMIN)
-def delete_model(model: str, asked: PageRequest, _form: SentForm) -> Response:
+def delete_model(model: str, asked: PageRequest, fields: SentForm) -> Response:
     """Delete a model."""
-    delete = partial(routes.delete_model, model, asked.services)
-    return carry_out(asked, _about_model(asked, model), delete, then=PAGES)
+
+    def delete() -> None:
+        routes.delete_model(model, asked.services, optional_reason_field(fields))
+
+    return carry_out(asked, _about_model(asked, model), delete, then=PAGES, sent=fields)
 
 
 def _about_model(asked: PageRequest, model: str) -> Question:
     with asked.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
         count = len(work[Versions].all(found.id))
+        taught = was_taught(work, found)
         aliases = [f"{one.name} (version {one.version})" for one in work[Aliases].all(found.id)]
     here = f"{PAGES}/models/{found.name}"
     return Question(
@@ -51,6 +53,7 @@ def _about_model(asked: PageRequest, model: str) -> Question:
         ],
         action=f"{here}/deletion",
         back=here,
+        wants_reason=taught,
     )
 
 

@@ -12,7 +12,7 @@ from api.exports.tars import delete_cached_tars
 from api.http.forms import UPLOAD_ERRORS, Form, decode_upload, receive_form, text_field
 from api.http.json_bodies import parse
 from api.http.routing import Routes, ThreadRoute
-from api.http.schemas import After, Limit, Page, page_of
+from api.http.schemas import After, Limit, Page, ReasonQuery, page_of
 from api.jobs.orders import ReferenceSet
 from api.jobs.routes import ORDER_ERRORS, UPDATE_REFUSALS, Ordering, PlacedOrder
 from api.jobs.schemas import JobView
@@ -107,9 +107,12 @@ def change_model(model: str, body: ModelChange, services: WiredServices) -> Mode
 
 
 @router.delete("/{model}", Role.ADMIN, errors.ModelNotFound, errors.InUse, status_code=204)
-def delete_model(model: str, services: WiredServices) -> None:
-    """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
-    deleted = deletion.delete_model(services.platform, model=model)
+def delete_model(model: str, services: WiredServices, reason: ReasonQuery = "") -> None:
+    """Delete a model with its versions, aliases and jobs; its name is free afterwards.
+
+    One that was taught takes a reason, which the audit log keeps.
+    """
+    deleted = deletion.delete_model(services.platform, model=model, reason=reason)
     delete_cached_tars(services.platform, deleted.id)
 
 

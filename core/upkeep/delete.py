@@ -128,11 +128,12 @@ def requires_reason(work: Work, version: Version) -> bool:
     return failed or work[Aliases].has_moved_to(version.model, version.number)
 
 
-def delete_model(platform: Platform, *, model: str) -> Model:
+def delete_model(platform: Platform, *, model: str, reason: str = "") -> Model:
     """Delete a model with all that belongs to it, also trials that run; return it.
 
-    Its name is free afterwards; docs/datasets.md lists what is left. Raises ModelNotFound, or InUse
-    while it has an unfinished job.
+    One that was taught takes a reason, as another model of its name has no verdicts to answer for:
+    FieldInvalid without. Its name is free afterwards; docs/datasets.md lists what is left. Raises
+    ModelNotFound, or InUse while it has an unfinished job.
     """
     with platform.transactions() as work:
         work[Thumbnails].lock()  # or images might be added to a holdout meanwhile, and stay a suite
@@ -140,6 +141,8 @@ def delete_model(platform: Platform, *, model: str) -> Model:
         work[Models].lock(found.id)
         jobs = [job.id for job in unfinished_jobs(work, found.id)]
         require_unused(f"The model {found.name!r}", jobs=jobs)
+        if was_taught(work, found):
+            reason = given_reason(reason, "Deleting a model that was taught")
         for added in work[Suites].held_out(found.id).values():
             work[Suites].retire(added, platform.clock())
         work[Models].remove(found.id)  # trials and exports go by the hook DELETE_WITH_MODEL
@@ -149,9 +152,15 @@ def delete_model(platform: Platform, *, model: str) -> Model:
             f"models/{found.name}",
             now=platform.clock(),
             before={"id": found.id},
+            reason=reason,
         )
         work.commit()
     return found
+
+
+def was_taught(work: Work, model: Model) -> bool:
+    """Return whether a model has a version beside its root."""
+    return not all(one.is_root for one in work[Versions].all(model.id))
 
 
 def delete_export(

@@ -108,13 +108,14 @@ def show_model(name: str, as_json: bool) -> None:
     )
 
 
-@model.command("delete", epilog=example("perennial model delete demo"))
+@model.command("delete", epilog=example("perennial model delete demo --reason 'replaced by shop'"))
 @click.argument("name")
+@click.option("--reason", help="Reason, kept in the audit log; needed for one that was taught.")
 @click.confirmation_option(prompt="Delete the model with its versions, aliases and jobs?")
-def delete(name: str) -> None:
+def delete(name: str, reason: str | None) -> None:
     """Delete a model with its versions, aliases and jobs."""
     with connected() as client:
-        client.models.delete(name)
+        client.models.delete(name, reason=reason)
     click.echo(f"Deleted: {name}.")
 
 

@@ -112,7 +112,7 @@ def test_every_correction_and_every_deletion_leaves_an_event(service: Service) -
         client.delete(pets),
         client.delete("/v1/models/demo/versions/2"),
         client.delete(f"{PRODUCTION}?reason=paused", headers={"If-Match": '"1"'}),
-        client.delete("/v1/models/demo"),
+        client.delete("/v1/models/demo?reason=old"),
     )
     assert all(answer.is_success for answer in told), [a.text for a in told if a.is_error]
     written = [event for event in events(service) if event["sequence"] > start]

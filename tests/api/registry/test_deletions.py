@@ -63,6 +63,21 @@ def test_a_version_that_others_count_on_is_deleted_with_a_reason(
     assert "taught by mistake" in shown
 
 
+def test_a_model_that_was_taught_is_deleted_with_a_reason(service: Service) -> None:
+    """Else whoever deletes it could give its name to weights that no verdict has passed."""
+    a_candidate(service.platform, a_root(service.platform))
+    admin, page = browser_of(service, Role.ADMIN), "/ui/models/demo/deletion"
+    assert 'name="reason"' in admin.get(page).text
+    with service.untouched():
+        assert code_of(service.client.delete(MODEL)) == (422, "field_invalid")
+        assert admin.send(page, reason=" ").status_code == 422
+    assert admin.send(page, reason="replaced by shop").status_code == 303
+    (event, *_) = service.client.get("/v1/audit-events").json()["data"]
+    assert (event["action"], event["reason"]) == ("model.deleted", "replaced by shop")
+    a_root(service.platform)
+    assert service.client.delete(MODEL).status_code == 204
+
+
 def test_an_alias_is_deleted_as_it_was_seen_and_its_history_stays(service: Service) -> None:
     a_root(service.platform)
     with service.untouched():

@@ -148,7 +148,7 @@ def test_tries_of_other_models_on_the_same_weights_count_also_when_these_are_del
     for classes in (OWLS, ANTS, CATS):
         update(scene, other, *classes, parent=1, auto_promote=False)
     assert use(scene, other, 4).verdicts == 3
-    delete_model(scene.platform, model=other.name)
+    delete_model(scene.platform, model=other.name, reason="a test")
     knowing_each(scene, model, monkeypatch, KNOWN)
     update(scene, model, *CATS)
     assert use(scene, model, 2).verdicts == 4

@@ -267,7 +267,7 @@ def test_no_model_learns_them_until_the_model_is_deleted(scene: Scene) -> None:
     other = scene.model("other")
     scene.update(other, data)
     assert scene.run().error["code"] == "image_in_suite"
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     scene.learn(other, data)
 
 
@@ -281,7 +281,7 @@ def test_no_model_learns_them_until_the_version_is_deleted(scene: Scene) -> None
     with scene.platform.transactions(read_only=True) as work:
         assert work[Suites].get(added.id).retired_at == NOW
     scene.learn(scene.model("other"), data)
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
 
 
 @pytest.mark.parametrize("url", ["postgresql"], indirect=True)
@@ -292,7 +292,7 @@ def test_images_that_come_while_the_model_is_deleted_are_refused(
     with ThreadPoolExecutor() as threads:
         with platform.transactions() as first:
             first[Thumbnails].lock()
-            deleting = threads.submit(delete_model, platform, model=model.name)
+            deleting = threads.submit(delete_model, platform, model=model.name, reason="a test")
             wait_for(
                 lambda: waiting(platform.transactions, table=True) >= 1, seconds=10, every=0.01
             )

@@ -259,7 +259,7 @@ def test_a_verdict_gives_way_to_one_on_more_images_or_on_as_many_if_that_is_no_b
             work[Verdicts].add(replace(other, images=1))
         assert len(work[Verdicts].on(model.id, 2)) == 3
         work.commit()
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     with scene.platform.transactions(read_only=True) as work:
         assert work[Verdicts].on(model.id, 2) == []
 

@@ -31,7 +31,7 @@ def test_a_model_is_deleted_while_its_trial_is_written_to(
         with platform.transactions() as first:
             held = select(trials.c.id).where(trials.c.id == trial.id)
             first.connection.execute(held.with_for_update())
-            deleting = threads.submit(delete_model, platform, model=model.name)
+            deleting = threads.submit(delete_model, platform, model=model.name, reason="a test")
             wait_for(lambda: waiting(platform.transactions) >= 1, seconds=60, every=0.01)
             if writer == "label":
                 labelled = threads.submit(label_predictions, platform, [(made.id, "boot")])

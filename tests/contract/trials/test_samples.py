@@ -105,7 +105,7 @@ def test_a_trial_that_has_ended_keeps_nothing_more_and_nothing_without_its_model
     assert not keep(scene, trial.id, b"2")
     assert not keep(scene, TrialId("trial_gone"), b"2")
     assert len(kept(scene, trial.id)) == 1
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     assert kept(scene, trial.id) == []
 
 

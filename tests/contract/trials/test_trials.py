@@ -121,7 +121,7 @@ def test_points_are_noted_as_labels_come_and_go_with_the_model(
         assert (
             work[Trials].counts([trial.id])[trial.id].agreed == 0
         )  # the unknown count does no harm
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     assert course_of(scene, trial) == []
     with scene.platform.transactions(read_only=True) as work, pytest.raises(TrialNotFound):
         work[Trials].get(trial.id)
@@ -133,7 +133,7 @@ def test_a_model_that_is_deleted_while_its_alias_is_read_is_not_there(
     start()
     with scene.platform.transactions(read_only=True) as work:
         read = locate(work, model.name)
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     monkeypatch.setattr(run, "locate", lambda *_: read)
     with scene.platform.transactions(read_only=True) as work, pytest.raises(ModelNotFound):
         resolve_tried(work, model.name)

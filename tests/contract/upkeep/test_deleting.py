@@ -141,7 +141,7 @@ def test_a_deleted_model_leaves_nothing_and_its_name_is_free(
     with scene.platform.transactions(read_only=True) as work:
         evidence = work[AnswerCache].find(job.result["report"], EVIDENCE)
     assert evidence is not None
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     with scene.platform.transactions(read_only=True) as work:
         with pytest.raises(ModelNotFound):
             work[Models].get(model.name)
@@ -165,7 +165,7 @@ def test_keys_webhooks_and_audit_events_outlive_the_model_that_they_name(
     key, _ = create_key(platform, name="ci", role=Role.VIEWER, models=["demo"])
     a_candidate(platform, model, verdict=Verdict.PASSED)
     go_live(scene, model, 2)
-    delete_model(platform, model=model.name)
+    delete_model(platform, model=model.name, reason="a test")
     (moved,) = deliveries_of(platform.transactions, webhook)
     assert moved.payload["data"]["model"] == model.id
     theirs = platform.transactions.on_behalf_of(
@@ -191,7 +191,7 @@ def test_metadata_leaves_with_the_jobs_of_a_model(scene: Scene, model: Model) ->
     with scene.platform.transactions() as work:
         work[Jobs].add(a_job(model, status=JobStatus.SUCCEEDED, metadata=metadata))
         work.commit()
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     added = a_job_of_no_model("dataset:ds_1", metadata={"team": "bags"})
     with scene.platform.transactions() as work:
         work[Jobs].add(added)
@@ -205,7 +205,7 @@ def test_a_job_cannot_be_ordered_for_a_model_that_is_being_deleted(
     scene: Scene, model: Model
 ) -> None:
     """Its order was checked before; the row of the job would have no model."""
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     with scene.platform.transactions() as work, pytest.raises(ModelNotFound):
         work[Jobs].add(a_job(model))
 
@@ -238,7 +238,7 @@ def test_an_idempotency_key_does_not_make_a_deleted_model_again(scene: Scene) ->
 
     make()
     scene.run()
-    delete_model(scene.platform, model="demo")
+    delete_model(scene.platform, model="demo", reason="a test")
     with pytest.raises(JobDeleted):
         make()
 

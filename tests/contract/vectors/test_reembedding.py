@@ -205,7 +205,7 @@ def test_bytes_are_kept_as_long_as_the_row_and_the_row_as_long_as_the_model(
     with scene.platform.transactions(read_only=True) as work:
         assert work[Vectors].all(model.id, 1) == [found]
     assert tidy(scene).kept[ArtifactKind.VECTORS].count == 2
-    delete_model(scene.platform, model=model.name)
+    delete_model(scene.platform, model=model.name, reason="a test")
     with pytest.raises(VectorsNotFound):
         stored(scene, model, data)
     tidy(scene)

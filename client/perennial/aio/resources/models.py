@@ -62,9 +62,12 @@ class Models(Resource):
         body = given(suites=chosen, policy=policy, reason=reason)
         return await self._connection.patch(path_of("models", name), body)
 
-    async def delete(self, name: str) -> None:
-        """Delete a model with its versions, aliases and jobs; its name is free afterwards."""
-        await self._connection.delete(path_of("models", name))
+    async def delete(self, name: str, *, reason: str | None = None) -> None:
+        """Delete a model with its versions, aliases and jobs; its name is free afterwards.
+
+        One that was taught takes a reason.
+        """
+        await self._connection.delete(path_of("models", name), reason=reason)
 
     async def teach(
         self,
