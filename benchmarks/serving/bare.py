@@ -1,20 +1,29 @@
-"""A bare open_clip loop: the least computation that classifies the same images.
+"""Bare loops: the least computation that classifies the same images, by torch or ONNX Runtime.
 
-It decodes JPEGs with Pillow, transforms and encodes them as open_clip does, and compares them with
-features of the class texts that are computed before. Run it in a process of its own.
+They decode JPEGs with Pillow, transform and encode them, and compare them with features of the
+class texts that are computed before. Run them in a process of their own.
 """
 
 import io
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median, quantiles
 
+import numpy as np
 import open_clip
 import torch
 from PIL import Image
+
+from core.clip.bases import read_folder
+from core.clip.graphs import write_graphs
+from core.clip.model import ClipModel
+from core.engines.onnx import open_session
+from core.engines.rules import INPUTS, Tower
+from core.images.child import tower_pixels
+from core.values import ImageInput
 
 # The measurements of one turn of the loop or of the service.
 
@@ -49,28 +58,17 @@ class Taken:
         return quantiles(self.answers, n=100)[98] if len(self.answers) > 1 else self.answers[0]
 
 
-_loops: dict[Path, "BareLoop"] = {}
+TORCH, ONNX = "torch", "onnx"  # the engines
+
+_loops: dict[tuple[Path, str], "Loop"] = {}
 
 
-class BareLoop:
-    """A model of a folder, and features of class texts."""
-
-    def __init__(self, folder: Path, classes: Sequence[str], threads: int) -> None:
-        torch.set_num_threads(threads)
-        name = f"local-dir:{folder}"
-        self._network, _, self._transform = open_clip.create_model_and_transforms(name)
-        self._network.eval()
-        texts = open_clip.get_tokenizer(name)([f"a photo of a {name}." for name in classes])
-        with torch.inference_mode():
-            self._texts = self._network.encode_text(texts, normalize=True).T  # (width, classes)
+class Loop:
+    """A loop over one model."""
 
     def classify(self, files: Sequence[bytes]) -> None:
         """Classify one batch."""
-        pixels = torch.stack([self._transform(Image.open(io.BytesIO(data))) for data in files])
-        with torch.inference_mode():
-            features = self._network.encode_image(pixels, normalize=True)
-            logits = self._network.logit_scale.exp() * features @ self._texts
-            logits.softmax(dim=-1).topk(min(5, self._texts.shape[1])).values.tolist()
+        raise NotImplementedError
 
     def run(self, files: Sequence[bytes], batch: int, seconds: float) -> Taken:
         """Classify batches for some time."""
@@ -89,7 +87,61 @@ class BareLoop:
         )
 
 
+class TorchLoop(Loop):
+    """open_clip alone."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], threads: int) -> None:
+        torch.set_num_threads(threads)
+        name = f"local-dir:{folder}"
+        self._network, _, self._transform = open_clip.create_model_and_transforms(name)
+        self._network.eval()
+        texts = open_clip.get_tokenizer(name)(_prompts(classes))
+        with torch.inference_mode():
+            self._texts = self._network.encode_text(texts, normalize=True).T  # (width, classes)
+
+    def classify(self, files: Sequence[bytes]) -> None:
+        """Classify one batch."""
+        pixels = torch.stack([self._transform(Image.open(io.BytesIO(data))) for data in files])
+        with torch.inference_mode():
+            features = self._network.encode_image(pixels, normalize=True)
+            logits = self._network.logit_scale.exp() * features @ self._texts
+            logits.softmax(dim=-1).topk(min(5, self._texts.shape[1])).values.tolist()
+
+
+class OnnxLoop(Loop):
+    """ONNX Runtime on a graph that takes uint8 pixels, resized by Pillow."""
+
+    def __init__(self, folder: Path, classes: Sequence[str], threads: int) -> None:
+        config, network = read_folder(folder)
+        model = ClipModel.build(config, network.state_dict(), torch.device("cpu")).freeze()
+        graphs = write_graphs(model)
+        state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+        graph = graphs.towers[Tower.IMAGE]
+        tensors = {name: state[name] for name in graph.tensors}
+        self._session = open_session(graph, tensors, threads)
+        self._input = ImageInput.of(config)
+        with torch.inference_mode():
+            self._texts = (model.scale * model.encode_texts(_prompts(classes)).T).numpy()
+
+    def classify(self, files: Sequence[bytes]) -> None:
+        """Classify one batch."""
+        images = (Image.open(io.BytesIO(data)).convert("RGB") for data in files)
+        pixels = np.stack([np.asarray(tower_pixels(image, self._input)) for image in images])
+        (features,) = self._session.run(None, {INPUTS[Tower.IMAGE]: pixels})
+        logits = features @ self._texts
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        np.sort(shares / shares.sum(axis=1, keepdims=True))[:, -5:].tolist()
+
+
+_LOOPS: Mapping[str, type[TorchLoop] | type[OnnxLoop]] = {TORCH: TorchLoop, ONNX: OnnxLoop}
+
+
+def _prompts(classes: Sequence[str]) -> list[str]:
+    return [f"a photo of a {name}." for name in classes]
+
+
 def run(
+    engine: str,
     folder: Path,
     classes: Sequence[str],
     threads: int,
@@ -98,7 +150,8 @@ def run(
     seconds: float,
 ) -> Taken:
     """Run the loop of a model, which is loaded at the first call, in this process."""
-    if folder not in _loops:
-        _loops.clear()
-        _loops[folder] = BareLoop(folder, classes, threads)
-    return _loops[folder].run(files, batch, seconds)
+    if (folder, engine) not in _loops:
+        for loaded in [key for key in _loops if key[0] != folder]:
+            del _loops[loaded]
+        _loops[folder, engine] = _LOOPS[engine](folder, classes, threads)
+    return _loops[folder, engine].run(files, batch, seconds)

@@ -31,7 +31,14 @@ from numpy.typing import NDArray
 from benchmarks.api.scene import Target, content_length
 from benchmarks.ingest import write_jpegs
 from benchmarks.serving import bare
-from benchmarks.serving.classify import BUNDLED, serving, write_huggingface_of, write_random
+from benchmarks.serving.classify import (
+    BUNDLED,
+    serving,
+    write_huggingface_of,
+    write_onnx_of,
+    write_random,
+)
+from core.exporting.onnx import IMAGE_FILE
 from devtools.ports import free_port
 from devtools.process_memory import cpu_seconds
 
@@ -84,7 +91,9 @@ CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
 
 TORCH = ("torch", "torchvision", "pillow")
 
-LITSERVE = ("litserve==0.2.19", "open_clip_torch", *TORCH, "--constraint", str(CONSTRAINTS))
+PINNED = ("--constraint", str(CONSTRAINTS))
+
+LITSERVE = ("litserve==0.2.19", "onnxruntime", "open_clip_torch", *TORCH, *PINNED)
 
 # Its extra `vision` would bring another build of torch. Releases of transformers from 5 on answer
 # otherwise than it reads, and it imports aiohttp without naming it.
@@ -270,6 +279,7 @@ class Model:
     base: str  # as the service imports it
     open_clip: Path
     huggingface: Path
+    onnx: Path  # a folder with the image tower
 
 
 @contextmanager
@@ -289,9 +299,10 @@ def our_service(model: Model, home: Path, threads: int) -> Iterator[Endpoint]:
 def lit_serve(
     programs: Path, model: Model, home: Path, threads: int, sample: bytes
 ) -> Iterator[Endpoint]:
-    """Serve a model with LitServe, by one worker for each thread."""
+    """Serve a model with LitServe and ONNX Runtime, by one worker for each thread."""
     port = free_port()
-    command = [programs / "python", PROGRAM, model.open_clip, port, threads, BATCH]
+    tower = model.onnx / IMAGE_FILE
+    command = [programs / "python", PROGRAM, model.open_clip, tower, port, threads, BATCH]
     with _running(command, {}, home / "litserve.log") as process:
         found = Endpoint(url=f"http://127.0.0.1:{port}/v1/embeddings", pid=process.pid)
         _wait_until_answered(found, process, sample, home / "litserve.log")
@@ -368,16 +379,17 @@ def _wait_until_answered(
 
 # Our service, LitServe and Infinity embed the same images: an open loop at several rates.
 #
-# The bundled model is served by the service and by LitServe, with the same weights and open_clip's
-# transforms; a ViT-B/32 with random weights by the service and by Infinity, which reads it in the
-# format of Hugging Face. One server runs at a time, with the same number of torch's threads. Before
+# The bundled model is served by the service and by LitServe, which runs a session of ONNX Runtime
+# on an exported tower, with the same weights and open_clip's transforms; a ViT-B/32 with random
+# weights by these two and by Infinity, which reads it in the format of Hugging Face and runs torch:
+# its ONNX engine takes no CLIP. One server runs at a time, with the same number of threads. Before
 # anything is measured, its vectors of all images must have cosines of at least 0.9999 with those of
 # the service.
 #
 # Requests of one image leave at fixed rates, whether or not earlier ones have been answered. Rates
-# are shares of what a bare open_clip loop classifies on the same cores in this run. Waits count
-# from when a request was due. The bare loop decodes on one core, so a server may pass it; a share
-# of 1.5 saturates all of them: there, compare images a second.
+# are shares of what a bare loop of ONNX Runtime classifies on the same cores in this run. Waits
+# count from when a request was due. The bare loop decodes on one core, so a server may pass it; a
+# share of 1.5 saturates all of them: there, compare images a second.
 #
 # LitServe and Infinity are installed in environments of their own below a folder, `var/serving`
 # unless told otherwise, at the first run.
@@ -413,17 +425,25 @@ class Bench:
 
     def model(self, name: str, home: Path) -> Model:
         """Return a model in each format that is read; one of random weights is written to home."""
+        folder, converted, onnx = home / "open_clip", home / "huggingface", home / "onnx"
         if name == "tiny":
-            return Model(base="bundled", open_clip=BUNDLED, huggingface=BUNDLED)
-        folder, converted = home / "open_clip", home / "huggingface"
+            self.computing.submit(write_onnx_of, BUNDLED, onnx).result()
+            return Model(base="bundled", open_clip=BUNDLED, huggingface=BUNDLED, onnx=onnx)
         self.computing.submit(write_random, folder, "ViT-B-32").result()
         self.computing.submit(write_huggingface_of, folder, converted).result()
-        return Model(base=str(folder), open_clip=folder, huggingface=converted)
+        self.computing.submit(write_onnx_of, folder, onnx).result()
+        return Model(base=str(folder), open_clip=folder, huggingface=converted, onnx=onnx)
 
     def bare_rate(self, model: Model) -> float:
         """Return how many images a second a bare loop classifies."""
         loop = partial(
-            bare.run, model.open_clip, CLASSES, self.given.threads, self.files, BARE_BATCH
+            bare.run,
+            bare.ONNX,
+            model.open_clip,
+            CLASSES,
+            self.given.threads,
+            self.files,
+            BARE_BATCH,
         )
         self.computing.submit(loop, 0.0).result()  # warms up
         return self.computing.submit(loop, BARE_S).result().rate
@@ -470,9 +490,10 @@ def servers_of(
 ) -> Mapping[str, Started]:
     """Return the servers of a model, not yet started, the service first."""
     ours: dict[str, Started] = {"the service": our_service(model, home, given.threads)}
-    if name == "tiny":
-        programs = environment(given.environments / "litserve", LITSERVE)
-        return ours | {"LitServe": lit_serve(programs, model, home, given.threads, sample)}
+    programs = environment(given.environments / "litserve", LITSERVE)
+    ours |= {"LitServe": lit_serve(programs, model, home, given.threads, sample)}
+    if name == "tiny":  # of which Infinity knows no format
+        return ours
     programs = environment(given.environments / "infinity", INFINITY)
     return ours | {"Infinity": infinity(programs, model, home, given.threads, sample)}
 

@@ -1,11 +1,12 @@
-"""Classification by the service beside a bare open_clip loop.
+"""Classification by the service beside bare loops of torch and of ONNX Runtime.
 
 Clients keep their connections and send one JPEG at a time, to the bundled model and to a ViT-B/32
-with random weights. The bare loop classifies the same JPEGs on the same cores, in batches of the
-size that suits it best and one at a time. Each of several rounds measures everything once; a ratio
-is the median over rounds of a value divided by the bare loop's in the same round: images a second
-by those of the best batch, the wait for an answer by that for a single image. On a busy machine
-CPU seconds for an image, of all processes but the clients', are the most reliable value.
+with random weights. The bare loops classify the same JPEGs on the same cores, in batches of the
+size that suits each best; torch also one at a time. Each of several rounds measures everything
+once; a ratio is the median over rounds of a value divided by a bare loop's in the same round:
+images a second by those of the best batches, the wait for an answer by torch's for a single image.
+On a busy machine CPU seconds for an image, of all processes but the clients', are the most
+reliable value.
 """
 
 import argparse
@@ -34,6 +35,7 @@ from benchmarks.serving.bare import Taken
 from core.clip.bases import read_folder
 from core.clip.model import ClipModel
 from core.exporting.huggingface import write_huggingface
+from core.exporting.onnx import write_onnx
 from demo.service import Service, running_service
 from devtools.process_memory import cpu_seconds
 
@@ -59,6 +61,13 @@ def write_huggingface_of(source: Path, folder: Path) -> None:
     config, network = read_folder(source)
     folder.mkdir(parents=True)
     write_huggingface(ClipModel.build(config, network.state_dict(), torch.device("cpu")), folder)
+
+
+def write_onnx_of(source: Path, folder: Path) -> None:
+    """Write the model of an open_clip folder as any ONNX runtime reads it."""
+    config, network = read_folder(source)
+    folder.mkdir(parents=True)
+    write_onnx(ClipModel.build(config, network.state_dict(), torch.device("cpu")), folder)
 
 
 # The service that is measured, with the models that it serves.
@@ -137,26 +146,32 @@ CLASSES = [f"class {number}" for number in range(10)]
 
 IMAGES = 64
 
-BATCHED, SINGLE = "bare, best batch", "bare, one image"
+BATCHED, SINGLE = "bare torch, best batch", "bare torch, one image"
+ENGINE = "bare ONNX Runtime, best batch"
 
 Run = Callable[[float], Taken]  # in a process of its own, for some seconds
 
 
 def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given") -> dict[str, Run]:
     """Return what is measured in each round, the baselines first."""
-    loop = partial(bare.run, folder, CLASSES, given.threads, given.files)
-    tried = {size: given.computing.submit(loop, size, given.seconds) for size in BATCHES}
-    best = max(BATCHES, key=lambda size: tried[size].result().rate)
 
-    def bare_run(batch: int, seconds: float) -> Taken:
+    def bare_run(engine: str, batch: int, seconds: float) -> Taken:
+        loop = partial(bare.run, engine, folder, CLASSES, given.threads, given.files)
         return given.computing.submit(loop, batch, seconds).result()
+
+    def best_of(engine: str) -> int:
+        bare_run(engine, 1, 0.0)  # loads the model
+        return max(BATCHES, key=lambda size: bare_run(engine, size, given.seconds).rate)
+
+    by_torch, by_onnx = best_of(bare.TORCH), best_of(bare.ONNX)
 
     def served_run(number: int, seconds: float) -> Taken:
         return given.sending.submit(served.run, number, seconds).result()
 
     return {
-        f"{BATCHED} ({best})": partial(bare_run, best),
-        SINGLE: partial(bare_run, 1),
+        f"{BATCHED} ({by_torch})": partial(bare_run, bare.TORCH, by_torch),
+        SINGLE: partial(bare_run, bare.TORCH, 1),
+        f"{ENGINE} ({by_onnx})": partial(bare_run, bare.ONNX, by_onnx),
         **{f"served, {number} at once": partial(served_run, number) for number in clients},
     }
 
@@ -187,7 +202,7 @@ def measure(runs: dict[str, Run], rounds: int, seconds: float) -> dict[str, list
 
 def rows_of(model: str, results: dict[str, list[Taken]]) -> Iterator[dict[str, Any]]:
     """Yield a row of the table for each thing measured."""
-    batched, single, *_ = results.values()
+    batched, single, engine, *_ = results.values()
     for name, taken in results.items():
         yield {
             "model": model,
@@ -197,9 +212,10 @@ def rows_of(model: str, results: dict[str, list[Taken]]) -> Iterator[dict[str, A
             "p50 ms": 1000 * median(one.p50 for one in taken),
             "p99 ms": 1000 * median(one.p99 for one in taken),
             "CPU ms": 1000 * median(one.cpu_per_image for one in taken),
-            "images/s : best batch": _ratio(taken, batched, lambda one: one.rate),
+            "images/s : torch": _ratio(taken, batched, lambda one: one.rate),
+            "images/s : ONNX Runtime": _ratio(taken, engine, lambda one: one.rate),
             "p50 : one image": _ratio(taken, single, lambda one: one.p50),
-            "CPU : best batch": _ratio(taken, batched, lambda one: one.cpu_per_image),
+            "CPU : torch": _ratio(taken, batched, lambda one: one.cpu_per_image),
         }
 
 

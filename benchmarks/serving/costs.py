@@ -315,7 +315,7 @@ def _barely(stack: ExitStack, site: Site) -> Callable[[], Cost]:
     Several would spin while they wait for each other, all the longer the busier the machine is.
     """
     alone = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
-    loop = partial(bare.run, BUNDLED, CLASSES, 1, site.files, 1)
+    loop = partial(bare.run, bare.TORCH, BUNDLED, CLASSES, 1, site.files, 1)
     alone.submit(loop, 0.0).result()  # loads the model
 
     def turn() -> Cost:

@@ -36,7 +36,7 @@ class OnnxModel:
         self.scale = float(np.exp(logarithm.astype(np.float32)).reshape(()))
         self._graphs = graphs
         self._sessions = {
-            tower: _session(graph, read_arrays(weights, graph.tensors, artifacts), threads)
+            tower: open_session(graph, read_arrays(weights, graph.tensors, artifacts), threads)
             for tower, graph in graphs.towers.items()
         }
 
@@ -62,7 +62,8 @@ class OnnxModel:
         return features
 
 
-def _session(graph: Graph, tensors: Mapping[str, NDArray[Any]], threads: int) -> Any:
+def open_session(graph: Graph, tensors: Mapping[str, NDArray[Any]], threads: int) -> Any:
+    """Return ONNX Runtime's session of a tower with a version's tensors."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
