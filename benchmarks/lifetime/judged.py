@@ -12,9 +12,9 @@ from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.evaluation.comparisons import comparisons
 from core.evaluation.judge import measures
 from core.evaluation.plan import (
-    ClassEvaluation,
     EvaluationPlan,
     HeldOutUpdate,
+    RetrievalEvaluation,
     ScoredSuite,
     plan_queries,
 )
@@ -29,15 +29,6 @@ from core.registry.versions import Model, Version
 from core.values import Digest
 
 Ask = Callable[[Digest, Sequence[EvalQuery]], Sequence[Answers]]
-
-
-class Kept(ManifestEntry):
-    """An image that is kept for judging: all of them judge, none is for choosing."""
-
-    @property
-    def part(self) -> Part:
-        """The part that judges."""
-        return Part.TEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +118,11 @@ def _compared(plan: EvaluationPlan) -> Iterator[tuple[Version, EvalQuery]]:
     """Yield the versions and queries that a plan compares: fewer than a report shows."""
     for comparison in comparisons(plan):
         for exam, before in comparison.pairs:
-            if isinstance(exam, ClassEvaluation):
-                yield from ((one, comparison.query(exam, one)) for one in (plan.candidate, before))
+            for version in (plan.candidate, before):
+                if isinstance(exam, RetrievalEvaluation):
+                    yield version, exam.own
+                else:
+                    yield version, comparison.query(exam, version)
 
 
 def _judged(plan: EvaluationPlan, answers: dict[tuple[Digest, Digest], Answers]) -> dict[str, Any]:
@@ -181,5 +175,7 @@ def stored(
     for text, data in images:
         decoded = decoder.decode(data)
         artifact = artifacts.put(decoded.data)
-        found[decoded.pixels] = Kept(pixels=decoded.pixels, artifact=artifact, texts=(text,))
+        found[decoded.pixels] = ManifestEntry(  # all of them judge, none is for choosing
+            pixels=decoded.pixels, artifact=artifact, texts=(text,), part=Part.TEST
+        )
     return tuple(found.values())

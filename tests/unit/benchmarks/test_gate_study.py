@@ -118,10 +118,16 @@ def test_the_advised_images_decide_four_times_of_five(
 
 @pytest.mark.parametrize(("gain", "lost"), [(0.2, 0.1), (0.3, 0.05), (0.4, 0.0), (0.9, 0.0)])
 def test_the_images_that_a_gain_needs_show_it_four_times_of_five(gain: float, lost: float) -> None:
-    needed = images_needed(gain, a_policy(), lost)
+    policy = a_policy()
+    needed = images_needed(gain, policy, lost)
     assert needed is not None
     shown, _ = verdict_rates(
-        needed, churn=gain + 2 * lost, difference=gain, tolerance=0.0, alpha=0.005, tests=2
+        needed,
+        churn=gain + 2 * lost,
+        difference=gain,
+        tolerance=0.0,
+        alpha=policy.gain_error,
+        tests=2,
     )
     assert shown >= 0.8
 
