@@ -54,10 +54,10 @@ def label_image(suite: str, asked: PageRequest, fields: SentForm) -> Response:
 def _class_in(fields: Mapping[str, str], classes: tuple[str, ...]) -> str:
     """Return the class that was pressed or typed; a number stands for one unless it is a class."""
     given = fields.get("class") or fields.get("typed", "")
-    known = {name.lower() for name in classes}
-    if given.isdecimal() and given.lower() not in known and 0 <= int(given) <= len(classes):
-        return (NO_CLASS, *classes)[int(given)]
-    return given
+    if given.lower() in {name.lower() for name in classes}:
+        return given
+    numbered = {str(number): name for number, name in enumerate((NO_CLASS, *classes))}
+    return numbered.get(given, given)
 
 
 def _show(
@@ -85,7 +85,7 @@ def _show(
         image=entries[0].pixels if entries else None,
         left=None if entries is None else len(entries),
         buttons=len(found.classes) <= BUTTONS,
-        none=NO_CLASS,
+        no_class=NO_CLASS,
         refusal=refusal,
     )
 

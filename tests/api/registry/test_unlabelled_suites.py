@@ -168,3 +168,27 @@ def test_a_report_says_what_an_unlabelled_suite_cannot_tell(
     page = service.client.get(path, headers={"Accept": "text/html"}).text
     assert "labelled only where versions disagree" in page
     assert "unknown<small>" in page
+
+
+def test_every_button_of_the_page_gives_the_class_that_it_shows(
+    service: Service, model: Model
+) -> None:
+    admin = browser_of(service, Role.ADMIN)
+    shown = admin.get(PAGE).text
+    assert re.findall(r'<option value="([^"]*)">', shown) == ["cat", "dog", "none of these"]
+    buttons = re.findall(r'name="class" value="([^"]*)">(.*?)</button>', shown)
+    assert [value for value, _ in buttons] == ["cat", "dog", "none of these"]
+    for value, text in buttons:
+        assert value in text
+        pixels = listed(service)[0]
+        admin.send(PAGE, **{"version": "pets:2", "pixels": pixels, "class": value})
+        again = service.client.post(f"{HERE}/labels", json=labels([pixels], value))
+        assert again.json()["data"][0]["status"] == "repeated"
+
+
+@pytest.mark.parametrize("typed", ["9" * 5000, "3", "\u0661", "-1", ""])
+def test_a_number_of_no_class_is_refused(service: Service, model: Model, typed: str) -> None:
+    admin = browser_of(service, Role.ADMIN)
+    with service.untouched():
+        answer = admin.send(PAGE, version="pets:2", pixels=listed(service)[0], typed=typed)
+        assert answer.status_code == 422
