@@ -192,3 +192,22 @@ def test_a_number_of_no_class_is_refused(service: Service, model: Model, typed: 
     with service.untouched():
         answer = admin.send(PAGE, version="pets:2", pixels=listed(service)[0], typed=typed)
         assert answer.status_code == 422
+
+
+def test_pages_call_unlabelled_images_neither_captioned_nor_trained_on(
+    service: Service, model: Model
+) -> None:
+    viewer = browser_of(service, Role.VIEWER)
+    datasets = service.client.get("/v1/datasets").json()["data"]
+    [own] = [one["name"] for one in datasets if one["kind"] == "unlabelled"]
+    assert "Images without labels" in viewer.get(f"/ui/datasets/{own}").text
+    for path in ("versions/1/images", "statistics", "images"):
+        text = viewer.get(f"/ui/datasets/{own}/{path}").text.lower()
+        assert "to train on" not in text
+        assert "held out" not in text
+    version = viewer.get("/ui/models/pets/versions/2").text
+    assert "until images are labelled" in version
+    assert "suite create" not in version
+    judged = viewer.get("/ui/models/pets/policy").text
+    assert "too few labels to let a version pass" in judged
+    assert service.client.get(HERE).json()["prompt"] in judged
