@@ -8,10 +8,12 @@ import sqlalchemy as sa
 
 from core.audit import record as audit
 from core.audit.rules import Action
+from core.database.statements import chunks
 from core.database.tables import suite_labels
 from core.database.work import Rows
-from core.datasets.freeze import read_remaining
+from core.datasets.freeze import read_manifest, read_remaining
 from core.datasets.manifests import Part
+from core.datasets.rows import ErasedImages
 from core.datasets.rules import Suite, SuiteKind, lineage_of
 from core.datasets.thumbnail_rows import Thumbnails
 from core.datasets.version_rows import Suites
@@ -37,8 +39,9 @@ class SuiteLabels(Rows):
 
     def erase(self, pixels: Collection[Digest]) -> None:
         """Delete all labels of images."""
-        gone = sa.delete(suite_labels).where(suite_labels.c.pixels.in_(pixels))
-        self._connection.execute(gone)
+        for chunk in chunks(pixels):
+            gone = sa.delete(suite_labels).where(suite_labels.c.pixels.in_(chunk))
+            self._connection.execute(gone)
 
 
 class LabelOutcome(StrEnum):
@@ -74,14 +77,19 @@ def label_images(
     models, SuiteNotFound, SuiteRetired, or FieldInvalid for a suite of another kind.
     """
     now = platform.clock()
-    with platform.transactions() as work:
+    with platform.transactions(read_only=True) as work:
         work.principal.require_every_model()
+        found = work[Suites].newest(suite)
+        require_unlabelled(found)
+    # Read while nobody waits: such a suite has one edition, whose images only an erasure takes.
+    entries = read_manifest(platform.artifacts, found.manifest).entries
+    tests = {entry.pixels for entry in entries if entry.part is Part.TEST}
+    asked = tests.intersection(pixels for pixels, _ in labels)
+    with platform.transactions() as work:
         work[Thumbnails].lock()  # as an erasure does, which deletes labels
         found = work[Suites].newest(suite, lock=True)
         found.require_in_use()
-        require_unlabelled(found)
-        entries = read_remaining(work, platform.artifacts, found.manifest).entries
-        asked = {entry.pixels for entry in entries if entry.part is Part.TEST}
+        asked -= work[ErasedImages].erased(asked).keys()
         known = dict(work[SuiteLabels].of(found.id))
         receipts = [_received(found, asked, known, *label) for label in labels]
         new = [one for one in receipts if one.outcome is LabelOutcome.ADDED]

@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from core.artifacts.store import Artifacts
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
 from core.database.tables import suite_labels
 from core.database.work import Rows
+from core.datasets import labels
 from core.datasets.freeze import read_manifest
 from core.datasets.labels import LabelOutcome, SuiteLabels, label_images
+from core.datasets.manifests import Manifest
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
@@ -294,6 +297,25 @@ def test_an_erasure_deletes_labels_and_the_evidence_that_has_them(
         waiting(scene)
     evaluate(scene, model)
     assert not waiting(scene)
+
+
+def test_an_image_that_is_erased_while_it_is_labelled_gets_no_label(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite's images are read while others may write, here an erasure."""
+    update(scene, model, "owl", "elk")
+    first, second, *_ = waiting(scene)
+
+    def read(artifacts: Artifacts, digest: Digest) -> Manifest:
+        manifest = read_manifest(artifacts, digest)
+        erase(scene, first)
+        return manifest
+
+    monkeypatch.setattr(labels, "read_manifest", read)
+    pairs = [(one, truth(one)) for one in (first, second)]
+    refused, kept = label_images(scene.platform, suite="shelf", labels=pairs)
+    assert isinstance(refused.refusal, ImageNotFound)
+    assert kept.outcome is LabelOutcome.ADDED
 
 
 class LabelCount(Rows):
