@@ -1,6 +1,6 @@
 """Comparisons on unlabelled suites: measures that are estimated from labels of disagreements."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Any
 
@@ -96,8 +96,12 @@ def _sampled(
             yield one, exam, results.sampled(one, exam, before)
 
 
-def has_labels(plan: EvaluationPlan, answers: AnswersByQuery) -> bool:
-    """Return whether the labels are enough for the candidate to pass beside its parent, or all."""
+def labelled_suites(plan: EvaluationPlan, answers: AnswersByQuery) -> Set[str]:
+    """Return the unlabelled suites whose labels let the candidate pass beside its parent, or all.
+
+    Another suite may still stand in its way.
+    """
     results = EvaluationResults(plan=plan.beside_parent, answers=answers)
     least = plan.policy.minimum_count
-    return all(hits.is_enough(least) for _, _, hits in _sampled(results))
+    missing = {one.name for one, _, hits in _sampled(results) if not hits.is_enough(least)}
+    return {one.name for one in plan.unlabelled} - missing

@@ -15,7 +15,7 @@ from core.database.work import Work
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
-from core.evaluation.estimates import has_labels
+from core.evaluation.estimates import labelled_suites
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.looks import Looks
@@ -123,7 +123,7 @@ def evaluate_version(
     )
     facts = platform.artifacts.put(canonical_json(facts_of(evaluated)))
     failed = any(given.verdict is Verdict.FAILED for given in verdicts)  # which stands
-    labels = looks.with_labels(counted=failed or has_labels(plan, answers))
+    labels = looks.with_labels(looks.labels if failed else labelled_suites(plan, answers))
     with platform.transactions() as work:
         version = work[Versions].get(model_of(job), number, lock=True)
         newest = [

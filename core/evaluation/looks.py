@@ -24,6 +24,8 @@ from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict
 from core.values import Digest, SuiteId
 
+_OF = " of "  # between the number of labels and their suite
+
 TestImages = Mapping[Digest, Digest]  # the group of near-duplicates of each
 
 
@@ -72,22 +74,18 @@ class Looks:
         )
 
     @property
-    def labels(self) -> str | None:
-        """What stands for the labels of the plan's unlabelled suites, of all of them together."""
-        suites = self.unlabelled & {one.id for one in self.plan.suites}
-        count = sum(len(one.labels) for one in self.plan.unlabelled)
-        return f"{count} of {' '.join(sorted(suites))}" if suites else None
+    def labels(self) -> Mapping[str, str]:
+        """What stands for the labels of each of the plan's unlabelled suites, by its name."""
+        ids = {one.name: one.id for one in self.plan.suites}
+        return {one.name: f"{len(one.labels)}{_OF}{ids[one.name]}" for one in self.plan.unlabelled}
 
-    def with_labels(self, *, counted: bool) -> tuple[str, ...]:
-        """Return the labels at all looks of the candidate, with these if they are `counted`.
+    def with_labels(self, suites: Iterable[str]) -> tuple[str, ...]:
+        """Return the labels at all looks of the candidate, with those of some `suites` now.
 
-        They are not where too few are given for a comparison, so that nothing could pass, unless
-        what there is has failed it.
+        Others have too few for a comparison, so that nothing could pass by them.
         """
         found = {label for one in self.verdicts for label in one.labels}
-        if counted and self.labels:
-            found.add(self.labels)
-        return tuple(sorted(found))
+        return tuple(sorted(found.union(self.labels[name] for name in suites)))
 
     def at(self, suite: SuiteId) -> Look:
         """Return the look that the plan takes at the test images of a suite, or at their labels."""
@@ -95,8 +93,10 @@ class Looks:
         earlier |= {self._alike(suite, [one]) for one in self.elsewhere}
         by_labels = 0
         if suite in self.unlabelled:  # at other labels, here or in another model, or at all of them
-            here = (one.labels for one in self.verdicts if self._alike(suite, one.suites))
-            by_labels = len({label for labels in here for label in labels} - {self.labels})
+            alike = self._alike(suite, self.unlabelled)
+            seen = {label for one in self.verdicts for label in one.labels}
+            seen -= {*self.labels.values()}
+            by_labels = sum(label.partition(_OF)[2] in alike for label in seen)
             by_labels += bool(self._alike(suite, self.unlabelled & self.elsewhere))
             earlier = {suites - self.unlabelled for suites in earlier}
         counts = [self._count(suites) for suites in earlier if suites and suite not in suites]
@@ -147,7 +147,7 @@ class Looks:
             and not (
                 wanted <= {*one.suites}
                 and added == self._added(one.holdouts, one.updates)
-                and {*one.labels} <= {self.labels}
+                and {*one.labels} <= {*self.labels.values()}
             )
         )
 

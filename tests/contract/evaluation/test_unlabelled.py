@@ -68,8 +68,8 @@ def model(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Model:
     return made
 
 
-def a_suite(scene: Scene, name: str = "shelf", **changes: Any) -> Suite:
-    data = scene.frozen("", each=75, offset=500, kind=DatasetKind.UNLABELLED)
+def a_suite(scene: Scene, name: str = "shelf", *, offset: int = 500, **changes: Any) -> Suite:
+    data = scene.frozen("", each=75, offset=offset, kind=DatasetKind.UNLABELLED)
     given: dict[str, Any] = {"kind": SuiteKind.UNLABELLED, "classes": ["dog", "cat"], **changes}
     return create_suite(
         scene.platform, name=name, dataset=data.dataset, dataset_version=data.number, **given
@@ -116,14 +116,16 @@ def evaluate(scene: Scene, model: Model, version: int = 2) -> str:
     return str(ended.result["verdict"])
 
 
-def waiting(scene: Scene, version: str = "demo:2") -> list[Digest]:
-    _, found = images_to_label(scene.platform, suite="shelf", reference=version)
+def waiting(scene: Scene, version: str = "demo:2", suite: str = "shelf") -> list[Digest]:
+    _, found = images_to_label(scene.platform, suite=suite, reference=version)
     return [entry.pixels for entry in found]
 
 
-def label(scene: Scene, *pixels: Digest, right: bool = True) -> list[LabelOutcome | None]:
+def label(
+    scene: Scene, *pixels: Digest, right: bool = True, suite: str = "shelf"
+) -> list[LabelOutcome | None]:
     given = [(one, truth(one) if right else "none of these") for one in pixels]
-    return [one.outcome for one in label_images(scene.platform, suite="shelf", labels=given)]
+    return [one.outcome for one in label_images(scene.platform, suite=suite, labels=given)]
 
 
 def on_shelf(scene: Scene, model: Model) -> list[Any]:
@@ -188,6 +190,26 @@ def test_more_labels_are_another_look_and_a_look_at_too_few_is_none(
         newest = work[Verdicts].on(model.id, 2)[-1]
         shelf = work[Suites].get("shelf").id
     assert newest.labels == tuple(sorted(f"{n} of {shelf}" for n in (half, len(asked))))
+
+
+def test_labels_of_one_suite_are_looks_while_another_has_too_few(
+    scene: Scene, model: Model
+) -> None:
+    """Or else whoever labels would label the other one when this one looks well."""
+    a_suite(scene, "other", offset=700)
+    configure_model(scene.platform, model.name, suites=["shelf", "other"], policy=None)
+    update(scene, model, "owl", "elk", auto_promote=False)
+    asked, others = waiting(scene), waiting(scene, suite="other")
+    half = len(asked) // 2
+    for look, some in enumerate((asked[:half], asked[half:]), 1):
+        label(scene, *some)
+        evaluate(scene, model)
+        assert report(scene, model, 2).to_label
+        assert {one.look for one in on_shelf(scene, model)} == {look}
+    label(scene, *others, suite="other")
+    evaluate(scene, model)
+    looks = {one.name: one.look for one in report(scene, model, 2).measures}
+    assert (looks["shelf"], looks["other"]) == (2, 1)
 
 
 def test_a_failure_stands_whatever_is_labelled_later(
