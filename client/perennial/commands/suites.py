@@ -79,7 +79,8 @@ def create_suite(
     """
     if (classes is not None) is not (kind == "unlabelled"):
         raise click.UsageError("A suite of the kind unlabelled takes --classes, others do not.")
-    names = [one for one in classes.read_text("utf-8-sig").splitlines() if one] if classes else []
+    lines = classes.read_text("utf-8-sig").splitlines() if classes else []
+    names = [line.strip() for line in lines if line.strip()]
     images = _images_of(folder, kind)
     with connected() as client:
         found = _find_suite(client, name)

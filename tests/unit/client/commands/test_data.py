@@ -164,7 +164,7 @@ def test_an_unlabelled_suite_is_labelled_where_versions_disagree(
     (photos / "some").mkdir(parents=True)
     for seed in range(12):
         (photos / "some" / f"{seed}.png").write_bytes(picture(810 + seed))
-    names.write_text("cat\ndog\n\n")
+    names.write_text("cat \r\n dog\n \n")
     create = ("suite", "create", "shelf", photos, "--kind", "unlabelled")
     assert "takes --classes" in perennial(*create).err
     told = perennial(*create, "--classes", names)
