@@ -1,7 +1,9 @@
 """Give a version the graphs of its architecture, and check that they give its features."""
 
 import logging
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from core.engines.onnx import OnnxModel
 from core.engines.rows import EngineChecks
 from core.engines.rules import LEAST_COSINE, EngineCheck, Graphs, architecture_of
 from core.engines.served import ServedModel
+from core.errors import ArtifactCorrupt, ArtifactMissing, PerennialError
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.registry.versions import Weights
@@ -38,7 +41,8 @@ class GraphCompiler:
         """Return the check of a version, made now if there is none; None on a GPU.
 
         A version that cannot be compiled is served by torch: the check says why. Raises
-        ArtifactMissing, ArtifactCorrupt, and what the monitor raises to stop it.
+        ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable, StorageFull, and what the monitor
+        raises to stop it.
         """
         if self._device.type != "cpu":
             return None
@@ -84,20 +88,25 @@ class GraphCompiler:
             cosine = least_cosine(TorchModel(model), served)
             if not cosine >= LEAST_COSINE:
                 problem = f"Its features differ from torch's: their cosine is {cosine:.8f}."
+        except PerennialError:  # a stop, or a store that fails, says nothing about the version
+            raise
         except Exception as error:  # of libraries, for architectures that they do not know
             log.warning("a version cannot be compiled", exc_info=True)
-            problem = f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"
+            problem = f"{type(error).__name__}: {_first_line(error)}"
         return EngineCheck(
             weights=weights.digest,
             architecture=architecture_of(model.config),
             graphs=artifact,
-            least_cosine=cosine,
+            least_cosine=None if cosine is None or np.isnan(cosine) else cosine,
             problem=problem,
             checked_at=self._platform.clock(),
         )
 
     def _graphs(self, model: ClipModel) -> Graphs:
-        """Return the graphs of an architecture: those of an earlier version, or new ones."""
+        """Return the graphs of an architecture: those of an earlier version, or new ones.
+
+        Those that are missing or damaged are made again.
+        """
         architecture = architecture_of(model.config)
         if SHIPPED.exists():
             shipped = Graphs.from_bytes(SHIPPED.read_bytes())
@@ -106,8 +115,15 @@ class GraphCompiler:
         with self._platform.transactions(read_only=True) as work:
             like = work[EngineChecks].like(architecture)
         if like is not None and like.graphs is not None:
-            return Graphs.from_bytes(self._platform.artifacts.get(like.graphs))
+            with suppress(ArtifactMissing, ArtifactCorrupt):
+                return Graphs.from_bytes(self._platform.artifacts.get(like.graphs))
         return write_graphs(model)
+
+
+def _first_line(error: Exception) -> str:
+    """Return what an error says first, without colours, or nothing."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return plain.partition("\n")[0][:200]
 
 
 def least_cosine(one: ServedModel, other: ServedModel) -> float:

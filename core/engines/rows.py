@@ -23,8 +23,9 @@ class EngineChecks(Rows):
         return None if row is None else _to_check(row)
 
     def like(self, architecture: Digest) -> EngineCheck | None:
-        """Return the newest check of a version of an architecture, if there is one."""
-        query = select(engine_checks).where(engine_checks.c.architecture == architecture)
+        """Return the newest check of an architecture that names graphs, if there is one."""
+        found = engine_checks.c.graphs.is_not(None)
+        query = select(engine_checks).where(engine_checks.c.architecture == architecture, found)
         newest = query.order_by(engine_checks.c.checked_at.desc()).limit(1)
         row = self._connection.execute(newest).first()
         return None if row is None else _to_check(row)

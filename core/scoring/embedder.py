@@ -43,7 +43,7 @@ APPLY = "v @ weight + bias, divided by its norm"
 
 
 class VersionEmbedder:
-    """Embeds with torch, in fp32."""
+    """Embeds by the engine that serves, in fp32."""
 
     def __init__(
         self,

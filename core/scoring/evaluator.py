@@ -80,7 +80,7 @@ class Features:
 
 
 class VersionEvaluator:
-    """Evaluates with torch, in fp32; every image, view and text is encoded once.
+    """Evaluates by the engine that serves, in fp32; every image, view and text is encoded once.
 
     Of the versions that it was asked for last, features of the images that they were asked about
     last are kept in memory for the next time.

@@ -1,7 +1,8 @@
 """Versions by ONNX Runtime have torch's features, or are served by torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
 from core.clip.model import ClipModel
 from core.clip.served import TorchModel
 from core.engines.onnx import OnnxModel
+from core.engines.rows import EngineChecks
 from core.engines.rules import LEAST_COSINE, Graphs, Tower, architecture_of
+from core.errors import ArtifactsUnavailable, CancelRequested, StorageFull
 from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.settings import Settings
+from core.values import Digest
 from tests.support.learning.tiny_clip import stored, tiny_clip
 
 CPU = torch.device("cpu")
@@ -146,6 +150,127 @@ def test_an_architecture_that_cannot_be_exported_is_answered_for_by_torch(
     assert check is not None
     assert (check.graphs, check.problem) == (None, "RuntimeError: no such operator")
     assert compiler.open(version, monitor) is None
+
+
+class Interrupted(NullMonitor):
+    """Stops a job at a step of its compilation."""
+
+    def advance(
+        self, phase: str, step: int, total: int, terms: Mapping[str, float] | None = None
+    ) -> None:
+        if step == 1:
+            raise CancelRequested
+
+
+def test_a_job_that_stops_while_it_compiles_leaves_no_check(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor
+) -> None:
+    version = stored(bundled(), platform.artifacts).digest
+    with pytest.raises(CancelRequested):
+        compiler.compile(version, Interrupted())
+    check = compiler.compile(version, monitor)
+    assert check is not None
+    assert check.exact
+
+
+@pytest.mark.parametrize("fault", [StorageFull, ArtifactsUnavailable])
+def test_a_store_that_fails_is_no_problem_of_the_version(
+    platform: Platform,
+    compiler: GraphCompiler,
+    monitor: Monitor,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: type[Exception],
+) -> None:
+    version = stored(bundled(), platform.artifacts).digest
+
+    def put(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as broken:
+        broken.setattr(platform.artifacts, "put", put)
+        with pytest.raises(fault):
+            compiler.compile(version, monitor)
+    check = compiler.compile(version, monitor)
+    assert check is not None
+    assert check.exact
+
+
+def test_graphs_that_are_missing_are_made_again(
+    platform: Platform,
+    compiler: GraphCompiler,
+    monitor: Monitor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    monkeypatch.setattr(compiling, "write_graphs", lambda _: graphs)
+    monkeypatch.setattr(compiling, "SHIPPED", Path("nowhere"))
+    first, second = (stored(bundled(change), platform.artifacts).digest for change in (0.0, 0.01))
+    before = compiler.compile(first, monitor)
+    assert before is not None
+    assert before.graphs is not None
+    platform.artifacts.delete(before.graphs)
+    after = compiler.compile(second, monitor)
+    assert after is not None
+    assert after.exact
+    assert after.graphs == before.graphs
+
+
+def test_graphs_are_found_behind_a_newer_check_without_any(
+    platform: Platform,
+    compiler: GraphCompiler,
+    monitor: Monitor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(compiling, "SHIPPED", Path("nowhere"))
+    shipped = Graphs.from_bytes(SHIPPED.read_bytes())
+    monkeypatch.setattr(compiling, "write_graphs", lambda _: shipped)
+    first, last = (stored(bundled(change), platform.artifacts).digest for change in (0.0, 0.01))
+    check = compiler.compile(first, monitor)
+    assert check is not None
+    failed = replace(
+        check,
+        weights=Digest("0" * 64),
+        graphs=None,
+        problem="lack of memory",
+        checked_at=check.checked_at + timedelta(seconds=1),
+    )
+    with platform.transactions() as work:
+        work[EngineChecks].add(failed)
+        work.commit()
+    monkeypatch.delattr(compiling, "write_graphs")
+    found = compiler.compile(last, monitor)
+    assert found is not None
+    assert found.exact
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"), [("", "RuntimeError: "), ("\x1b[96mStep 1\x1b[0m", "RuntimeError: Step 1")]
+)
+def test_a_failure_that_says_nothing_or_in_colours_becomes_a_plain_problem(
+    platform: Platform,
+    compiler: GraphCompiler,
+    monitor: Monitor,
+    monkeypatch: pytest.MonkeyPatch,
+    said: str,
+    problem: str,
+) -> None:
+    def write(_: ClipModel) -> Graphs:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(compiling, "write_graphs", write)
+    check = compiler.compile(stored(tiny_clip(1), platform.artifacts).digest, monitor)
+    assert check is not None
+    assert check.problem == problem
+
+
+def test_a_version_whose_features_are_no_numbers_has_no_cosine(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor
+) -> None:
+    """JSON has none, and so no client could read the version."""
+    check = compiler.compile(stored(bundled(float("nan")), platform.artifacts).digest, monitor)
+    assert check is not None
+    assert not check.exact
+    assert check.least_cosine is None
 
 
 def test_a_gpu_is_served_by_torch(platform: Platform, monitor: Monitor) -> None:
