@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
+DEVICES = Path("/dev")
 
 
 class EngineChooser:
@@ -45,10 +46,12 @@ class EngineChooser:
         return self._devices.chosen.type if self._may_have_gpu else "cpu"
 
     def open(self, digest: Digest) -> ServedModel:
-        """Return a version after its first pass. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Return a version after its first pass.
+
+        Raises ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable or DatabaseUnavailable.
+        """
         served = self._by_onnx(digest) or self._by_torch(digest)
         log.info("a version is loaded", extra={"digest": digest, "engine": served.engine.value})
-        self._batcher.run(lambda: self._warm(served)).result()
         return served
 
     def _by_onnx(self, digest: Digest) -> ServedModel | None:
@@ -60,7 +63,8 @@ class EngineChooser:
         try:
             weights = Weights.from_bytes(self._platform.artifacts.get(digest))
             graphs = Graphs.from_bytes(self._platform.artifacts.get(check.graphs))
-            return OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
+            served = OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
+            return self._warmed(served)
         except Exception:  # a missing library, a damaged file, or one that this release refuses
             log.warning("a version cannot be served by onnx: torch serves it", exc_info=True)
             return None
@@ -74,7 +78,8 @@ class EngineChooser:
         from core.clip.model import load
         from core.clip.served import TorchModel
 
-        return TorchModel(load(digest, self._platform.artifacts, devices.chosen).freeze())
+        model = load(digest, self._platform.artifacts, devices.chosen).freeze()
+        return self._warmed(TorchModel(model))
 
     @cached_property
     def _devices(self) -> "Devices":
@@ -94,6 +99,11 @@ class EngineChooser:
         setting = self._platform.settings.device
         return setting.startswith("cuda") or (setting == AUTO and gpu_files())
 
+    def _warmed(self, served: ServedModel) -> ServedModel:
+        """Return a version after its first pass, in turn with others' on the device."""
+        self._batcher.run(lambda: self._warm(served)).result()
+        return served
+
     def _warm(self, served: ServedModel) -> None:
         """Load what a first pass loads. A GPU has kernels for each size of a batch."""
         size = served.input.height, served.input.width, 3
@@ -104,7 +114,7 @@ class EngineChooser:
 
 
 def gpu_files() -> bool:
-    """Return whether this machine has files of NVIDIA's or AMD's driver."""
+    """Return whether this machine has files of NVIDIA's or AMD's driver, or of Windows' in WSL."""
     if not sys.platform.startswith("linux"):
         return True  # ask torch
-    return any(Path("/dev").glob("nvidia[0-9]*")) or any(Path("/dev").glob("kfd*"))
+    return any(any(DEVICES.glob(name)) for name in ("nvidia[0-9]*", "kfd*", "dxg"))

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from benchmarks.output import NullMonitor
 from core.artifacts.local import LocalArtifacts
@@ -13,6 +15,7 @@ from core.clip.bases import BaseImporter
 from core.clip.compile import GraphCompiler
 from core.clip.model import load
 from core.clip.served import TorchModel
+from core.engines.onnx import OnnxModel
 from core.engines.rows import EngineChecks
 from core.engines.rules import LEAST_COSINE, Engine
 from core.engines.served import ServedModel
@@ -87,6 +90,30 @@ def test_what_onnx_cannot_load_is_served_by_torch(
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert chooser.open(version).engine is Engine.TORCH
     assert "torch serves it" in caplog.text
+
+
+def test_what_onnx_loads_but_cannot_run_is_served_by_torch(
+    chooser: EngineChooser, version: Digest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its errors are no RuntimeErrors, so that they would end the thread that follows aliases."""
+
+    def run(*_: object) -> None:
+        raise RuntimeException("no memory")
+
+    monkeypatch.setattr(OnnxModel, "_run", run)
+    assert chooser.open(version).engine is Engine.TORCH
+
+
+@pytest.mark.parametrize(
+    ("file", "found"), [("nvidia0", True), ("kfd", True), ("dxg", True), ("nvidiactl", False)]
+)
+def test_torch_is_asked_for_a_gpu_where_a_driver_has_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, found: bool
+) -> None:
+    (tmp_path / file).touch()
+    monkeypatch.setattr(engines, "DEVICES", tmp_path)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert engines.gpu_files() is found
 
 
 def test_torch_is_not_imported_where_onnx_serves(platform: Platform, version: Digest) -> None:
