@@ -81,7 +81,7 @@ def create_suite(
         raise click.UsageError("A suite of the kind unlabelled takes --classes, others do not.")
     lines = classes.read_text("utf-8-sig").splitlines() if classes else []
     names = [line.strip() for line in lines if line.strip()]
-    images = _images_of(folder, kind)
+    images = any_images(folder) if kind == "unlabelled" else read_folder(folder, kind)
     with connected() as client:
         found = _find_suite(client, name)
         if found is not None:
@@ -145,7 +145,9 @@ def grow_suite(name: str, folder: Path, reason: str, as_json: bool) -> None:
         else:
             before = client.suites.get(name)
             kind, where, classes = before["kind"], name, before["classes"]
-        images = _images_of(folder, kind)
+        if kind == "unlabelled":
+            raise Failure(f"{name} is unlabelled, and cannot grow: make another suite.")
+        images = read_folder(folder, kind)
         known = {one.lower() for one in classes} if kind == "zero_shot" else set()
         if known and (other := sorted({one for one, _ in images if one.lower() not in known})):
             raise Failure(
@@ -176,10 +178,6 @@ _KINDS: dict[SuiteKind, DatasetKind] = {
 
 def _kind_of(suite: SuiteKind) -> DatasetKind:
     return _KINDS[suite]
-
-
-def _images_of(folder: Path, kind: SuiteKind) -> list[tuple[str, Path]]:
-    return any_images(folder) if kind == "unlabelled" else read_folder(folder, kind)
 
 
 @suite.command("list", epilog=example("perennial suite list"))

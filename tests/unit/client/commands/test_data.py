@@ -172,6 +172,9 @@ def test_an_unlabelled_suite_is_labelled_where_versions_disagree(
     assert "there already" in perennial(*create, "--classes", names).out
     names.write_text("cat\nowl\n")
     assert "has other classes" in perennial(*create, "--classes", names).err
+    (photos / "more.png").write_bytes(picture(830))
+    assert "cannot grow" in perennial("suite", "grow", "shelf", photos, "--reason", "few").err
+    assert site.client.datasets.get("shelf")["images"] == 12
     labels, images = tmp_path / "labels.csv", tmp_path / "images"
     model = a_root(site.platform, "seen")
     a_candidate(site.platform, model)
