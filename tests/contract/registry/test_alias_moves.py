@@ -59,9 +59,10 @@ def test_promotion_and_rollback_are_written_down(scene: Scene, model: Model) -> 
         actor=TESTER.name,
         at=later,
         verdict=Verdict.PASSED,
+        policy=model.policy,
     )
     back = {"revision": 4, "kind": MoveKind.ROLLED_BACK, "from_version": 3, "to_version": 2}
-    back |= {"verdict": None}
+    back |= {"verdict": None, "policy": None}
     rollback = replace(promotion, reason="worse", **back)
     assert history(scene, model)[-2:] == [promotion, rollback]
 

@@ -153,7 +153,7 @@ def test_unknown_model_has_no_next_number(transactions: Transactions, model: Mod
 def test_last_choice_of_suites_at_the_same_time_counts_and_each_suite_once(scene: Scene) -> None:
     data, model = scene.frozen("cat", "dog"), scene.model()
     one, two = (scene.suite(model, data, name) for name in ("one", "two"))
-    chosen = {"suites": ["two", two.id, "two"], "policy": None}
+    chosen = {"suites": ["two", two.id, "two"], "policy": None, "reason": "a test"}
     with scene.platform.transactions() as work:
         work[Models].set_suites(model.id, [one.id])
         choice = commit_beside(work, configure_model, scene.platform, model.name, **chosen)
