@@ -24,7 +24,14 @@ from api.pages.forms import (
 )
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
-from api.registry.report_pages import gains, guarded, headline, render_report, style_policy
+from api.registry.report_pages import (
+    gains,
+    guarded,
+    headline,
+    labels_wanted,
+    render_report,
+    style_policy,
+)
 from api.registry.report_record import record_of
 from api.registry.schemas import ReportJob, verdict_view
 from core.bases.bases import BUNDLED
@@ -317,12 +324,11 @@ def _to_grow(report: Report, model: str) -> list[tuple[str, str]]:
 
 def _to_label(report: Report, version: str) -> list[tuple[str, str]]:
     """Return the unlabelled suites that more labels may let decide, and the page to give them."""
-    if report.verdict is not Verdict.INCONCLUSIVE:
-        return []
+    wanted = labels_wanted(report) if report.verdict is Verdict.INCONCLUSIVE else ()
     return [
         (f"the suite {name}", f"{PAGES}/suites/{suite}/label?version={version}")
         for suite, name in report.suites.items()
-        if name in report.unlabelled
+        if name in wanted
     ]
 
 

@@ -30,7 +30,7 @@ from core.evaluation.report import (
     Scores,
     Task,
 )
-from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
+from core.gate.measures import ClassList, Measure, MeasureKind, Outcome, Ruling
 from core.gate.rules import LIMITS
 from core.values import Json
 
@@ -165,6 +165,18 @@ SHOWN_WORST = 16  # classes of a truncated list
 def guarded(report: Report) -> list[Ruling]:
     """Return the rulings on what may have been forgotten."""
     return [r for r in report.measures if r.kind is not MeasureKind.GAIN]
+
+
+def labels_wanted(report: Report) -> set[str]:
+    """Return the unlabelled suites of which more labels may decide something."""
+    if report.to_label:
+        return {*report.unlabelled}
+    return {
+        measure.name
+        for measure in report.measures
+        if (known := measure.disagreements) and known.labelled < known.total
+        if measure.outcome is Outcome.OPEN
+    }
 
 
 def both_lists(report: Report) -> list[tuple[Ruling, Ruling]]:

@@ -469,7 +469,7 @@ class Ruling(Measure):
         metadata=description(
             "About how many more images would decide an open measure with a chance of 80 %, if "
             "predictions keep changing at the same rate. With `disagreements`, how many more "
-            "labels of these."
+            "labels of these, which may be more than a suite of this size has."
         )
     )
 

@@ -212,7 +212,7 @@ def _open(ruling: Ruling) -> str:
         return f"{doubt} the looks at these images are used up."
     if ruling.more_images is None:
         return f"{doubt} the difference lies at the limit."
-    if ruling.disagreements is not None and ruling.disagreements.total:
+    if ruling.disagreements is not None:
         return f"{doubt} {_more_labels(ruling, ruling.disagreements, ruling.more_images)}"
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
@@ -222,11 +222,14 @@ def _open(ruling: Ruling) -> str:
 
 def _more_labels(measure: Measure, known: Disagreements, more: int) -> str:
     chance = "would decide it with a chance of 80 %"
+    if not known.total:
+        images = counted(measure.images + more, "test image")
+        return f"the versions agree about all images, and a suite of about {images} {chance}."
     if known.labelled + more > known.total:
-        images = ceil(measure.images * (known.labelled + more) / known.total)
+        images = counted(ceil(measure.images * (known.labelled + more) / known.total), "test image")
         return (
             f"labels of all {counted(known.total, 'disagreement')} may not. A suite of about "
-            f"{counted(images, 'test image')}, labelled likewise, {chance}."
+            f"{images}, labelled likewise, {chance}."
         )
     return f"about {counted(more, 'more label')} of disagreements {chance}."
 

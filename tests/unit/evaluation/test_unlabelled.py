@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from api.registry.report_pages import labels_wanted, render_report
 from benchmarks.gate_unlabelled import ALPHA, FIRST_LOOK, chances
 from core.datasets.manifests import Part, Split
 from core.datasets.rules import SuiteKind
@@ -166,6 +167,18 @@ def test_an_open_measure_says_how_many_more_labels_decide(tolerance: float, told
     assert told in reason
 
 
+def test_pages_ask_for_labels_only_where_disagreements_are_left_without() -> None:
+    wrong = {NEW: EVERY_FIFTH, 2: range(1, 200, 5)}
+    shown = {}
+    for tolerance, labelled in ((0.2, 0), (0.2, 60), (0.15, 60), (0.03, 200)):
+        found = report_on(range(labelled), wrong, limits=policy(parent_tolerance=tolerance))
+        shown[tolerance, labelled] = labels_wanted(found), render_report(found.to_json())
+    wanted = {key: suites for key, (suites, _) in shown.items()}
+    assert wanted == {key: {"photos"} for key in shown} | {(0.03, 200): set()}
+    assert "55 more labels<" in shown[0.2, 60][1]
+    assert "a larger suite<" in shown[0.15, 60][1]
+
+
 def test_a_few_images_about_which_versions_always_agree_are_too_few_and_no_label_helps() -> None:
     found = report_on((), {}, limits=policy(minimum_count=200, parent_tolerance=0.02))
     [ruling] = [
@@ -173,7 +186,8 @@ def test_a_few_images_about_which_versions_always_agree_are_too_few_and_no_label
     ]
     assert ruling.outcome is Outcome.OPEN
     [reason] = [one for one in found.reasons if "on photos against the parent" in one]
-    assert "more test images would decide it" in reason
+    assert f"a suite of about {200 + (ruling.more_images or 0)} test images would decide" in reason
+    assert "Add them" not in reason  # such a suite does not grow
 
 
 def test_a_second_look_at_more_labels_is_stricter() -> None:
