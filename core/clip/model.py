@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.inputs import Preprocess, encode_text
-from core.engines.served import STORED, read_array
+from core.engines.served import AT_ONCE, STORED, read_array
 from core.engines.tokens import Tokenizer, tokenizer_of
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
 from core.recipes.fields import PromptTemplate
@@ -191,7 +191,6 @@ _NAMES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
 
 
 def publish(

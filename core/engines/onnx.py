@@ -69,6 +69,8 @@ def open_session(graph: Graph, tensors: Mapping[str, NDArray[Any]], threads: int
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors
+    # Else each version keeps what its largest batch has taken, beyond the limit on loaded versions.
+    options.enable_cpu_mem_arena = False
     # Threads that spin while they wait slow the decoders and the API on shared cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(one) for one in tensors.values()]

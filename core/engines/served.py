@@ -1,6 +1,7 @@
 """A loaded version, by whichever engine."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,6 +40,9 @@ class ServedModel(Protocol):
 STORED = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
 
 
+AT_ONCE = 8  # tensors in transfer, so that hashing overlaps with waiting for disk or network
+
+
 def read_array(
     entry: TensorEntry, artifacts: Artifacts, moved: BytesCallback = ignore_bytes
 ) -> NDArray[Any]:
@@ -53,4 +57,6 @@ def read_arrays(
 ) -> Mapping[str, NDArray[Any]]:
     """Return tensors by name. Raises what `read_array` raises."""
     entries = {entry.name: entry for entry in weights.tensors}
-    return {name: read_array(entries[name], artifacts) for name in names}
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tensors") as pool:
+        tensors = pool.map(lambda name: read_array(entries[name], artifacts), names)
+        return dict(zip(names, tensors, strict=True))

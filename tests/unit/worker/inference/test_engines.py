@@ -1,16 +1,20 @@
 """The inference process serves a version by ONNX Runtime if that is exact, and else by torch."""
 
 import json
+import platform as platform_of
 import subprocess
 import sys
 from pathlib import Path
+from threading import Barrier
 
 import numpy as np
+import psutil
 import pytest
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 from benchmarks.output import NullMonitor
 from core.artifacts.local import LocalArtifacts
+from core.artifacts.store import BytesCallback
 from core.clip.bases import BaseImporter
 from core.clip.compile import GraphCompiler
 from core.clip.model import load
@@ -18,8 +22,9 @@ from core.clip.served import TorchModel
 from core.engines.onnx import OnnxModel
 from core.engines.rows import EngineChecks
 from core.engines.rules import LEAST_COSINE, Engine
-from core.engines.served import ServedModel
+from core.engines.served import ServedModel, read_arrays
 from core.platform import Platform
+from core.registry.versions import Weights
 from core.values import Digest
 from worker.inference import engines
 from worker.inference.classifier import MicroBatcher
@@ -114,6 +119,43 @@ def test_torch_is_asked_for_a_gpu_where_a_driver_has_files(
     monkeypatch.setattr(engines, "DEVICES", tmp_path)
     monkeypatch.setattr(sys, "platform", "linux")
     assert engines.gpu_files() is found
+
+
+@pytest.mark.skipif(platform_of.libc_ver()[0] != "glibc", reason="only glibc keeps the memory")
+def test_loading_a_version_gives_the_memory_back_that_was_freed(
+    chooser: EngineChooser, version: Digest
+) -> None:
+    chooser.open(version)  # what a first load takes is not measured
+    freed = [bytearray(100_000) for _ in range(3000)]
+    kept = bytearray(100_000)  # behind them
+    before = psutil.Process().memory_info().rss
+    del freed
+    chooser.open(version)
+    assert before - psutil.Process().memory_info().rss > 200 * 10**6
+    assert len(kept) == 100_000
+
+
+def test_a_version_keeps_no_memory_of_its_batches(version: Digest, chooser: EngineChooser) -> None:
+    served = chooser.open(version)
+    assert isinstance(served, OnnxModel)
+    options = [one.get_session_options() for one in served._sessions.values()]
+    assert [one.enable_cpu_mem_arena for one in options] == [False, False]
+
+
+def test_tensors_are_read_beside_each_other(
+    platform: Platform, version: Digest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store in the network takes as long for one as for several."""
+    weights = Weights.from_bytes(platform.artifacts.get(version))
+    names = [entry.name for entry in weights.tensors][:2]
+    get, both = platform.artifacts.get, Barrier(2, timeout=20)
+
+    def waiting(digest: Digest, moved: BytesCallback) -> bytes:
+        both.wait()
+        return get(digest, moved)
+
+    monkeypatch.setattr(platform.artifacts, "get", waiting)
+    assert [*read_arrays(weights, names, platform.artifacts)] == names
 
 
 def test_torch_is_not_imported_where_onnx_serves(platform: Platform, version: Digest) -> None:
