@@ -33,7 +33,7 @@ class OnnxModel:
         self._config = weights.config
         self.input = ImageInput.of(weights.config)
         logarithm = read_arrays(weights, [SCALE], artifacts)[SCALE]
-        self.scale = float(np.exp(logarithm.astype(np.float32)).reshape(()))
+        self.scale = float(np.exp(logarithm).reshape(()))
         self._graphs = graphs
         self._sessions = {
             tower: open_session(graph, read_arrays(weights, graph.tensors, artifacts), threads)

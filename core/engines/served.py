@@ -55,8 +55,13 @@ def read_array(
 def read_arrays(
     weights: Weights, names: Sequence[str], artifacts: Artifacts
 ) -> Mapping[str, NDArray[Any]]:
-    """Return tensors by name. Raises what `read_array` raises."""
+    """Return tensors by name, fp64 as fp32 as in networks. Raises what `read_array` raises."""
     entries = {entry.name: entry for entry in weights.tensors}
+
+    def read(name: str) -> NDArray[Any]:
+        values = read_array(entries[name], artifacts)
+        return values.astype(np.float32) if values.dtype == np.float64 else values
+
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="tensors") as pool:
-        tensors = pool.map(lambda name: read_array(entries[name], artifacts), names)
+        tensors = pool.map(read, names)
         return dict(zip(names, tensors, strict=True))

@@ -273,6 +273,17 @@ def test_a_version_whose_features_are_no_numbers_has_no_cosine(
     assert check.least_cosine is None
 
 
+def test_a_version_stored_in_fp64_is_computed_in_fp32_as_by_torch(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor
+) -> None:
+    model = bundled()
+    model.network.double()
+    check = compiler.compile(stored(model, platform.artifacts).digest, monitor)
+    assert check is not None
+    assert check.problem is None
+    assert check.exact
+
+
 def test_a_gpu_is_served_by_torch(platform: Platform, monitor: Monitor) -> None:
     version = stored(tiny_clip(1), platform.artifacts).digest
     compiler = GraphCompiler(platform, device=torch.device("cuda"), threads=2)
