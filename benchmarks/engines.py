@@ -1,0 +1,171 @@
+"""Measure whether ONNX Runtime has torch's features, and how fast both are: `make bench-engines`.
+
+Each architecture is built with random weights, but for the bundled model, and its graphs are
+exported. Both engines then encode the same images and sentences: the least cosine of their
+features, the largest difference of two logits at 100 times the cosine, and how many images have
+another best sentence. Last, both encode images by turns in one process; `x torch` is ONNX Runtime's
+rate as a multiple of torch's, the median over the turns.
+
+    python -m benchmarks.engines --architectures ViT-B-32 RN50 --turns 9
+"""
+
+import argparse
+import logging
+import os
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+
+from benchmarks.output import publish
+from core.artifacts.local import LocalArtifacts
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.compile import least_cosine
+from core.clip.graphs import write_graphs
+from core.clip.model import ClipModel, empty_network
+from core.clip.model import publish as publish_weights
+from core.clip.served import TorchModel
+from core.engines.onnx import OnnxModel
+from core.engines.served import ServedModel
+from core.settings import thread_count
+from core.values import ignore_progress
+
+BUNDLED_NAME = "bundled"
+# One of each kind that `docs/models.md` lists, of those the smaller ones.
+KINDS = (
+    BUNDLED_NAME,
+    "ViT-B-32",
+    "ViT-S-16-alt",
+    "RN50-quickgelu",
+    "convnext_tiny",
+    "EVA02-B-16",
+    "MobileCLIP-S1",
+    "MobileCLIP2-S0",
+    "PE-Core-T-16-384",
+    "swin_base_patch4_window7_224",
+    "vit_medium_patch16_gap_256",
+    "vit_relpos_medium_patch16_cls_224",
+    "ViTamin-S",
+)
+SENTENCES = [f"a photo of {number} {'red ' * (number % 4)}things" for number in range(50)]
+SCALE = 100.0
+
+Row = dict[str, Any]
+
+
+def model_of(name: str) -> ClipModel:
+    """Return an architecture of open_clip's with random weights, or the bundled model."""
+    if name == BUNDLED_NAME:
+        config, network = read_folder(BUNDLED)
+    else:
+        config = {"model_cfg": open_clip.get_model_config(name), "preprocess_cfg": {}}
+        torch.manual_seed(0)
+        network = empty_network(config)
+    return ClipModel.build(config, network.state_dict(), torch.device("cpu")).freeze()
+
+
+def row_of(name: str, given: argparse.Namespace) -> Row:
+    """Return the row of an architecture; one that cannot be exported says so."""
+    model = model_of(name)
+    row: Row = {"architecture": name, "millions": _millions(model)}
+    began = time.perf_counter()
+    try:
+        graphs = write_graphs(model)
+    except Exception as error:  # noqa: BLE001  (torch's exporter raises many kinds)
+        return row | {"problem": f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"}
+    row |= {
+        "export s": time.perf_counter() - began,
+        "graphs kB": len(graphs.to_bytes()) / 1000,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        artifacts = LocalArtifacts(Path(folder))
+        state = model.network.state_dict()
+        weights = publish_weights(model.config, state, artifacts, ignore_progress)
+        began = time.perf_counter()
+        served = OnnxModel(weights, graphs, artifacts, threads=given.threads)
+        row["load s"] = time.perf_counter() - began
+    engines: tuple[ServedModel, ServedModel] = TorchModel(model), served
+    return row | _compared(*engines, given.images) | dict(_timed(*engines, given))
+
+
+def _millions(model: ClipModel) -> float:
+    return float(sum(one.numel() for one in model.network.state_dict().values())) / 1e6
+
+
+def _compared(one: ServedModel, other: ServedModel, count: int) -> Row:
+    pixels = _images(one, count)
+    tokens = one.tokenizer.rows(SENTENCES)
+    blocks = np.array_split(pixels, max(1, count // 16))
+    logits = []
+    for engine in (one, other):
+        features = np.concatenate([engine.encode_images(block) for block in blocks])
+        logits.append(SCALE * features.astype(float) @ engine.encode_tokens(tokens).T)
+    return {
+        "1 - cosine": 1 - least_cosine(one, other),
+        "logits differ by": float(np.abs(logits[0] - logits[1]).max()),
+        "other answers": int((logits[0].argmax(axis=1) != logits[1].argmax(axis=1)).sum()),
+        "of": count,
+    }
+
+
+def _timed(one: ServedModel, other: ServedModel, given: argparse.Namespace) -> Iterator[Any]:
+    """Yield milliseconds for an image by both engines, in batches of each size, and the ratio."""
+    for batch in given.batches:
+        pixels = _images(one, batch)
+        turns = []
+        for _ in range(given.turns + 1):  # the first warms up
+            turns.append([_seconds(partial(each.encode_images, pixels)) for each in (one, other)])
+        by_torch, by_onnx = zip(*turns[1:], strict=True)
+        yield f"torch ms, {batch}", 1000 * median(by_torch) / batch
+        yield f"ONNX ms, {batch}", 1000 * median(by_onnx) / batch
+        yield f"x torch, {batch}", median(a / b for a, b in turns[1:])
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _images(model: ServedModel, count: int) -> Any:
+    """Return pixels of noise over gradients, (images, height, width, 3)."""
+    made = np.random.default_rng(count)
+    height, width = model.input.height, model.input.width
+    ramp = np.linspace(0, 180, height)[:, None, None] * made.random((count, 1, width, 3))
+    noise = made.integers(0, 76, (count, height, width, 3))
+    return (ramp + noise).astype(np.uint8)
+
+
+def main() -> None:
+    """Measure each architecture and publish the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.engines", description=__doc__.split("\n", maxsplit=1)[0]
+    )
+    add = parser.add_argument
+    add("--architectures", nargs="+", default=list(KINDS), help="of open_clip, or bundled")
+    add("--batches", nargs="+", type=int, default=[1, 16])
+    add("--turns", type=int, default=7)
+    add("--images", type=int, default=64, help="whose answers are compared")
+    add("--threads", type=int, default=0)
+    given = parser.parse_args()
+    given.threads = thread_count(given.threads)
+    torch.set_num_threads(given.threads)
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)  # weights are random
+    rows: list[Row] = []
+    for name in given.architectures:
+        print(name, flush=True)
+        rows.append(row_of(name, given))
+        publish("engines", rows, given=vars(given), load_average=os.getloadavg())
+
+
+if __name__ == "__main__":
+    main()
