@@ -135,7 +135,7 @@ class VersionView(VersionSummaryView):
     """A version of a model."""
 
     engine: EngineView | None = Field(
-        description="Null if no worker has looked, as none does on a GPU: then torch serves it."
+        description="Null if no worker has looked: then torch serves it."
     )
     recipe: dict[str, Any] | None = Field(
         description="With every field; `precision` is the one that was used, never 'auto'."

@@ -30,32 +30,33 @@ IMAGES, SENTENCES, SEED = 8, 8, 0  # that are compared
 
 
 class GraphCompiler:
-    """Compiles versions on the CPU; another device is served by torch, so nothing is done."""
+    """Compiles versions and compares engines on the CPU, also where a GPU trains and scores.
+
+    A server without a GPU may then serve what a worker with one has scored.
+    """
 
     def __init__(self, platform: Platform, *, device: torch.device, threads: int) -> None:
         self._platform = platform
         self._device = device
         self._threads = threads
 
-    def compile(self, version: Digest, monitor: Monitor) -> EngineCheck | None:
-        """Return the check of a version, made now if there is none; None on a GPU.
+    def compile(self, version: Digest, monitor: Monitor) -> EngineCheck:
+        """Return the check of a version, made now if there is none by the graphs of this release.
 
         A version that cannot be compiled is served by torch: the check says why. Raises
         ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable, StorageFull, and what the monitor
         raises to stop it.
         """
-        if self._device.type != "cpu":
-            return None
+        weights = Weights.from_bytes(self._platform.artifacts.get(version))
         with self._platform.transactions(read_only=True) as work:
             found = work[EngineChecks].find(version)
-        if found is not None:
+        if found is not None and found.architecture == architecture_of(weights.config):
             return found
         monitor.advance("compiling", 0, 2)
-        weights = Weights.from_bytes(self._platform.artifacts.get(version))
         model = load(version, self._platform.artifacts, moved=monitor.moved).freeze()
         check = self._check(weights, model, monitor)
         with self._platform.transactions() as work:
-            work[EngineChecks].add(check)
+            work[EngineChecks].put(check)
             work.commit()
         monitor.advance("compiling", 2, 2)
         return check
@@ -63,10 +64,12 @@ class GraphCompiler:
     def open(self, version: Digest, monitor: Monitor) -> EngineModel | None:
         """Return a version as an exact engine serves it, or None: then torch must answer.
 
-        Raises what `compile` raises.
+        None on a GPU. Raises what `compile` raises.
         """
+        if self._device.type != "cpu":
+            return None
         check = self.compile(version, monitor)
-        if check is None or check.graphs is None or not check.exact:
+        if check.graphs is None or not check.exact:
             return None
         artifacts = self._platform.artifacts
         weights = Weights.from_bytes(artifacts.get(version, monitor.moved))

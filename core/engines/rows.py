@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, select
 
 from core.artifacts.store import ArtifactKind
-from core.database.statements import insert_new
+from core.database.statements import upsert
 from core.database.tables import engine_checks, versions
 from core.database.work import Rows
 from core.engines.rules import EngineCheck
@@ -30,9 +30,9 @@ class EngineChecks(Rows):
         row = self._connection.execute(newest).first()
         return None if row is None else _to_check(row)
 
-    def add(self, check: EngineCheck) -> None:
-        """Store a check, unless another of the same weights is stored."""
-        insert_new(self._connection, engine_checks, vars(check))
+    def put(self, check: EngineCheck) -> None:
+        """Store a check in the place of an earlier one of the same weights, if there is one."""
+        upsert(self._connection, engine_checks, vars(check))
 
     def forget(self, before: datetime) -> None:
         """Delete the checks made before a time of weights that no version has."""

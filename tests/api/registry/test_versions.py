@@ -60,7 +60,7 @@ def test_a_version_says_which_engine_serves_it(
     weights = Digest(service.client.get(f"{VERSIONS}/1").json()["digest"])
     check = an_engine_check(weights, graphs=digest("graphs"), problem=problem)
     with service.platform.transactions() as work:
-        work[EngineChecks].add(check)
+        work[EngineChecks].put(check)
         work.commit()
     found = service.client.get(f"{VERSIONS}/1").json()["engine"]
     assert found == {"exact": problem is None, "least_cosine": 1.0, "problem": problem}

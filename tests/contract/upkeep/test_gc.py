@@ -70,7 +70,7 @@ def test_graphs_are_kept_as_long_as_a_version_has_the_weights(
             (digest("gone"), unused, old),
             (digest("to come"), coming, new),  # of a version that a job is about to commit
         ):
-            work[EngineChecks].add(an_engine_check(weights, graphs=graphs, checked_at=at))
+            work[EngineChecks].put(an_engine_check(weights, graphs=graphs, checked_at=at))
         work.commit()
     tidied = tidy(scene)
     assert tidied.collected == {ArtifactKind.UNKNOWN: Amount(count=1, size=len(b"of none"))}

@@ -24,6 +24,7 @@ from core.jobs.rules import Monitor
 from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest
+from tests.support.factories import an_engine_check, digest
 from tests.support.learning.tiny_clip import stored, tiny_clip
 
 CPU = torch.device("cpu")
@@ -235,7 +236,7 @@ def test_graphs_are_found_behind_a_newer_check_without_any(
         checked_at=check.checked_at + timedelta(seconds=1),
     )
     with platform.transactions() as work:
-        work[EngineChecks].add(failed)
+        work[EngineChecks].put(failed)
         work.commit()
     monkeypatch.delattr(compiling, "write_graphs")
     found = compiler.compile(last, monitor)
@@ -284,10 +285,28 @@ def test_a_version_stored_in_fp64_is_computed_in_fp32_as_by_torch(
     assert check.exact
 
 
-def test_a_gpu_is_served_by_torch(platform: Platform, monitor: Monitor) -> None:
-    version = stored(tiny_clip(1), platform.artifacts).digest
+def test_a_worker_with_a_gpu_answers_by_torch_and_checks_for_servers_without_one(
+    platform: Platform, monitor: Monitor
+) -> None:
+    version = stored(bundled(), platform.artifacts).digest
     compiler = GraphCompiler(platform, device=torch.device("cuda"), threads=2)
-    assert compiler.compile(version, monitor) is None
+    assert compiler.open(version, monitor) is None
+    assert compiler.compile(version, monitor).exact
+
+
+def test_a_check_by_the_graphs_of_another_release_is_made_again(
+    platform: Platform, compiler: GraphCompiler, monitor: Monitor
+) -> None:
+    version = stored(bundled(), platform.artifacts).digest
+    stale = an_engine_check(version, architecture=digest("of a release before"), problem="then")
+    with platform.transactions() as work:
+        work[EngineChecks].put(stale)
+        work.commit()
+    assert compiler.compile(version, monitor).exact
+    with platform.transactions(read_only=True) as work:
+        found = work[EngineChecks].find(version)
+    assert found is not None
+    assert found.exact
 
 
 def test_features_that_are_no_numbers_are_not_exact() -> None:
