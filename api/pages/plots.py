@@ -95,7 +95,7 @@ def measure_title(measure: Measure) -> str:
         MeasureKind.TEXT_TO_IMAGE: f"{measure.name} · text → image R@1",
         MeasureKind.HOLDOUT: f"holdout of {measure.name} · {top_1}",
         MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · {top_1}",
-        MeasureKind.GAIN: "own holdout · gain",
+        MeasureKind.GAIN: f"own holdout · gain{', own prompts' if measure.own_prompts else ''}",
     }[measure.kind] + flips
 
 

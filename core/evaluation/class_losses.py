@@ -2,29 +2,38 @@
 
 from collections.abc import Iterator
 
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparisons import Comparison, comparisons, gain_over_live
 from core.evaluation.plan import ClassEvaluation
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
-from core.gate.measures import SUITES, ClassList, MeasureKind
+from core.gate.measures import SUITES, ClassList
 from core.values import Digest
 
 
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
-    """Yield each class of suites, and of earlier holdouts over both lists of classes.
+    """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
     Suites are compared over their own list alone: with newer classes to choose from, a name that
     overlaps with a class may take all of it, and be right.
     """
-    for one in comparisons(results.plan):
+    for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
         (exam, _), *others = one.pairs
-        if isinstance(exam, ClassEvaluation) and not others and _is_asked(one):
+        overlaps = one.kind in SUITES and one.asked is ClassList.UNION
+        if isinstance(exam, ClassEvaluation) and not (others or overlaps):
             yield from _of_each(results, one, exam)
 
 
-def _is_asked(one: Comparison) -> bool:
-    overlaps = one.kind in SUITES and one.asked is ClassList.UNION
-    return not (one.kind is MeasureKind.GAIN or overlaps)
+def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
+    """Return the update's own classes of which it recognises less than its parent, worst first.
+
+    Each version is asked in its own prompt, if these differ.
+    """
+    own = results.plan.own
+    if own is None:
+        return []
+    *_, gain = comparisons(results.plan)
+    found = (loss for loss in _of_each(results, gain, own.exam) if loss.right < loss.right_before)
+    return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
 def _of_each(

@@ -7,8 +7,8 @@ time, a suite or holdout shows what was forgotten. With all classes that the can
 to choose from, it shows what callers get who ask for all: to them, what newer classes swallow is
 lost.
 
-Where two versions answer callers who send no prompt in different ones, suites and holdouts are
-asked once more, each version in its own prompt.
+Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
+too, are asked once more, each version in its own prompt.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,7 +82,10 @@ class Comparison:
 
 
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
-    """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain."""
+    """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain.
+
+    The gain is last, that in the versions' own prompts after the other.
+    """
     suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
     for suite in suites:
         yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
@@ -100,6 +103,27 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     if plan.own is not None:
         gain = _over_both({PARENT: ((plan.own.exam, plan.parent),)})
         yield from _with_each(plan, MeasureKind.GAIN, gain)
+
+
+def gain_over_live(plan: EvaluationPlan) -> Iterator[Comparison]:
+    """Yield the comparison of the own holdout with a live version that is not the parent.
+
+    Nothing is asked of it as a whole: it shows single classes that callers would lose.
+    """
+    if plan.own is None or plan.live is None or plan.live.digest == plan.parent.digest:
+        return
+    compared = Comparison(
+        kind=MeasureKind.GAIN,
+        asked=ClassList.OWN,
+        name=plan.own.exam.name,
+        baseline=LIVE,
+        tolerance=-plan.policy.wanted_gain,
+        pairs=((plan.own.exam, plan.live),),
+        pooled=False,
+    )
+    yield compared
+    if plan.live.prompt != plan.candidate.prompt:
+        yield replace(compared, own_prompts=True)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:
@@ -134,9 +158,9 @@ def _with_each(
 ) -> Iterator[Comparison]:
     """Yield the comparisons with the versions of each role, over each list that there is.
 
-    If prompts differ, a second one follows, but of captions and the gain. Roles that the same
-    version has are one baseline, with the smallest of their tolerances. The live version is named
-    where it is not the parent, which has the same tolerances.
+    If prompts differ, a second one follows, but of captions. Roles that the same version has are
+    one baseline, with the smallest of their tolerances. The live version is named where it is not
+    the parent, which has the same tolerances.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -158,11 +182,8 @@ def _with_each(
             )
             yield compared
             others = any(version.prompt != plan.candidate.prompt for _, version in pairs)
-            if others and kind in _PROMPTED:
+            if others and not isinstance(pairs[0][0], RetrievalEvaluation):
                 yield replace(compared, own_prompts=True)
-
-
-_PROMPTED = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
 
 
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:

@@ -14,7 +14,8 @@ def unguarded_in(plan: EvaluationPlan) -> tuple[Unguarded, ...]:
 
     They were taught to its ancestors, or to the live version that it would replace and to the
     ancestors of that one. Test images in a suite or in an earlier holdout guard a class. Those in
-    the candidate's own holdout do not: its gain is over all classes of the update together.
+    the candidate's own holdout do not: beside the gain over all its classes together, they show
+    only a class that lost more than the limit for single ones.
     """
     exams = [*plan.zero_shot, *(one.exam for one in plan.kept)]
     images = [entry for exam in exams for entry in exam.own.entries]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
-from core.evaluation.class_losses import class_losses
+from core.evaluation.class_losses import class_losses, worse_classes
 from core.evaluation.comparisons import Comparison, Exam, comparisons
 from core.evaluation.estimates import estimated, to_label
 from core.evaluation.guards import unguarded_in
@@ -81,6 +81,7 @@ def build_report(
             judgement,
             plan.policy.minimum_count,
             unguarded,
+            worse_classes(results),
         ),
         reasons=judgement.reasons,
         unguarded=unguarded,

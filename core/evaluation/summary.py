@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
+from core.gate.classes import ClassLoss
 from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
 from core.gate.reasons import OWN_PROMPTS, among, the_baseline
 from core.gate.rules import Judgement, Verdict
@@ -16,16 +17,19 @@ def summarise(
     judgement: Judgement,
     minimum_count: int,
     unguarded: Sequence[Unguarded] = (),
+    worse: Sequence[ClassLoss] = (),
 ) -> Summary:
     """Return the sentences on a version that was taught these classes.
 
-    They count answers and give no percentages.
+    They count answers and give no percentages. `worse` are those of these classes of which it
+    recognises less than its parent.
     """
-    gain = next((m for m in judgement.measures if m.kind is MeasureKind.GAIN), None)
+    gains = [m for m in judgement.measures if m.kind is MeasureKind.GAIN]
+    gain = next(iter(gains), None)
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     return Summary(
         unguarded=_unguarded(unguarded),
-        learned=_learned(classes, gain),
+        learned=_learned(classes, gains, worse),
         lost=_lost(
             largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
         ),
@@ -70,17 +74,28 @@ def _named(classes: Sequence[str]) -> str:
     return ", ".join(classes[:NAMED]) + (", …" if len(classes) > NAMED else "")
 
 
-def _learned(classes: Sequence[str], gain: Ruling | None) -> str:
+def _learned(classes: Sequence[str], gains: Sequence[Ruling], worse: Sequence[ClassLoss]) -> str:
     if not classes:
         return "It was taught no classes."
     taught = f"It was taught {_count(classes)} ({_named(classes)})"
-    if gain is None:
+    if not gains:
         return f"{taught}; no held-out image shows whether it learned them."
+    gain, *own_prompts = gains
     asked = counted(gain.count, "held-out test image")
-    return (
-        f"{taught}: of {asked} it now recognises {gain.right:,}; {_whose(gain)} recognised "
-        f"{gain.right_before:,}."
-    )
+    before = f"{_whose(gain)} recognised {gain.right_before:,}"
+    if own_prompts:
+        before = f"{before}, and {own_prompts[0].right_before:,} in its own prompt"
+    told = f"{taught}: of {asked} it now recognises {gain.right:,}; {before}."
+    return f"{told} It got worse at {_got_worse(worse)}." if worse else told
+
+
+def _got_worse(worse: Sequence[ClassLoss]) -> str:
+    told = [
+        f"{one.class_name} ({one.right:,} of {counted(one.images, 'image')}, "
+        f"{one.right_before:,} before)"
+        for one in worse[:NAMED]
+    ]
+    return ", ".join(told) + (", …" if len(worse) > NAMED else "")
 
 
 def _whose(measure: Ruling) -> str:
@@ -96,8 +111,8 @@ def _lost(worst: Ruling | None, *, to_label: bool) -> str:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
     if worst.difference >= 0:
         return (
-            "It lost nothing on balance: in each comparison, at least as many answers are right as "
-            "before."
+            "It lost nothing on balance on suites and earlier holdouts: in each comparison, at "
+            "least as many answers are right as before."
         )
     what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
     if worst.asked is ClassList.UNION:

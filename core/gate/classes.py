@@ -2,7 +2,7 @@
 
 A class of 20 among 1,000 test images may be lost within a limit of 3 points. So each class has a
 wide limit of its own, which can fail a version and never helps one to pass. It is asked of every
-class of a suite and of an earlier holdout, with a correction for their number.
+class of a suite and of a holdout, the update's own too, with a correction for their number.
 """
 
 from collections import Counter

@@ -135,6 +135,8 @@ def _named(lost: Sequence[ClassLoss]) -> str:
 
 def _whose(loss: ClassLoss) -> str:
     name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
+    if loss.kind is MeasureKind.GAIN:
+        name = "this update's own holdout"
     if loss.edition is not None:
         name = f"{name} in edition {loss.edition}"
     if loss.asked is ClassList.UNION:
@@ -191,7 +193,7 @@ def _failing(measure: Measure) -> str:
 
 def _passing(rulings: Sequence[Ruling]) -> str:
     gain = next(ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN)
-    guarded = len(rulings) - 1
+    guarded = sum(ruling.kind is not MeasureKind.GAIN for ruling in rulings)
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     return (
         f"{held} within tolerance, and the update gained "

@@ -86,12 +86,13 @@ class GatePolicy:
     )
     class_tolerance: float | None = limited(
         0.3,
-        "One class of a suite or of another update's holdout",
+        "One class of a suite or of a holdout",
         "may be lost; more fails a version",
         optional="not judged one by one",
         description="Each class with test images in a suite or in the holdout of another update, "
-        "against all versions that these are compared with. It can fail a version and never lets "
-        "one pass. Null: classes are not judged one by one.",
+        "against all versions that these are compared with, and each in the update's own holdout, "
+        "against the parent and the live version. It can fail a version and never lets one pass. "
+        "Null: classes are not judged one by one.",
     )
     wanted_gain: float = limited(
         0.0,
@@ -106,8 +107,8 @@ class GatePolicy:
         unit=PERCENT,
         high=0.5,
         above_low=True,
-        description="One-sided error of the gain's lower bound. It may be larger than `alpha`: an "
-        "update that has gained less than it seems takes nothing from anybody.",
+        description="One-sided error of the gain's lower bound. It may be larger than `alpha`, as "
+        "it is about the update's own classes alone: these may then be worse than before.",
     )
     minimum_count: int = limited(
         350,
@@ -154,8 +155,8 @@ class GatePolicy:
         high=0.5,
         optional="no budget",
         description="Bound on the chance that any version of a line passes although it is beyond "
-        "a tolerance of a suite. The verdicts by the same test images share it. Null: each verdict "
-        "is judged as if it were the only one.",
+        "a tolerance of a suite with `minimum_count` images. The verdicts by the same test images "
+        "share it. Null: each verdict is judged as if it were the only one.",
     )
     line_updates: int = limited(
         100,
@@ -297,10 +298,11 @@ def judge(
     `to_label` which labels unlabelled suites lack: until they are given, nothing passes.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
-    that of the gain reaches the wanted gain, and at least one suite or pool of holdouts has the
-    policy's minimum of images. Failed: a measure is below its tolerance, by Holm's step-down over
-    all measures; a p-value is valid at any size; or one of the `classes` has lost more than
-    it alone may. Inconclusive: everything else, also when there is no measure of the gain.
+    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ, and
+    at least one suite or pool of holdouts has the policy's minimum of images. Failed: a measure is
+    below its tolerance, by Holm's step-down over all measures; a p-value is valid at any size; or
+    one of the `classes` has lost more than it alone may. Inconclusive: everything else, also when
+    there is no measure of the gain.
 
     The candidate does not fail for a loss that the live version has itself, against the root or a
     settled version, of a measure or of a single class. It does not pass by itself either: what it

@@ -9,19 +9,23 @@ from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
-from core.gate.measures import ClassList
+from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import Verdict
+from core.recipes.fields import PromptTemplate
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
+    ROOT,
     SECOND,
     entries,
     learned,
+    live_line,
     policy,
     report_of,
     second_update,
     suite,
+    taught,
     third_update,
 )
 
@@ -147,3 +151,38 @@ def test_without_a_limit_or_with_a_wider_one_the_same_report_does_not_fail() -> 
         again = judge_again(report, policy(**WIDE, class_tolerance=limit))
         assert (lenient.verdict, again.verdict) == (Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE)
     assert judge_again(report, policy(**WIDE)).verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("by", ["parent", "live"])
+@pytest.mark.parametrize("own_prompts", [False, True])
+def test_a_class_of_the_update_itself_that_is_lost_fails_it_though_others_gain_more(
+    by: str, *, own_prompts: bool
+) -> None:
+    """Callers had it from the parent or the live version, in the prompt of these."""
+    prompt = PromptTemplate("sku {name} 2026") if own_prompts else ROOT.prompt
+    update = replace(taught(ROOT, 2, ("bag", "shirt", "cap")), prompt=prompt)
+    held_out = entries("own", [("bag",), ("shirt",), ("cap",)] * 20)
+    plan = second_update(
+        candidate=HeldOutUpdate(version=update, holdout=held_out),
+        parent=ROOT,
+        earlier=[],
+        suites=[SUITE],
+        live=live_line() if by == "live" else None,
+        policy=policy(**WIDE),
+    )
+    knower = ROOT if by == "parent" else plan.live
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        if not isinstance(question, ClassQuery) or question.entries != held_out:
+            return True
+        if question.entries[index].class_name == "bag":
+            return who == knower and question.prompt == ROOT.prompt
+        return who == update
+
+    report = report_of(plan, right)
+    (lost,) = report.lost_classes
+    found = (lost.class_name, lost.name, lost.kind, lost.baseline.split()[0], lost.own_prompts)
+    assert found == ("bag", "version 2", MeasureKind.GAIN, by, own_prompts)
+    assert (report.verdict, lost.right, lost.right_before) == (Verdict.FAILED, 0, 20)
+    assert "bag of this update's own holdout" in report.reasons[0]
+    assert judge_again(report, plan.policy).verdict is Verdict.FAILED

@@ -10,6 +10,7 @@ from core.evaluation.fitting import asked_beside, exceeded
 from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
+from core.evaluation.report import Report
 from core.gate.measures import ClassList, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.recipes.fields import PromptTemplate
@@ -123,3 +124,37 @@ def test_what_another_live_line_has_learned_is_asked_in_the_prompts_that_callers
     assert report.verdict is (Verdict.FAILED if lost else Verdict.PASSED)
     assert failing - {("2 updates of the live version", True)} == {("version 9", True)} & failing
     assert bool(failing) is lost
+
+
+def test_an_update_does_not_gain_by_a_prompt_in_which_its_parent_is_bad() -> None:
+    """Callers who send none got 18 of 20 from the root; the update's prompt makes that 6."""
+    plan = first_update()
+    plan = replace(plan, policy=replace(plan.policy, alpha=0.005))
+
+    def verdict(right_now: int) -> Report:
+        def right(by: Version, question: EvalQuery, index: int) -> bool:
+            if not isinstance(question, ClassQuery) or question.entries != EARLIER[0].holdout:
+                return True
+            before = 18 if question.prompt == ROOT.prompt else 6
+            return index < (before if by.number == ROOT.number else right_now)
+
+        return report_of(plan, right)
+
+    report = verdict(14)
+    plain, prompted = (m for m in report.measures if m.kind is MeasureKind.GAIN)
+    assert (plain.outcome, plain.own_prompts) == (Outcome.HOLDS, False)
+    assert (prompted.outcome, prompted.own_prompts) == (Outcome.OPEN, True)
+    assert (prompted.right, prompted.right_before) == (14, 18)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "version 1 recognised 6, and 18 in its own prompt" in report.summary.learned
+    assert "It got worse at bag (7 of 10 images, 9 before), shirt" in report.summary.learned
+    assert judge_again(report, plan.policy).verdict is Verdict.INCONCLUSIVE
+    assert verdict(2).verdict is Verdict.FAILED
+
+
+def test_an_honest_first_update_in_another_prompt_passes_with_twenty_test_images() -> None:
+    plan = first_update()
+    report = report_of(plan, wrong(ROOT, OTHER))
+    assert [m.outcome for m in report.measures if m.kind is MeasureKind.GAIN] == ["holds"] * 2
+    assert report.verdict is Verdict.PASSED
+    assert "All 4 guarded measures" in report.reasons[0]

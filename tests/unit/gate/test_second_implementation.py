@@ -19,6 +19,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
+from core.evaluation.plan import HeldOutUpdate
 from core.recipes.fields import PromptTemplate
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -276,7 +277,7 @@ def of_roles(
                 same.setdefault(key, []).append(role)
         for names in same.values():
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
-            prompted = kind in {"zero_shot", "holdout", "holdouts"}
+            prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
             differ = prompted and any(version["prompt"] != own for _, version in pairs)
             for own_prompts in (False, True)[: 1 + differ]:
                 yield from measured(
@@ -551,9 +552,9 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     if limit is None:
         return {}
     every: list[tuple[float, tuple[str, str], bool, tuple[Any, ...]]] = []
-    for one in found:
+    for one in [*found, *own_beside_live(evidence, found)]:
         asked = one["asked"] == "own" or one["kind"] == "holdout"
-        if one["kind"] not in {"zero_shot", "holdout"} or one["flips"] or not asked:
+        if one["kind"] not in {"zero_shot", "holdout", "gain"} or one["flips"] or not asked:
             continue
         ((exam, _),) = one["pairs"]
         if "labels" in exam:
@@ -591,6 +592,20 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
             break
         significant[name] = inherited
     return significant
+
+
+def own_beside_live(evidence: Evidence, found: Sequence[Json]) -> Iterator[Json]:
+    """The own holdout against a live version that is not the parent, in each prompt."""
+    live, candidate = evidence.plan["live"], evidence.plan["candidate"]
+    if live is None or live["digest"] == evidence.plan["parent"]["digest"]:
+        return
+    for gain in found:
+        if gain["kind"] == "gain" and not gain["own_prompts"]:
+            ((exam, _),) = gain["pairs"]
+            beside = {**gain, "pairs": [(exam, live)], "baseline": "live version"}
+            yield beside
+            if live["prompt"] != candidate["prompt"]:
+                yield beside | {"own_prompts": True}
 
 
 def class_p(n: int, gained: int, lost: int, limit: float) -> float:
@@ -858,6 +873,20 @@ def test_classes_that_an_earlier_edition_has_lost_are_recomputed() -> None:
     assert agrees(file) == "failed"
     lost = Evidence(file).report["lost_classes"]
     assert {(one["name"], one["edition"]) for one in lost} >= {("emoji", 2), ("emoji", None)}
+
+
+def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
+    plan = CASES["prompts"][0]
+    own = HeldOutUpdate(
+        version=plan.candidate, holdout=entries("more", [("boot",), ("coat",)] * 40)
+    )
+    limits = replace(plan.policy, class_tolerance=0.0)
+    plan = second_update(candidate=own, live=in_other_prompt(live_line()), policy=limits)
+    file = evidence_of(plan, answered(plan, flipping(0, 0.0, 1.0)))
+    assert agrees(file) == "failed"
+    lost = Evidence(file).report["lost_classes"]
+    found = {(one["baseline"], one["own_prompts"]) for one in lost if one["kind"] == "gain"}
+    assert found == {("parent", False), ("live version", False), ("live version", True)}
 
 
 @pytest.mark.parametrize("labelled", [0, 60, 130, 200])
