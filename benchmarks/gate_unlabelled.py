@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmarks.output import publish
 from core.gate.intervals import Flips, p_below, quantile, score
-from core.gate.levels import LOOK_SHARES
+from core.gate.levels import LOOK_SHARES, label_counts, label_share
 from core.trials.bets import Pairs, log_capital, mirrored
 
 ALPHA, TOLERANCE, MINIMUM = 0.005, 0.03, 350
@@ -54,12 +54,17 @@ def errors() -> Iterator[dict[str, float]]:
 
 
 def chances(
-    images: int, share: float, count: int, alone: float, difference: float
+    images: int,
+    share: float,
+    count: int,
+    alone: float,
+    difference: float,
+    level: float = FIRST_LOOK,
 ) -> tuple[float, float]:
     """Return the chances that a version passes and fails with so many labels, or with all.
 
     The versions disagree about a `share` of the images, and about a part `alone` of these one of
-    them is right. The bounds are the first look's, and Holm's last step.
+    them is right. The bounds are at a `level`, the first look's, and of Holm's last step.
     """
     mean = difference / share
     rates = (alone + mean) / 2, (alone - mean) / 2, 1 - alone
@@ -71,7 +76,7 @@ def chances(
         for (gained, lost), p in zip(flips, chance, strict=True):
             seen = Flips(count=answers, gained=gained, lost=lost)
             reached = score(seen, -TOLERANCE)
-            if reached >= quantile(FIRST_LOOK):
+            if reached >= quantile(level):
                 passes += weight * p
             elif reached < -2 and p_below(seen, -TOLERANCE) < ALPHA:
                 fails += weight * p
@@ -110,31 +115,23 @@ def labels() -> Iterator[dict[str, object]]:
             column = 0 if difference > -TOLERANCE else 1
             most = round(images * share)
             least = ceil(min(MINIMUM, images) * share)
-            chance = chances(images, share, most, 1.0, difference)[column]
+            counts = label_counts(most, least)
+            found = {
+                count: chances(
+                    images, share, count, 1.0, difference, FIRST_LOOK * label_share(counts, count)
+                )[column]
+                for count in counts
+            }
             yield {
                 "images": images,
                 "difference": difference,
                 "verdict": ("passes", "fails")[column],
-                "labels": _first(images, share, difference, column, least, most),
+                "labels": next((n for n, chance in found.items() if chance >= POWER), None),
                 "disagreements": most,
-                "chance_with_all": round(chance, 3),
+                "chance_with_half": round(found.get((most + 1) // 2, 0.0), 3),
+                "chance_with_all": round(found[most], 3),
                 "labels_by_bets": _by_bets(share, difference, most),
             }
-
-
-def _first(
-    images: int, share: float, difference: float, column: int, least: int, most: int
-) -> int | None:
-    """Return the smallest number of labels that decides with the wanted chance; None if none."""
-    if chances(images, share, most, 1.0, difference)[column] < POWER:
-        return None
-    while least < most:
-        middle = (least + most) // 2
-        if chances(images, share, middle, 1.0, difference)[column] >= POWER:
-            most = middle
-        else:
-            least = middle + 1
-    return most
 
 
 def _by_bets(share: float, difference: float, most: int) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from core.datasets.rules import DatasetImage, DatasetKind, Image
 from core.errors import DatasetEmpty, TooFewPerClass
-from core.values import Digest, Json, canonical_json, sha256
+from core.values import Digest, Json, SuiteId, canonical_json, sha256
 
 # The split of images into sides and parts, the same in every dataset.
 
@@ -72,9 +72,13 @@ class Split:
         """Return the part of a suite or holdout that a group is in, independent of its side."""
         return Part.VALIDATION if self._share(group, "part") < VALIDATION_SHARE else Part.TEST
 
-    def turn_of(self, image: Digest) -> float:
-        """Return the place of an image in the order in which an unlabelled suite is labelled."""
-        return self._share(image, "turn")
+    def turn_of(self, image: Digest, suite: SuiteId) -> float:
+        """Return the place of an image in the order in which an unlabelled suite is labelled.
+
+        It is drawn anew for each suite: whoever sees the order of one could otherwise choose images
+        that another one would ask about last.
+        """
+        return self._share(image, f"turn in {suite}")
 
     def sides(
         self, members: Iterable[Member], placed: Mapping[Digest, Side], *, labelled: bool

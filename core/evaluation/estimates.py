@@ -25,8 +25,9 @@ def estimated(
     `spent` is the error that it spends.
     """
     policy, hits = results.plan.policy, results.sampled(comparison, exam, before)
-    if not hits.is_enough(policy.minimum_count):
+    if not hits.is_enough:
         return
+    spent["level"] = spent["level"] * hits.disagreements.level_share
     found = Measure.of(
         comparison.kind,
         name=comparison.name,
@@ -35,8 +36,8 @@ def estimated(
         tolerance=comparison.tolerance,
         images=hits.images,
         distinct=hits.distinct,
-        now=hits.now,
-        before=hits.before,
+        now=[new for new, _ in hits.hits],
+        before=[old for _, old in hits.hits],
         alpha=policy.alpha,
         minimum_count=policy.minimum_count,
         asked=comparison.asked,
@@ -49,17 +50,16 @@ def estimated(
     if live is not None and comparison.is_cumulative:
         # Of the live version itself: what the candidate lost since the root, less what since that.
         since = results.sampled(comparison, exam, live)
-        if since.is_enough(policy.minimum_count):
+        if since.is_enough:
             beside_live = replace(found, **_counted(since)).flips.difference
             found = replace(found, live_difference=found.difference - beside_live)
     yield found
 
 
 def _counted(hits: SampledHits) -> dict[str, Any]:
-    pairs = [*zip(hits.now, hits.before, strict=True)]
     return {
-        "gained": sum(new and not old for new, old in pairs),
-        "lost": sum(old and not new for new, old in pairs),
+        "gained": sum(new and not old for new, old in hits.hits),
+        "lost": sum(old and not new for new, old in hits.hits),
         "disagreements": hits.disagreements,
     }
 
@@ -69,12 +69,11 @@ def to_label(results: EvaluationResults) -> Iterator[str]:
 
     It is told for the comparison of each suite that needs most labels.
     """
-    least = results.plan.policy.minimum_count
     missing: dict[str, tuple[Comparison, SampledHits]] = {}
     for one, _, hits in _sampled(results):
-        if not hits.is_enough(least):
+        if not hits.is_enough:
             known = missing.get(one.name)
-            if known is None or hits.least(least) > known[1].least(least):
+            if known is None or hits.wanted > known[1].wanted:
                 missing[one.name] = (one, hits)
     for name, (one, hits) in missing.items():
         yield unlabelled(
@@ -82,8 +81,8 @@ def to_label(results: EvaluationResults) -> Iterator[str]:
             f"{results.plan.model.name}:{results.plan.candidate.number}",
             one.baseline,
             disagreed=hits.disagreed,
-            labelled=len(hits.now),
-            least=hits.least(least),
+            labelled=len(hits.given),
+            least=hits.wanted,
         )
 
 
@@ -102,6 +101,5 @@ def labelled_suites(plan: EvaluationPlan, answers: AnswersByQuery) -> Set[str]:
     Another suite may still stand in its way.
     """
     results = EvaluationResults(plan=plan.beside_parent, answers=answers)
-    least = plan.policy.minimum_count
-    missing = {one.name for one, _, hits in _sampled(results) if not hits.is_enough(least)}
+    missing = {one.name for one, _, hits in _sampled(results) if not hits.is_enough}
     return {one.name for one in plan.unlabelled} - missing

@@ -363,11 +363,12 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
     number = measure.verdicts or verdict
     spending = Spending(verdict=number, luck=measure.luck, look=measure.look)
     spends = measure.kind is not MeasureKind.GAIN
+    shared = measure.disagreements.level_share if measure.disagreements else 1.0
     found = replace(
         measure,
         tolerance=policy.tolerance(measure),
         verdicts=number if spends and policy.budget else None,
-        level=policy.level_of(spending) if spends else policy.gain_error,
+        level=policy.level_of(spending) * shared if spends else policy.gain_error,
         soft=measure.soft if policy.judged_views else None,
         editions=measure.editions if policy.judged_views else _without_views(measure.editions),
     )

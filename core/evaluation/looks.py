@@ -1,10 +1,11 @@
 """The looks of a version: its verdicts by test images that have grown between.
 
 Each look is another chance to pass, so looks share the error of one verdict. A look is at the
-images, whatever the baseline and the policy; of an unlabelled suite, at its labels. Suites that
-have at least half of the smaller one's test images are alike, as all editions of one are: another
-name is no new look. A look at fewer images than the policy's minimum, or at too few labels, does
-not count, because it could let nothing pass.
+images, whatever the baseline and the policy. Suites that have at least half of the smaller one's
+test images are alike, as all editions of one are: another name is no new look. More labels of an
+unlabelled suite are none either: the numbers of labels that count share the error of one look. A
+look at fewer images than the policy's minimum does not count, because it alone could let nothing
+pass; where another suite guards, it could.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
@@ -88,16 +89,16 @@ class Looks:
         return tuple(sorted(found.union(self.labels[name] for name in suites)))
 
     def at(self, suite: SuiteId) -> Look:
-        """Return the look that the plan takes at the test images of a suite, or at their labels."""
+        """Return the look that the plan takes at the test images of a suite."""
         earlier = {self._alike(suite, one.suites) for one in self.verdicts}
         earlier |= {self._alike(suite, [one]) for one in self.elsewhere}
         by_labels = 0
-        if suite in self.unlabelled:  # at other labels, here or in another model, or at all of them
-            alike = self._alike(suite, self.unlabelled)
+        if suite in self.unlabelled:  # at labels of others that are alike, here or elsewhere
+            alike = self._alike(suite, self.unlabelled) - {suite}
             seen = {label for one in self.verdicts for label in one.labels}
             seen -= {*self.labels.values()}
             by_labels = sum(label.partition(_OF)[2] in alike for label in seen)
-            by_labels += bool(self._alike(suite, self.unlabelled & self.elsewhere))
+            by_labels += bool(alike & self.elsewhere)
             earlier = {suites - self.unlabelled for suites in earlier}
         counts = [self._count(suites) for suites in earlier if suites and suite not in suites]
         least = self.plan.policy.minimum_count

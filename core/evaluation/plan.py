@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Split
-from core.datasets.rules import Suite, SuiteKind
+from core.datasets.rules import Suite, SuiteKind, lineage_of
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
 from core.gate.measures import ClassList
@@ -292,7 +292,8 @@ def unlabelled_evaluation(
     Its labels are of test images, and nothing is chosen by them.
     """
     suite = scored.suite
-    entries = in_order(entries_in(Part.TEST, scored.manifest.entries), scored.split)
+    tests = entries_in(Part.TEST, scored.manifest.entries)
+    entries = in_order(tests, scored.split, lineage_of(suite.id))
     if suite.kind is not SuiteKind.UNLABELLED or part is not Part.TEST or not entries:
         return None
     own = ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)

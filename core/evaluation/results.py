@@ -179,6 +179,7 @@ class EvaluationResults:
             now=self.class_answers(now, query),
             before=self.class_answers(before, other),
             meanings=self.meanings,
+            minimum_count=self.plan.policy.minimum_count,
         )
 
     def counts(self, version: Version, query: ClassQuery) -> Counts:

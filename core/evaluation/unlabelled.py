@@ -2,7 +2,7 @@
 
 Images with the same answer from both versions tell nothing of which is better. Of the others, the
 first ones in an order by their pixels are a random sample, as long as none is left out. So labels
-count up to the first disagreement without one, and nobody chooses which of them are counted.
+count up to the first disagreement without one, and only at a few fixed numbers of them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,17 +12,20 @@ from math import ceil
 
 from core.datasets.manifests import ManifestEntry, Split
 from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.gate.levels import label_counts, label_share
 from core.gate.measures import ClassList, Disagreements
-from core.values import Digest
+from core.values import Digest, SuiteId
 
 
-def in_order(entries: Iterable[ManifestEntry], split: Split) -> tuple[ManifestEntry, ...]:
+def in_order(
+    entries: Iterable[ManifestEntry], split: Split, suite: SuiteId
+) -> tuple[ManifestEntry, ...]:
     """Return images in the order in which they are labelled, one of each group that look alike.
 
-    It is keyed, so that nobody adds images that are labelled first.
+    It is keyed, with the suite too, so that nobody can choose which images are labelled first.
     """
     found: dict[Digest, ManifestEntry] = {}
-    for entry in sorted(entries, key=lambda one: (split.turn_of(one.pixels), one.pixels)):
+    for entry in sorted(entries, key=lambda one: (split.turn_of(one.pixels, suite), one.pixels)):
         found.setdefault(entry.group, entry)
     return tuple(found.values())
 
@@ -50,36 +53,74 @@ class UnlabelledEvaluation:
         return {entry.pixels: entry.class_name.lower() for entry in self.labels}
 
 
+# Whether the new and the old version are right; None for an image that shows none of the classes.
+Hit = tuple[bool, bool] | None
+
+
 @dataclass(frozen=True, kw_only=True)
 class SampledHits:
     """Two versions' hits on the first disagreements, up to one that has no label."""
 
     images: int
     disagreed: int
-    now: Sequence[bool]
-    before: Sequence[bool]
+    minimum_count: int
+    given: Sequence[Hit]
+
+    @cached_property
+    def counts(self) -> Sequence[int]:
+        """The numbers of labels by which the versions may be compared, smallest first."""
+        least = ceil(min(self.minimum_count, self.images) * self.disagreed / self.images)
+        return label_counts(self.disagreed, least)
+
+    @cached_property
+    def counted(self) -> int | None:
+        """The largest of these that is labelled; None if the versions are not compared yet.
+
+        Less than all have to speak for `minimum_count` images that show a class.
+        """
+        enough = (
+            count
+            for count in self.counts
+            if count <= len(self.given)
+            and (count == self.disagreed or self._speak_for(count) >= self.minimum_count)
+        )
+        return max(enough, default=None)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether so many disagreements are labelled that the versions are compared."""
+        return self.counted is not None
+
+    @property
+    def wanted(self) -> int:
+        """The next number of labels by which the versions may be compared."""
+        more = (count for count in self.counts if count > len(self.given))
+        return next(more, self.disagreed)
+
+    @property
+    def hits(self) -> Sequence[tuple[bool, bool]]:
+        """The counted hits, on images that show a class."""
+        return [hit for hit in self.given[: self.counted or 0] if hit]
 
     @property
     def disagreements(self) -> Disagreements:
         """The number of disagreements, and of those whose labels count."""
-        return Disagreements(total=self.disagreed, labelled=len(self.now))
+        labelled = self.counted or 0
+        return Disagreements(
+            total=self.disagreed,
+            labelled=labelled,
+            none=labelled - len(self.hits),
+            level_share=label_share(self.counts, labelled) if self.is_enough else 1.0,
+        )
 
     @property
     def distinct(self) -> int:
         """The number of images for which the labels speak."""
-        return self.images * len(self.now) // self.disagreed if self.disagreed else self.images
+        return self._speak_for(self.counted or 0)
 
-    def least(self, minimum_count: int) -> int:
-        """Return how many labels it takes until the versions are compared.
-
-        These speak for `minimum_count` images, or for all if there are fewer. Before that, whoever
-        labels could stop where the first few labels happen to look well.
-        """
-        return ceil(min(minimum_count, self.images) * self.disagreed / self.images)
-
-    def is_enough(self, minimum_count: int) -> bool:
-        """Return whether so many disagreements are labelled that the versions are compared."""
-        return len(self.now) >= self.least(minimum_count)
+    def _speak_for(self, count: int) -> int:
+        shown = sum(hit is not None for hit in self.given[:count])
+        return self.images * shown // self.disagreed if self.disagreed else self.images
 
 
 def sampled_hits(
@@ -89,21 +130,23 @@ def sampled_hits(
     now: ClassAnswers,
     before: ClassAnswers,
     meanings: Mapping[str, str],
+    minimum_count: int,
 ) -> SampledHits:
     """Return two versions' hits on one of the queries of an evaluation."""
     apart = [*disagreements(query, now, before, meanings)]
-    hits: list[tuple[bool, bool]] = []
-    for entry, *answers in apart:
+    shown = {name.lower() for name in exam.own.classes}
+    given: list[Hit] = []
+    for entry, new, old in apart:
         truth = exam.classes.get(entry.pixels)
         if truth is None:
             break
-        new, old = (answer == meanings.get(truth, truth) for answer in answers)
-        hits.append((new, old))
+        meant = meanings.get(truth, truth)
+        given.append((new == meant, old == meant) if truth in shown else None)
     return SampledHits(
         images=len(query.entries),
         disagreed=len(apart),
-        now=[new for new, _ in hits],
-        before=[old for _, old in hits],
+        minimum_count=minimum_count,
+        given=given,
     )
 
 

@@ -49,6 +49,28 @@ def inherited_luck(tries: Sequence[int]) -> float:
 LOOK_SHARES = (0.8, 0.04, 0.02, 0.01, 0.005)
 
 
+def label_counts(disagreements: int, least: int) -> tuple[int, ...]:
+    """Return the numbers of labels at which an unlabelled suite compares, smallest first.
+
+    They are all disagreements, half of them, a quarter and so on, down to `least`. Whoever labels
+    can work out the verdict before each label is sent, and could stop at any that looks well.
+    """
+    found = [disagreements]
+    while least <= (half := (found[0] + 1) // 2) < found[0]:
+        found.insert(0, half)
+    return tuple(found)
+
+
+def label_share(counts: Sequence[int], count: int) -> float:
+    """Return the share of a look's error that one of the `label_counts` may spend.
+
+    All disagreements have half of it, half of them a quarter, and so on; the shares sum to 1, so
+    whoever chooses among these numbers by the labels errs no more often than the look may.
+    """
+    larger = len(counts) - 1 - counts.index(count)
+    return 0.5 ** min(larger + 1, len(counts) - 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Spending:
     """The place of a verdict among those of a line, and of its version, by the same test images."""

@@ -60,17 +60,33 @@ class Disagreements:
     Where both give the same class, the image tells nothing of which is better, whatever it shows.
     The first disagreements in an order that does not depend on the answers are a random sample of
     all: with half of them labelled, the suite tells what half of its images, all labelled, would.
+    Of images that show none of the suite's classes there may be as large a share among all images
+    as among the labelled ones, and they tell nothing. So they do not count.
     """
 
     total: int
     labelled: int = field(
-        metadata=description("The first so many in the fixed order, all of which are labelled.")
+        metadata=description(
+            "The first so many in the fixed order, all of which are labelled: all disagreements, "
+            "half of them, a quarter and so on."
+        )
+    )
+    none: int = field(
+        default=0,
+        metadata=description("Of the labelled ones, those that show none of the suite's classes."),
+    )
+    level_share: float = field(
+        default=1.0,
+        metadata=description(
+            "The share of `level` that comparisons by so many labels may spend: whoever labels "
+            "may choose among these numbers."
+        ),
     )
 
     @property
     def sampled(self) -> float:
         """The share of the images that the labels speak for: 1 if the versions always agree."""
-        return self.labelled / self.total if self.total else 1.0
+        return (self.labelled - self.none) / self.total if self.total else 1.0
 
 
 class ClassList(StrEnum):
@@ -407,9 +423,13 @@ class Measure(Changes):
         )
 
     def guards(self, minimum_count: int) -> bool:
-        """Return whether it has images enough to show that accuracy was kept."""
+        """Return whether it has images enough to show that accuracy was kept.
+
+        An unlabelled suite on which no answer differs has nothing that shows what it asks.
+        """
         alone = self.kind is not MeasureKind.GAIN and not self.pooled
-        return alone and self.distinct >= minimum_count
+        known = self.disagreements is None or self.disagreements.labelled > 0
+        return alone and known and self.distinct >= minimum_count
 
     @property
     def flips(self) -> Flips:

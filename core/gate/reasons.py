@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from core.gate.classes import ClassLoss
-from core.gate.levels import LOOK_SHARES
+from core.gate.levels import LOOK_SHARES, label_counts
 from core.gate.measures import (
     SUITES,
     ClassList,
@@ -82,6 +82,11 @@ def explain(
             f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
             "automatically. Let a suite grow."
         )
+        if any(r.disagreements and not r.disagreements.total for r in rulings):
+            lines.append(
+                "An unlabelled suite on which no answer differs guards nothing: whether it shows "
+                "what it asks is seen only by labels of disagreements."
+            )
     if not has_gain:
         lines.append(
             "This update's own holdout has no test images, so there is no evidence that it "
@@ -96,6 +101,11 @@ def explain(
     ]
     lines += {
         r.name: _surely_worse(r) for r in still_open if r.soft and not r.holds_by_views
+    }.values()
+    lines += {
+        r.name: _showing_none(r, r.disagreements)
+        for r in rulings
+        if r.disagreements and r.disagreements.none
     }.values()
     lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
@@ -233,7 +243,21 @@ def _more_labels(measure: Measure, known: Disagreements, more: int) -> str:
             f"labels of all {counted(known.total, 'disagreement')} may not. A suite of about "
             f"{images}, labelled likewise, {chance}."
         )
-    return f"about {counted(more, 'more label')} of disagreements {chance}."
+    counts = label_counts(known.total, known.labelled)
+    wanted = next(count for count in counts if count >= known.labelled + more)
+    return (
+        f"labels of the first {counted(wanted, 'disagreement')} {chance}. Now the first "
+        f"{known.labelled:,} count."
+    )
+
+
+def _showing_none(measure: Measure, known: Disagreements) -> str:
+    images = measure.images * (known.labelled - known.none) // known.labelled
+    return (
+        f"Of {counted(known.labelled, 'labelled disagreement')} on {measure.name}, {known.none:,} "
+        f"show none of its classes. So its {counted(measure.images, 'image')} count as {images:,}: "
+        "a suite needs images of its classes."
+    )
 
 
 def unlabelled(
@@ -296,8 +320,8 @@ def _looked(measure: Measure) -> str:
     if measure.disagreements is not None:
         stricter = "they let it pass no more" if measure.look > most else "its bound is stricter"
         return (
-            f"This is look {measure.look} of at most {most} at the labels of {measure.name}. The "
-            f"looks share the error of one verdict, so {stricter}."
+            f"This is look {measure.look} of at most {most} at images of {measure.name}, as other "
+            f"suites have many of them. The looks share the error of one verdict, so {stricter}."
         )
     if measure.look > most:
         return (
@@ -321,7 +345,7 @@ def _worn_out(measure: Measure) -> str:
 
 def _is_small(measure: Measure, minimum_count: int) -> bool:
     alone = measure.kind is not MeasureKind.GAIN and not measure.pooled
-    return alone and not measure.guards(minimum_count)
+    return alone and measure.distinct < minimum_count
 
 
 def _small(measures: Sequence[Measure], minimum_count: int) -> str:

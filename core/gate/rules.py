@@ -378,6 +378,8 @@ def _level_with_more(measure: Measure, policy: GatePolicy) -> float:
         return policy.alpha if measure.level is None else 0.0
     if measure.kind is MeasureKind.GAIN or measure.distinct < policy.minimum_count:
         return measure.level
+    if measure.disagreements is not None:  # more labels are no other look
+        return measure.level
     shares = (*LOOK_SHARES, 0.0)
     return measure.level * shares[measure.look] / shares[measure.look - 1]
 

@@ -28,7 +28,8 @@ def configure_model(
     """Choose the suites and the policy that judge a model's next versions; None keeps them.
 
     A policy that is given as a value is stored with it. To take a suite away or to choose another
-    policy requires a reason; one more suite only asks more. Raises ModelNotFound, SuiteNotFound,
+    policy requires a reason. One more suite does not: it asks more of every version, but where none
+    guarded the model before, versions may pass by it. Raises ModelNotFound, SuiteNotFound,
     SuiteRetired or PolicyNotFound; FieldInvalid without a reason; for a new policy what
     `clean_policy` raises, or NameTaken.
     """

@@ -8,15 +8,13 @@ from core.datasets.rules import SuiteKind
 from core.evaluation.plan import EvaluationPlan, ScoredSuite
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
 from core.evaluation.unlabelled import in_order
-from core.values import Digest
+from core.values import Digest, SuiteId
 from tests.support.evaluation.evaluations import entries, learned, suite
 from tests.support.scene import answered_where
 
 PETS = ("cat", "dog")
-TRUTH = {
-    entry.pixels: PETS[n % 2]
-    for n, entry in enumerate(in_order(entries("photos", [("",)] * 200), Split()))
-}
+PHOTOS = in_order(entries("photos", [("",)] * 200), Split(), SuiteId("suite_photos"))
+TRUTH = {entry.pixels: PETS[n % 2] for n, entry in enumerate(PHOTOS)}
 ORDER = tuple(TRUTH)  # in which the images are labelled
 
 Wrong = Mapping[int, Collection[int]]  # by the number of a version: the places that it has wrong

@@ -362,13 +362,20 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     return list(found.values())
 
 
-def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, list[tuple[Any, Any]]]:
-    """Images, disagreements, and the first of these in the order that have labels without a gap."""
+def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int, list[Any], float]:
+    """Images, disagreements, how many of the first count, these that show a class, and a share.
+
+    Those count that have labels without a gap: all, or half of them, a quarter and so on.
+    """
     exam = about["pairs"][0][0]
     query, candidate = exam[about["asked"]], evidence.plan["candidate"]
     names = [evidence.meaning(name) for name in query["classes"]] + [None]
     pixels = [row[0] for row in query["entries"]]
-    labels = {row[0]: evidence.meaning(row[-1]) for row in exam["labels"]}
+    shown = {name.lower() for name in exam["own"]["classes"]}
+    labels = {
+        row[0]: evidence.meaning(row[-1]) if row[-1].lower() in shown else ""
+        for row in exam["labels"]
+    }
     given = [
         (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
         for who in (candidate, other)
@@ -381,13 +388,16 @@ def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, lis
     ]
     hits = [(labels.get(one), new, old) for one, new, old in apart]
     gap = next((n for n, (truth, *_) in enumerate(hits) if truth is None), len(hits))
-    rows = [(new == truth, old == truth) for truth, new, old in hits[:gap]]
-    return len(pixels), len(apart), rows
-
-
-def speaks(policy: Json, images: int, apart: int, rows: Sequence[Any]) -> bool:
-    """True if labels speak for the policy's minimum of images, or for all."""
-    return len(rows) * images >= min(policy["minimum_count"], images) * apart
+    images, total, least = len(pixels), len(apart), evidence.policy["minimum_count"]
+    sizes = [total]
+    while (half := -(-sizes[-1] // 2)) < sizes[-1] and half * images >= min(least, images) * total:
+        sizes.append(half)
+    for n, size in enumerate(sizes):
+        rows = [(new == truth, old == truth) for truth, new, old in hits[:size] if truth]
+        if size <= gap and (n == 0 or len(rows) * images >= least * total):
+            share = 2.0 ** -min(n + 1, len(sizes) - 1)
+            return images, total, size, rows, share
+    return images, total, -1, [], 1.0
 
 
 def estimated(
@@ -395,24 +405,26 @@ def estimated(
 ) -> Iterator[dict[str, Any]]:
     """The measure of an unlabelled suite: labels of a part speak for that part of the images."""
     policy, live = evidence.policy, evidence.plan["live"]
-    images, apart, rows = sampled(evidence, about, about["pairs"][0][1])
-    if not speaks(policy, images, apart, rows):
+    images, apart, size, rows, share = sampled(evidence, about, about["pairs"][0][1])
+    if size < 0:
         evidence.to_label.append(about["pairs"][0][0]["name"])
         return
     n = images * len(rows) / apart if apart else images
     b, c = sum(now > old for now, old in rows), sum(now < old for now, old in rows)
     lost = None
     if live is not None and about["baseline"] == "root":
-        _, others, since = sampled(evidence, about, live)
-        if speaks(policy, images, others, since):
+        _, others, enough, since, _ = sampled(evidence, about, live)
+        if enough >= 0:
             net = sum(now - old for now, old in since)
             lost = (b - c) / n - (net / (images * len(since) / others) if since else 0.0)
-    asked = min(1.0, int(n) / policy["minimum_count"]) * norm.isf(level or policy["alpha"])
+    level = (policy["alpha"] if level is None else level) * share
+    asked = min(1.0, int(n) / policy["minimum_count"]) * norm.isf(level)
     z = norm.isf(policy["alpha"])
     yield {
         **about,
         "live": lost,
         "flips": False,
+        "shown": bool(rows) or size > 0,
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "distinct": images * len(rows) // apart if apart else images,
         "count": images,
@@ -530,7 +542,9 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
-    guarded = any(one["distinct"] >= least and not one["pooled"] for one in kept)
+    guarded = any(
+        one["distinct"] >= least and not one["pooled"] and one.get("shown", True) for one in kept
+    )
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
     if (
@@ -893,7 +907,9 @@ def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
 @pytest.mark.parametrize("look", [1, 3])
 def test_an_unlabelled_suite_is_recomputed(labelled: int, look: int) -> None:
     limits = policy(minimum_count=60, line_error=0.1, same_names=(("dog", "hound"),))
-    suites = [photos(labels_of(range(labelled))), EMOJI]
+    labels = labels_of(range(labelled))
+    labels |= dict.fromkeys([*labels][::7], "none of these")
+    suites = [photos(labels), EMOJI]
     plan = second_update(suites=suites, policy=limits, live=live_line())
     drawn = random.Random(labelled)
     wrong = {n: [p for p in range(200) if drawn.random() < 0.1] for n in (1, 2, 3, 10)}
@@ -902,7 +918,7 @@ def test_an_unlabelled_suite_is_recomputed(labelled: int, look: int) -> None:
     file = evidence_of(plan, answers_to(plan, wrong), spending)
     agrees(file)
     told = [one for one in Evidence(file).report["measures"] if one["disagreements"]]
-    assert bool(told) == (labelled > 0)
+    assert bool(told) == (labelled > 60)
 
 
 def test_all_verdicts_occur_in_what_is_compared() -> None:
