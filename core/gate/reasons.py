@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import ceil
 
 from core.gate.classes import ClassLoss
-from core.gate.levels import LOOK_SHARES, label_counts
+from core.gate.levels import LOOK_SHARES
 from core.gate.measures import (
     SUITES,
     ClassList,
@@ -243,11 +243,9 @@ def _more_labels(measure: Measure, known: Disagreements, more: int) -> str:
             f"labels of all {counted(known.total, 'disagreement')} may not. A suite of about "
             f"{images}, labelled likewise, {chance}."
         )
-    counts = label_counts(known.total, known.labelled)
-    wanted = next(count for count in counts if count >= known.labelled + more)
     return (
-        f"labels of the first {counted(wanted, 'disagreement')} {chance}. Now the first "
-        f"{known.labelled:,} count."
+        f"labels of the first {counted(known.labelled + more, 'disagreement')} {chance}. Now the "
+        f"first {known.labelled:,} count."
     )
 
 

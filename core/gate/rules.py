@@ -9,7 +9,7 @@ from math import ceil, inf, sqrt
 from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
-from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending
+from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending, label_counts
 from core.gate.measures import (
     SUITES,
     ClassList,
@@ -410,7 +410,11 @@ def images_to_settle(
     most = max((_MOST_TIMES - 1) * sampled, _ALWAYS_ADVISED)
     if sampled * (times - 1) > most:
         return None
-    return ceil((known.labelled if known and known.total else measure.images) * (times - 1))
+    if known is None or not known.total:
+        return ceil(measure.images * (times - 1))
+    wanted = ceil(known.labelled * times)
+    counts = label_counts(known.total, known.labelled)
+    return next((one for one in counts if one >= wanted), wanted) - known.labelled
 
 
 def times_to_hold(flips: Flips, at: float, alpha: float) -> float:

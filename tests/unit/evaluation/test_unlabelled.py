@@ -228,7 +228,7 @@ def test_pages_ask_for_labels_only_where_disagreements_are_left_without() -> Non
         shown[tolerance, labelled] = labels_wanted(found), render_report(found.to_json())
     wanted = {key: suites for key, (suites, _) in shown.items()}
     assert wanted == {key: {"photos"} for key in shown} | {(0.03, 200): set()}
-    assert "55 more labels<" in shown[0.2, 60][1]
+    assert "60 more labels<" in shown[0.2, 60][1]
     assert "a larger suite<" in shown[0.15, 60][1]
 
 
