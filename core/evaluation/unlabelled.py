@@ -76,13 +76,13 @@ class SampledHits:
     def counted(self) -> int | None:
         """The largest of these that is labelled; None if the versions are not compared yet.
 
-        Less than all have to speak for `minimum_count` images that show a class.
+        Less than all have to speak for `minimum_count` images that show a class, all for one.
         """
         enough = (
             count
             for count in self.counts
             if count <= len(self.given)
-            and (count == self.disagreed or self._speak_for(count) >= self.minimum_count)
+            and self._speak_for(count) >= (1 if count == self.disagreed else self.minimum_count)
         )
         return max(enough, default=None)
 

@@ -262,6 +262,11 @@ def unlabelled(
     name: str, version: str, baseline: str, *, disagreed: int, labelled: int, least: int
 ) -> str:
     """Return why a version does not pass by itself that an unlabelled suite has not compared."""
+    if labelled == disagreed:
+        return (
+            f"Of the images of {name} about which this version and the {baseline} disagree, none "
+            "shows one of its classes: a suite needs images of its classes."
+        )
     return (
         f"The suite {name} has no labels of its own, and this version and the {baseline} disagree "
         f"about {counted(disagreed, 'image')} of it. The first {least:,} of these need labels, and "

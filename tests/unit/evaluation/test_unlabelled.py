@@ -147,6 +147,12 @@ def test_images_that_show_none_of_the_classes_do_not_count() -> None:
     assert any("count as 50: a suite needs images of its classes" in one for one in found.reasons)
 
 
+def test_a_suite_of_which_no_disagreement_shows_a_class_compares_nothing() -> None:
+    found = report_on(dict.fromkeys(ORDER, "none of these"), {NEW: EVERY_FIFTH})
+    assert found.verdict is Verdict.INCONCLUSIVE
+    assert "none shows one of its classes" in found.to_label[0]
+
+
 def test_less_than_all_labels_speak_for_enough_images_that_show_a_class() -> None:
     """Else few of them would be judged mildly, and whoever labels could stop there."""
     nothing = dict.fromkeys(ORDER[:100], "none of these") | labels_of(range(100, 120))
