@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel, load
+from core.clip.progress import while_computing
 from core.clip.served import EngineModel, TorchModel
 from core.engines.onnx import OnnxModel
 from core.engines.rows import EngineChecks
@@ -84,11 +86,10 @@ class GraphCompiler:
     def _check(self, weights: Weights, model: ClipModel, monitor: Monitor) -> EngineCheck:
         graphs, artifact, cosine, problem = None, None, None, None
         try:
-            graphs = self._graphs(model)
+            graphs = self._graphs(model, monitor)
             artifact = self._platform.artifacts.put(graphs.to_bytes())
             monitor.advance("compiling", 1, 2)
-            served = OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
-            cosine = least_cosine(TorchModel(model), served)
+            cosine = while_computing(partial(self._cosine, weights, graphs, model), monitor)
             if not cosine >= LEAST_COSINE:
                 problem = f"Its features differ from torch's: their cosine is {cosine:.8f}."
         except PerennialError:  # a stop, or a store that fails, says nothing about the version
@@ -105,7 +106,11 @@ class GraphCompiler:
             checked_at=self._platform.clock(),
         )
 
-    def _graphs(self, model: ClipModel) -> Graphs:
+    def _cosine(self, weights: Weights, graphs: Graphs, model: ClipModel) -> float:
+        served = OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
+        return least_cosine(TorchModel(model), served)
+
+    def _graphs(self, model: ClipModel, monitor: Monitor) -> Graphs:
         """Return the graphs of an architecture: those of an earlier version, or new ones.
 
         Those that are missing or damaged are made again.
@@ -120,7 +125,7 @@ class GraphCompiler:
         if like is not None and like.graphs is not None:
             with suppress(ArtifactMissing, ArtifactCorrupt):
                 return Graphs.from_bytes(self._platform.artifacts.get(like.graphs))
-        return write_graphs(model)
+        return while_computing(partial(write_graphs, model), monitor)
 
 
 def _first_line(error: Exception) -> str:

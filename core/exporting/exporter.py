@@ -1,9 +1,7 @@
 """Write a version in the formats of other software, and compare the features."""
 
 import math
-import time
 from collections.abc import Callable, Collection
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +17,7 @@ from core.artifacts.store import Artifacts
 from core.clip.inputs import read_image
 from core.clip.machine import release_of
 from core.clip.model import ClipModel, load
+from core.clip.progress import while_computing
 from core.exporting.huggingface import load_huggingface, write_huggingface
 from core.exporting.onnx import load_onnx, round_weights, write_onnx
 from core.exporting.towers import Towers
@@ -174,36 +173,6 @@ def _least(
         advance(done)
         done += len(batch)
     return float(math.floor(least * 10**DIGITS) / 10**DIGITS)
-
-
-# Progress while a library computes for minutes without reporting any.
-
-LOOK_EVERY_S = 1.0
-
-_T = TypeVar("_T")
-
-
-def while_computing(
-    compute: Callable[[], _T],
-    monitor: Monitor,
-    *,
-    look_every_s: float = LOOK_EVERY_S,
-    processor_s: Callable[[], float] = time.process_time,
-) -> _T:
-    """Return what `compute` returns; meanwhile, renew the job's lease as long as it computes.
-
-    That is, while this process takes processor time: if it hangs, the lease expires. Raises what
-    `compute` or the monitor raises, the latter once `compute` has ended.
-    """
-    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="export") as pool:
-        result: Future[_T] = pool.submit(compute)
-        seen = processor_s()
-        while not wait([result], timeout=look_every_s).done:
-            now = processor_s()
-            if now - seen > look_every_s / 10:
-                monitor.moved(0)
-            seen = now
-        return result.result()
 
 
 def load_open_clip(folder: Path) -> Towers:

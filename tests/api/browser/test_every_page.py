@@ -101,6 +101,7 @@ NO_PAGES = {  # of the routes that answer to GET: files, redirections, parts of 
     "/ui/images/{pixels}",
     "/ui/images/{pixels}/thumbnail",
     "/ui/first-steps/samples/{index}",
+    "/ui/suites/{suite}/images/{pixels}",
     f"{SAMPLES}/{{pixels}}",
     f"{SAMPLES}/{{pixels}}/thumbnail",
     "/ui/models/{model}/versions/{version}/download",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetKind
 from core.exports.rows import Exports
 from core.platform import Platform
 from core.registry.exports import Export, ExportFormat
@@ -27,6 +28,7 @@ def full_pages(url: str, scene: Scene) -> Sequence[str]:
     """Fill a service that has the model `line`, with a script in every text; return its pages."""
     with Client(url, KEY, trust_env=False) as client:
         webhook = _write_scripts(client)
+        _add_unlabelled(client, scene)
         job = next(iter(client.jobs.list(model="line")))["id"]
     _fill_trial(scene)
     _add_export(scene.platform)
@@ -52,6 +54,7 @@ def full_pages(url: str, scene: Scene) -> Sequence[str]:
         f"{LINE}/trial",
         "/ui/suites",
         "/ui/suites/easy/images",
+        "/ui/suites/shelf/label",
         "/ui/datasets",
         "/ui/datasets/scripts",
         "/ui/datasets/scripts/versions/1",
@@ -157,6 +160,14 @@ def _write_scripts(client: Client) -> str:
     client.jobs.order_update(model="line", dataset="products", dataset_version=1, metadata=NOTE)
     hook = {"url": "https://93.184.216.34/", "events": ["job.failed"], "description": SCRIPT}
     return str(client.request("POST", "/v1/webhooks", json=hook).json()["id"])
+
+
+def _add_unlabelled(client: Client, scene: Scene) -> None:
+    """Add a suite of images without labels."""
+    data = scene.frozen("", each=2, offset=900, kind=DatasetKind.UNLABELLED)
+    body = {"name": "shelf", "kind": "unlabelled", "classes": [SCRIPT, "cat"]}
+    body |= {"dataset": data.dataset, "dataset_version": data.number}
+    client.request("POST", "/v1/suites", json=body)
 
 
 def _fill_trial(scene: Scene) -> None:

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from core.clip.progress import while_computing
 from core.errors import CancelRequested
-from core.exporting.exporter import compare, while_computing
+from core.exporting.exporter import compare
 from core.exporting.towers import Towers
 from core.exports.exporter import Samples
 from tests.support.learning.tiny_clip import tiny_clip
