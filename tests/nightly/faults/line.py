@@ -23,7 +23,7 @@ from perennial.client import Client
 from perennial.requests import ImageFile
 from tests.support.api.image_files import picture
 from tests.support.factories import TESTER, a_policy
-from tests.support.learning.tiny_clip import folder_of, tiny_clip
+from tests.support.learning.tiny_clip import add_graphs, folder_of, tiny_clip
 
 MODEL, DATASET, SUITE, POLICY = "line", "shapes", "unseen", "lenient"
 
@@ -33,6 +33,7 @@ RECIPE = Recipe(epochs=10, batch_size=4, learning_rate=1e-3, sentences=6, senten
 def prepare(platform: Platform, base: Path) -> None:
     """A base, and a policy that lets all pass: the API makes neither."""
     folder_of(base, tiny_clip(seed=3))
+    add_graphs(platform)
     limits = ("parent", "root", "union", "holdout", "settled")
     lenient = dict.fromkeys((f"{limit}_tolerance" for limit in limits), 1.0)
     create_policy(

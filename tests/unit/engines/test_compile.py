@@ -25,7 +25,7 @@ from core.platform import Platform
 from core.settings import Settings
 from core.values import Digest
 from tests.support.factories import an_engine_check, digest
-from tests.support.learning.tiny_clip import stored, tiny_clip
+from tests.support.learning.tiny_clip import GRAPHS, stored, tiny_clip, tiny_config
 
 CPU = torch.device("cpu")
 
@@ -316,6 +316,11 @@ def test_features_that_are_no_numbers_are_not_exact() -> None:
 
     model = tiny_clip(1).freeze()
     assert not least_cosine(TorchModel(model), Broken(model)) >= LEAST_COSINE
+
+
+def test_the_graphs_of_tests_are_of_their_architecture() -> None:
+    """If not, write the file again."""
+    assert Graphs.from_bytes(GRAPHS.read_bytes()).architecture == architecture_of(tiny_config())
 
 
 def test_graphs_become_bytes_and_back() -> None:
