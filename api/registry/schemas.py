@@ -117,7 +117,7 @@ class VersionSummaryView(ResponseModel):
 
 
 class EngineView(ResponseModel):
-    """Whether ONNX Runtime may serve a version on a CPU, as the worker has found."""
+    """The worker's finding on whether ONNX Runtime may serve a version on a CPU."""
 
     exact: bool = Field(
         description="Whether its features are those of torch. Then whichever of the two scored the "

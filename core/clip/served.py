@@ -47,7 +47,7 @@ class TorchModel:
 
 
 class Encoder(Protocol):
-    """What scoring asks of a version: a `ClipModel`, or an `EngineModel`."""
+    """A version as scoring asks it: a `ClipModel`, or an `EngineModel`."""
 
     @property
     def device(self) -> torch.device:

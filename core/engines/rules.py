@@ -1,4 +1,4 @@
-"""Which engine computes a version's features, and what makes its features exact.
+"""Engines, which compute a version's features, and when these are exact.
 
 An engine other than torch runs the *graphs* of an architecture: its two towers as ONNX models that
 name the tensors of a version where the weights belong. All versions of an architecture share them.
@@ -17,7 +17,7 @@ from core.values import Digest, Json, canonical_json, sha256
 
 
 class Engine(StrEnum):
-    """What computes a version's features."""
+    """A library that computes a version's features."""
 
     TORCH = "torch"
     ONNX = "onnx"  # ONNX Runtime
@@ -95,7 +95,7 @@ LEAST_COSINE = 1 - 1e-6  # of an exact engine's features with torch's in fp32
 
 @dataclass(frozen=True, kw_only=True)
 class EngineCheck:
-    """Whether a version's features by an engine are those by torch.
+    """The comparison of a version's features by an engine with those by torch.
 
     Then they form one class: whichever engine scored the version, any of them may serve it.
     """
@@ -109,5 +109,5 @@ class EngineCheck:
 
     @property
     def exact(self) -> bool:
-        """Whether the engine may serve the version."""
+        """True if the engine may serve the version."""
         return self.graphs is not None and self.problem is None

@@ -76,7 +76,7 @@ class Looks:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """What stands for the labels of each of the plan's unlabelled suites, by its name."""
+        """A text for the labels of each unlabelled suite of the plan, by its name."""
         ids = {one.name: one.id for one in self.plan.suites}
         return {one.name: f"{len(one.labels)}{_OF}{ids[one.name]}" for one in self.plan.unlabelled}
 

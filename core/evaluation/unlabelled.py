@@ -88,7 +88,7 @@ class SampledHits:
 
     @property
     def is_enough(self) -> bool:
-        """Whether so many disagreements are labelled that the versions are compared."""
+        """True if so many disagreements are labelled that the versions are compared."""
         return self.counted is not None
 
     @property

@@ -1,4 +1,4 @@
-"""Which engine serves a version on this machine."""
+"""The choice of the engine that serves a version on this machine."""
 
 import ctypes
 import logging
@@ -6,7 +6,6 @@ import sys
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +39,6 @@ class EngineChooser:
         self._platform = platform
         self._batcher = batcher
         self._threads = threads
-        self._importing = Lock()
 
     @property
     def device(self) -> str:
@@ -86,10 +84,9 @@ class EngineChooser:
 
     @cached_property
     def _devices(self) -> "Devices":
-        with self._importing:
-            import torch
+        import torch
 
-            from core.clip.machine import find_devices
+        from core.clip.machine import find_devices
 
         torch.set_num_threads(self._threads)
         devices = find_devices(self._platform.settings.device)
@@ -98,7 +95,7 @@ class EngineChooser:
 
     @cached_property
     def _may_have_gpu(self) -> bool:
-        """Whether torch, which takes seconds and memory to import, must be asked for a GPU."""
+        """True if torch, which takes seconds and memory to import, must be asked for a GPU."""
         setting = self._platform.settings.device
         return setting.startswith("cuda") or (setting == AUTO and gpu_files())
 

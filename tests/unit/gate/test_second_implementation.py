@@ -105,7 +105,7 @@ def effect(changes: Sequence[float], groups: Sequence[str], prior: float) -> flo
 
 
 def surely_worse(own: Sequence[float], soft: Sequence[float], groups: Sequence[str]) -> bool:
-    """Whether images change for the worse beyond their soft hits, at one-sided 5 %."""
+    """True if images change for the worse beyond their soft hits, at one-sided 5 %."""
     gaps: dict[str, float] = {}
     for one, other, group in zip(own, soft, groups, strict=True):
         gaps[group] = gaps.get(group, 0.0) + other - one
