@@ -66,5 +66,6 @@ def page(chromium: Browser, site: tuple[str, Scene]) -> Iterator[Page]:
 def follow(page: Page, name: str) -> None:
     """Go to a link or press a button by the keyboard alone."""
     found = page.get_by_role("link", name=name).or_(page.get_by_role("button", name=name)).first
+    expect(found).to_be_visible()  # keys do not wait for what a script has yet to show
     found.focus()
     found.press("Enter")

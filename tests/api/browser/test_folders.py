@@ -31,6 +31,7 @@ def make(page: Page, name: str) -> None:
 
 def choose(page: Page, folder: Path) -> None:
     field = page.get_by_label("Folder")
+    expect(field).to_be_visible()  # the script is ready; keys do not wait for a hidden field
     field.focus()
     with page.expect_file_chooser() as chooser:
         field.press("Enter")
