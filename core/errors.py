@@ -631,6 +631,10 @@ class InferenceBusy(Unavailable):
     """The inference process is handling as many requests as it can: retry in a moment."""
 
 
+class EngineUnavailable(Unavailable):
+    """No engine of this machine computes the version in its precision."""
+
+
 class ArtifactsUnavailable(Unavailable):
     """The artifact store does not respond."""
 
