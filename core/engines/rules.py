@@ -13,6 +13,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from core.registry.versions import Precision as Precision  # noqa: PLC0414
+from core.registry.versions import precision_of as precision_of  # noqa: PLC0414
 from core.values import Digest, Json, canonical_json, sha256
 
 
@@ -22,18 +24,6 @@ class Engine(StrEnum):
     TORCH = "torch"
     ONNX = "onnx"  # ONNX Runtime
     OPENVINO = "openvino"  # where it is installed
-
-
-class Precision(StrEnum):
-    """The numbers that a version is computed with; its tensors are stored in fp32 all the same."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
-def precision_of(config: Json) -> Precision:
-    """Return the precision that a version is scored and served with, by its config."""
-    return Precision(config.get("precision", Precision.FP32))
 
 
 class Tower(StrEnum):

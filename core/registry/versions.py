@@ -78,6 +78,18 @@ class Weights:
         )
 
 
+class Precision(StrEnum):
+    """The numbers that a version is computed with; its tensors are stored in fp32 all the same."""
+
+    FP32 = "fp32"
+    BF16 = "bf16"
+
+
+def precision_of(config: Json) -> Precision:
+    """Return the precision that a version is scored and served with, by its config."""
+    return Precision(config.get("precision", Precision.FP32))
+
+
 class VersionStatus(StrEnum):
     """The status of a version."""
 
