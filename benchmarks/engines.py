@@ -1,10 +1,10 @@
-"""Measure whether ONNX Runtime has torch's features, and how fast both are: `make bench-engines`.
+"""Measure which engines have torch's features, and how fast each is: `make bench-engines`.
 
 Each architecture is built with random weights, but for the bundled model, and its graphs are
-exported. Both engines then encode the same images and sentences: the least cosine of their
-features, the largest difference of two logits at 100 times the cosine, and how many images have
-another best sentence. Last, both encode images by turns in one process; `x torch` is ONNX Runtime's
-rate as a multiple of torch's, the median over the turns.
+exported. All engines of this machine then encode the same images and sentences as torch in fp32:
+the least cosine of their features with torch's, the largest difference of two logits at 100 times
+the cosine, and how many images have another best sentence. Last, all encode images by turns in one
+process; `x torch` is an engine's rate as a multiple of torch's, the median over the turns.
 
     python -m benchmarks.engines --architectures ViT-B-32 RN50 --turns 9
 """
@@ -15,7 +15,7 @@ import os
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -33,7 +33,8 @@ from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel, empty_network
 from core.clip.model import publish as publish_weights
 from core.clip.served import TorchModel
-from core.engines.onnx import OnnxModel
+from core.engines.opening import engines_here, open_by
+from core.engines.rules import Precision
 from core.engines.served import ServedModel
 from core.settings import thread_count
 from core.values import ignore_progress
@@ -72,28 +73,40 @@ def model_of(name: str) -> ClipModel:
     return ClipModel.build(config, network.state_dict(), torch.device("cpu")).freeze()
 
 
-def row_of(name: str, given: argparse.Namespace) -> Row:
-    """Return the row of an architecture; one that cannot be exported says so."""
+def rows_of(name: str, given: argparse.Namespace) -> Iterator[Row]:
+    """Yield a row of each engine; an architecture that cannot be exported says so in one row."""
     model = model_of(name)
-    row: Row = {"architecture": name, "millions": _millions(model)}
+    about: Row = {"architecture": name, "millions": _millions(model)}
     began = time.perf_counter()
     try:
         graphs = write_graphs(model)
     except Exception as error:  # noqa: BLE001  (torch's exporter raises many kinds)
-        return row | {"problem": f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"}
-    row |= {
+        yield about | {"problem": f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"}
+        return
+    about |= {
         "export s": time.perf_counter() - began,
         "graphs kB": len(graphs.to_bytes()) / 1000,
     }
+    own = TorchModel(model)
+    served: dict[str, ServedModel] = {}
+    loads: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        artifacts = LocalArtifacts(Path(folder))
-        state = model.network.state_dict()
-        weights = publish_weights(model.config, state, artifacts, ignore_progress)
-        began = time.perf_counter()
-        served = OnnxModel(weights, graphs, artifacts, threads=given.threads)
-        row["load s"] = time.perf_counter() - began
-    engines: tuple[ServedModel, ServedModel] = TorchModel(model), served
-    return row | _compared(*engines, given.images) | dict(_timed(*engines, given))
+        for precision in Precision:
+            stated = {} if precision is Precision.FP32 else {"precision": precision.value}
+            artifacts = LocalArtifacts(Path(folder))
+            state = model.network.state_dict()
+            config = {**model.config, **stated}
+            weights = publish_weights(config, state, artifacts, ignore_progress)
+            for engine in engines_here(precision):
+                began = time.perf_counter()
+                key = f"{engine} {precision}"
+                served[key] = open_by(engine, weights, graphs, artifacts, threads=given.threads)
+                loads[key] = time.perf_counter() - began
+    times = {batch: _timed({"torch": own, **served}, batch, given.turns) for batch in given.batches}
+    yield about | {"engine": "torch fp32", **_speeds("torch", times)}
+    for key, one in served.items():
+        found = {"engine": key, "load s": loads[key], **_compared(own, one, given.images)}
+        yield about | found | _speeds(key, times)
 
 
 def _millions(model: ClipModel) -> float:
@@ -116,17 +129,26 @@ def _compared(one: ServedModel, other: ServedModel, count: int) -> Row:
     }
 
 
-def _timed(one: ServedModel, other: ServedModel, given: argparse.Namespace) -> Iterator[Any]:
-    """Yield milliseconds for an image by both engines, in batches of each size, and the ratio."""
-    for batch in given.batches:
-        pixels = _images(one, batch)
-        turns = []
-        for _ in range(given.turns + 1):  # the first warms up
-            turns.append([_seconds(partial(each.encode_images, pixels)) for each in (one, other)])
-        by_torch, by_onnx = zip(*turns[1:], strict=True)
-        yield f"torch ms, {batch}", 1000 * median(by_torch) / batch
-        yield f"ONNX ms, {batch}", 1000 * median(by_onnx) / batch
-        yield f"x torch, {batch}", median(a / b for a, b in turns[1:])
+def _timed(models: Mapping[str, ServedModel], batch: int, turns: int) -> Mapping[str, list[float]]:
+    """Return the seconds of each turn by each engine; the first, which warms up, is left out."""
+    pixels = _images(models["torch"], batch)
+    found: dict[str, list[float]] = {key: [] for key in models}
+    for turn in range(turns + 1):
+        for key, model in models.items():
+            seconds = _seconds(partial(model.encode_images, pixels))
+            if turn > 0:
+                found[key].append(seconds)
+    return found
+
+
+def _speeds(key: str, times: Mapping[int, Mapping[str, list[float]]]) -> Row:
+    """Return the milliseconds an image takes in batches of each size, and multiples of torch's."""
+    row: Row = {}
+    for batch, found in times.items():
+        pairs = zip(found["torch"], found[key], strict=True)
+        row[f"ms, {batch}"] = 1000 * median(found[key]) / batch
+        row[f"x torch, {batch}"] = median(theirs / own for theirs, own in pairs)
+    return row
 
 
 def _seconds(work: Callable[[], object]) -> float:
@@ -163,7 +185,7 @@ def main() -> None:
     rows: list[Row] = []
     for name in given.architectures:
         print(name, flush=True)
-        rows.append(row_of(name, given))
+        rows += rows_of(name, given)
         publish("engines", rows, given=vars(given), load_average=os.getloadavg())
 
 

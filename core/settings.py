@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     )
     # "auto": the first GPU that torch can use, or else the CPU
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    # "auto": of the engines that have a version's own features, the fastest one on this CPU
+    engine: Literal["auto", "torch", "onnx", "openvino"] = "auto"
     threads: int = 0  # 0: OMP_NUM_THREADS, or else one per core
     ranks: int = 1  # processes that train an update together; on CUDA, each has a GPU of its own
     lease_seconds: float = 60.0

@@ -28,6 +28,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 # Tests compare with what a CPU computes, also where there is a GPU; those of `tests/gpu` name it.
 os.environ.setdefault("PERENNIAL_DEVICE", "cpu")
+# The tests of OpenVINO name it: it takes half a second more a version.
+os.environ.setdefault("PERENNIAL_ENGINE", "onnx")
 os.environ["PERENNIAL_SPLIT"] = "digest"  # so that images fall where they fell last time
 
 share_statements()

@@ -10,7 +10,7 @@ from pydantic import AliasPath, Field
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.http.schemas import Name, Number, Reason, Reference, RequestModel, ResponseModel
 from api.jobs.schemas import DatasetVersionRef, JobView
-from core.engines.rules import EngineCheck
+from core.engines.rules import Engine, EngineCheck
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
 from core.registry.verdicts import VersionVerdict
@@ -116,25 +116,26 @@ class VersionSummaryView(ResponseModel):
     links: dict[str, str]
 
 
-class EngineView(ResponseModel):
-    """The worker's finding on whether ONNX Runtime may serve a version on a CPU."""
+class EnginesView(ResponseModel):
+    """The worker's finding on which engines may serve a version on a CPU in the place of torch."""
 
-    exact: bool = Field(
-        description="Whether its features are those of torch. Then whichever of the two scored the "
-        "version, either may serve it. Otherwise torch alone scores and serves it."
+    serving: list[Engine] = Field(
+        description="The engines that may serve the version. In fp32 their features are those of "
+        "torch: whichever of them and torch has scored the version, any may serve it, and each "
+        "server takes the fastest that it has. If empty, torch alone scores and serves it."
     )
-    least_cosine: float | None = Field(
-        description="The least cosine of its features with torch's; exact ones have at least "
-        "0.999999. Null if nothing could be compared.",
-        examples=[0.99999988],
+    cosines: dict[str, float | None] = Field(
+        description="By engine, the least cosine of its features with those by torch in fp32. "
+        "Exact ones have at least 0.999999. Null if the engine cannot run the version.",
+        examples=[{"onnx": 0.99999988}],
     )
-    problem: str | None = Field(description="Why torch alone serves it; null if it is exact.")
+    problem: str | None = Field(description="Why torch alone serves it; null if others may.")
 
 
 class VersionView(VersionSummaryView):
     """A version of a model."""
 
-    engine: EngineView | None = Field(
+    engines: EnginesView | None = Field(
         description="Null if no worker has looked: then torch serves it."
     )
     recipe: dict[str, Any] | None = Field(
@@ -161,7 +162,7 @@ def version_view(
     """Return the view of a version, of which this is the view in a list."""
     return VersionView(
         **vars(summary),
-        engine=check and EngineView.of(check),
+        engines=check and EnginesView.of(check),
         recipe=version.recipe and version.recipe.to_json(),
         environment=dict(version.environment),
         environments=[dict(one) for one in version.environments],

@@ -257,6 +257,9 @@ class NoOpTools:
         """Store new weights; return these and a prompt template."""
         return self._publish(), DEFAULT_PROMPT.text
 
+    def require(self, version: Digest) -> None:
+        """Need nothing."""
+
     def compile(self, version: Digest, monitor: Monitor) -> None:
         """Leave it to torch."""
 

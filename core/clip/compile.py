@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -15,9 +16,17 @@ from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel, load
 from core.clip.progress import while_computing
 from core.clip.served import EngineModel, TorchModel
-from core.engines.onnx import OnnxModel
+from core.engines.opening import GraphOpener, engines_here, open_by, require_precision
 from core.engines.rows import EngineChecks
-from core.engines.rules import LEAST_COSINE, EngineCheck, Graphs, architecture_of
+from core.engines.rules import (
+    Comparison,
+    Engine,
+    EngineCheck,
+    Graphs,
+    Precision,
+    architecture_of,
+    precision_of,
+)
 from core.engines.served import ServedModel
 from core.errors import ArtifactCorrupt, ArtifactMissing, PerennialError
 from core.jobs.rules import Monitor
@@ -41,74 +50,108 @@ class GraphCompiler:
         self._platform = platform
         self._device = device
         self._threads = threads
+        self._opener = GraphOpener(
+            platform.artifacts, threads=threads, wanted=platform.settings.engine
+        )
 
     def compile(self, version: Digest, monitor: Monitor) -> EngineCheck:
-        """Return the check of a version, made now if there is none by the graphs of this release.
+        """Return the check of a version, made now unless one has all engines of this machine.
 
-        A version that cannot be compiled is served by torch: the check says why. Raises
-        ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable, StorageFull, and what the monitor
-        raises to stop it.
+        A version in fp32 that cannot be compiled is served by torch: the check says why. Raises
+        EngineUnavailable for another precision that this machine has not; ArtifactMissing,
+        ArtifactCorrupt, ArtifactsUnavailable, StorageFull, and what the monitor raises to stop it.
         """
         weights = Weights.from_bytes(self._platform.artifacts.get(version))
+        precision = precision_of(weights.config)
+        require_precision(precision)
+        here = engines_here(precision, self._platform.settings.engine)
         with self._platform.transactions(read_only=True) as work:
             found = work[EngineChecks].find(version)
-        if found is not None and found.architecture == architecture_of(weights.config):
+        if found is not None and found.architecture != architecture_of(weights.config):
+            found = None
+        known = found.engines if found else {}
+        new = {
+            engine: release
+            for engine, release in here.items()
+            if engine not in known or known[engine].release != release
+        }
+        if found is not None and not new:
             return found
         monitor.advance("compiling", 0, 2)
         model = load(version, self._platform.artifacts, moved=monitor.moved).freeze()
-        check = self._check(weights, model, monitor)
+        check = self._check(weights, model, known, new, monitor)
         with self._platform.transactions() as work:
             work[EngineChecks].put(check)
             work.commit()
         monitor.advance("compiling", 2, 2)
         return check
 
-    def open(self, version: Digest, monitor: Monitor) -> EngineModel | None:
-        """Return a version as an exact engine serves it, or None: then torch must answer.
+    def require(self, version: Digest) -> None:
+        """Raise EngineUnavailable unless this machine computes in a version's precision."""
+        config = Weights.from_bytes(self._platform.artifacts.get(version)).config
+        require_precision(precision_of(config))
 
-        None on a GPU. Raises what `compile` raises.
+    def open(self, version: Digest, monitor: Monitor) -> EngineModel | None:
+        """Return a version by an engine that serves it, or None: then torch must answer.
+
+        In fp32, a GPU keeps torch. Raises what `compile` raises.
         """
-        if self._device.type != "cpu":
-            return None
-        check = self.compile(version, monitor)
-        if check.graphs is None or not check.exact:
-            return None
         artifacts = self._platform.artifacts
         weights = Weights.from_bytes(artifacts.get(version, monitor.moved))
-        try:
-            graphs = Graphs.from_bytes(artifacts.get(check.graphs))
-            served = OnnxModel(weights, graphs, artifacts, threads=self._threads)
-        except Exception:
-            log.warning("a version cannot be answered for by onnx: torch does", exc_info=True)
+        if self._device.type != "cpu" and precision_of(weights.config) is Precision.FP32:
             return None
-        return EngineModel(served, weights.config)
+        served = self._opener.open(weights, self.compile(version, monitor))
+        return None if served is None else EngineModel(served, weights.config)
 
-    def _check(self, weights: Weights, model: ClipModel, monitor: Monitor) -> EngineCheck:
-        graphs, artifact, cosine, problem = None, None, None, None
+    def _check(
+        self,
+        weights: Weights,
+        model: ClipModel,
+        known: Mapping[Engine, Comparison],
+        new: Mapping[Engine, str],
+        monitor: Monitor,
+    ) -> EngineCheck:
+        """Compare the engines that are new, and keep what is known of the others."""
+        graphs, artifact, problem, found = None, None, None, dict(known)
         try:
             graphs = self._graphs(model, monitor)
             artifact = self._platform.artifacts.put(graphs.to_bytes())
-            monitor.advance("compiling", 1, 2)
-            cosine = while_computing(partial(self._cosine, weights, graphs, model), monitor)
-            if not cosine >= LEAST_COSINE:
-                problem = f"Its features differ from torch's: their cosine is {cosine:.8f}."
         except PerennialError:  # a stop, or a store that fails, says nothing about the version
             raise
-        except Exception as error:  # of libraries, for architectures that they do not know
+        except Exception as error:  # of torch.onnx, for architectures that it does not know
             log.warning("a version cannot be compiled", exc_info=True)
             problem = f"{type(error).__name__}: {_first_line(error)}"
-        return EngineCheck(
+        monitor.advance("compiling", 1, 2)
+        for engine, release in new.items():
+            cosine = None
+            try:
+                if graphs is not None:
+                    compare = partial(self._cosine, engine, weights, graphs, model)
+                    cosine = while_computing(compare, monitor)
+            except PerennialError:
+                raise
+            except Exception as error:
+                log.warning("%s cannot serve a version", engine, exc_info=True)
+                problem = f"{type(error).__name__}: {_first_line(error)}"
+            found[engine] = Comparison(release=release, cosine=cosine)
+        check = EngineCheck(
             weights=weights.digest,
             architecture=architecture_of(model.config),
+            precision=precision_of(weights.config),
             graphs=artifact,
-            least_cosine=None if cosine is None or np.isnan(cosine) else cosine,
-            problem=problem,
+            engines=found,
+            problem=None,
             checked_at=self._platform.clock(),
         )
+        return check if check.serving else replace(check, problem=problem or _difference(check))
 
-    def _cosine(self, weights: Weights, graphs: Graphs, model: ClipModel) -> float:
-        served = OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
-        return least_cosine(TorchModel(model), served)
+    def _cosine(
+        self, engine: Engine, weights: Weights, graphs: Graphs, model: ClipModel
+    ) -> float | None:
+        artifacts = self._platform.artifacts
+        served = open_by(engine, weights, graphs, artifacts, threads=self._threads)
+        cosine = least_cosine(TorchModel(model), served)
+        return None if np.isnan(cosine) else cosine
 
     def _graphs(self, model: ClipModel, monitor: Monitor) -> Graphs:
         """Return the graphs of an architecture: those of an earlier version, or new ones.
@@ -126,6 +169,17 @@ class GraphCompiler:
             with suppress(ArtifactMissing, ArtifactCorrupt):
                 return Graphs.from_bytes(self._platform.artifacts.get(like.graphs))
         return while_computing(partial(write_graphs, model), monitor)
+
+
+def _difference(check: EngineCheck) -> str:
+    """Return why no engine is exact that has computed a version's features."""
+    if not check.engines:
+        return "No other engine is installed where it was made."
+    each = ", ".join(
+        f"{engine} has features that are no numbers" if cosine is None else f"{engine} {cosine:.8f}"
+        for engine, cosine in check.cosines.items()
+    )
+    return f"Its features differ from torch's; their least cosines: {each}."
 
 
 def _first_line(error: Exception) -> str:

@@ -352,8 +352,9 @@ engine_checks = _table(
     "engine_checks",
     Column("weights", String(64), primary_key=True),
     Column("architecture", String(64), nullable=False),
+    Column("precision", String, nullable=False),
     Column("graphs", String(64)),
-    Column("least_cosine", Float(53)),
+    Column("engines", JSON, nullable=False),
     Column("problem", String),
     Column("checked_at", UtcTime, nullable=False),
 )

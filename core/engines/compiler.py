@@ -8,9 +8,12 @@ from core.values import Digest
 
 
 class Compiler(Protocol):
+    def require(self, version: Digest) -> None:
+        """Raise EngineUnavailable unless this worker can compile versions in its precision."""
+
     def compile(self, version: Digest, monitor: Monitor) -> EngineCheck | None:
-        """Have a version served by an engine other than torch, if its features are the same.
+        """Have a version served by engines other than torch, in fp32 if its features are the same.
 
         Return what was found, now or before; None where nothing but torch serves. Raises
-        ArtifactMissing, ArtifactCorrupt, and what the monitor raises to stop it.
+        EngineUnavailable, ArtifactMissing, ArtifactCorrupt, and what the monitor raises to stop it.
         """

@@ -9,7 +9,7 @@ from core.artifacts.store import ArtifactKind
 from core.database.statements import upsert
 from core.database.tables import engine_checks, versions
 from core.database.work import Rows
-from core.engines.rules import EngineCheck
+from core.engines.rules import Comparison, Engine, EngineCheck, Precision
 from core.values import Digest
 
 
@@ -32,7 +32,8 @@ class EngineChecks(Rows):
 
     def put(self, check: EngineCheck) -> None:
         """Store a check in the place of an earlier one of the same weights, if there is one."""
-        upsert(self._connection, engine_checks, vars(check))
+        engines = {engine.value: vars(found) for engine, found in check.engines.items()}
+        upsert(self._connection, engine_checks, vars(check) | {"engines": engines})
 
     def forget(self, before: datetime) -> None:
         """Delete the checks made before a time of weights that no version has."""
@@ -52,4 +53,7 @@ def artifacts_of_engines(connection: Connection, kind: ArtifactKind) -> set[Dige
 
 
 def _to_check(row: Row[Any]) -> EngineCheck:
-    return EngineCheck(**row._mapping)
+    stored = dict(row._mapping)
+    precision = Precision(stored.pop("precision"))
+    engines = {Engine(name): Comparison(**found) for name, found in stored.pop("engines").items()}
+    return EngineCheck(precision=precision, engines=engines, **stored)

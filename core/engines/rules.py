@@ -91,26 +91,52 @@ class Graphs:
         return cls(architecture=Digest(value["architecture"]), towers=towers)
 
 
-# What the worker has found about a version.
+# What workers have found about a version.
 
 LEAST_COSINE = 1 - 1e-6  # of an exact engine's features with torch's in fp32
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineCheck:
-    """The comparison of a version's features by an engine with those by torch.
+class Comparison:
+    """The comparison of an engine's features of a version with those by torch in fp32."""
 
-    Then they form one class: whichever engine scored the version, any of them may serve it.
+    release: str  # of the engine's library
+    cosine: float | None  # the least, of both towers; None: it cannot run the version
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCheck:
+    """The engines that may serve a version in the place of torch.
+
+    In fp32 these are the exact ones. They and torch form one class: whichever has scored the
+    version, any may serve it. In another precision, the one engine that has it scores and serves.
     """
 
     weights: Digest
     architecture: Digest
+    precision: Precision
     graphs: Digest | None  # the artifact; None if the architecture has no graphs
-    least_cosine: float | None  # over the inputs that were compared, and both towers
-    problem: str | None  # why only torch serves the version
+    engines: Mapping[Engine, Comparison]  # that a worker had
+    problem: str | None  # why no engine but torch serves the version
     checked_at: datetime
 
     @property
-    def exact(self) -> bool:
-        """True if the engine may serve the version."""
-        return self.graphs is not None and self.problem is None
+    def serving(self) -> tuple[Engine, ...]:
+        """The engines that may serve the version, besides torch in fp32."""
+        if self.graphs is None:
+            return ()
+        return tuple(name for name, found in self.engines.items() if self.allows(found.cosine))
+
+    @property
+    def cosines(self) -> dict[Engine, float | None]:
+        """The least cosine of each engine's features with those by torch in fp32."""
+        return {engine: found.cosine for engine, found in self.engines.items()}
+
+    def allows(self, cosine: float | None) -> bool:
+        """Return whether an engine may serve the version that has this least cosine.
+
+        What another precision than fp32 may cost is for the gate to judge.
+        """
+        if cosine is None:
+            return False
+        return self.precision is not Precision.FP32 or cosine >= LEAST_COSINE

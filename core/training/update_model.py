@@ -74,8 +74,8 @@ def update_model(
     """Train and compile with no transaction open and commit the candidate; its version number.
 
     A resumed job that has committed its candidate already goes on from there. Raises what
-    `pin_inputs`, `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when
-    something that it has learned from was erased meanwhile.
+    `pin_inputs`, `spec_of`, the compiler and the trainer raise, and ImageErased or
+    LearnedErasedImages when something that it has learned from was erased meanwhile.
     """
     if job.version is not None:
         return job.version
@@ -83,6 +83,7 @@ def update_model(
     with platform.transactions() as work:
         inputs = pin_inputs(work, job, order, native=native)
         work.commit()
+    compiler.require(inputs.parent.digest)
     if order.recipe.mixing_choice is MixingChoice.FIT and inputs.beside is None:
         inputs = replace(inputs, beside=_pin_beside(platform, job, inputs))
     recipe = inputs.order.recipe

@@ -426,8 +426,9 @@ def _create_versions() -> None:
         "engine_checks",
         sa.Column("weights", sa.String(64), primary_key=True),
         sa.Column("architecture", sa.String(64), nullable=False),
+        sa.Column("precision", sa.String(), nullable=False),
         sa.Column("graphs", sa.String(64)),
-        sa.Column("least_cosine", sa.Float(53)),
+        sa.Column("engines", sa.JSON(), nullable=False),
         sa.Column("problem", sa.String()),
         _time("checked_at"),
     )

@@ -18,7 +18,7 @@ from core.datasets.rules import (
     Suite,
     SuiteKind,
 )
-from core.engines.rules import EngineCheck
+from core.engines.rules import Comparison, Engine, EngineCheck, Precision
 from core.gate.rules import GatePolicy
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.rules import Job, model_of
@@ -168,8 +168,9 @@ def a_model(policy: GatePolicy, **changes: Any) -> Model:
 
 def an_engine_check(weights: Digest, **changes: Any) -> EngineCheck:
     """The check of a version whose features by ONNX Runtime are those by torch."""
-    given = {"architecture": digest("architecture"), "graphs": None, "least_cosine": 1.0}
-    given |= {"problem": None, "checked_at": NOW}
+    compared = {Engine.ONNX: Comparison(release="1.32.0", cosine=1.0)}
+    given = {"architecture": digest("architecture"), "graphs": None, "engines": compared}
+    given |= {"precision": Precision.FP32, "problem": None, "checked_at": NOW}
     return EngineCheck(weights=weights, **(given | changes))
 
 

@@ -24,6 +24,9 @@ class ScriptedTools(Tools):
 class NothingCompiled:
     """A compiler of versions that only torch serves."""
 
+    def require(self, version: Digest) -> None:
+        pass
+
     def compile(self, version: Digest, monitor: Monitor) -> None:
         pass
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.engines.onnx import OnnxModel
+from core.engines.opening import AUTO, GraphOpener, first_pass
 from core.engines.rows import EngineChecks
-from core.engines.rules import EngineCheck, Graphs
+from core.engines.rules import Precision, precision_of
 from core.engines.served import ServedModel
 from core.platform import Platform
 from core.registry.versions import Weights
@@ -24,21 +24,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-AUTO = "auto"
 DEVICES = Path("/dev")
 
 
 class EngineChooser:
-    """Opens versions by the engine that is fastest here, among those that are exact.
+    """Opens versions by the engine that is fastest here, among those that their checks name.
 
-    On a CPU that is ONNX Runtime for each version that the worker has found exact by it, and torch
-    for the others; torch is not even imported before one of these is loaded. A GPU keeps torch.
+    torch serves the others, and is not even imported before one of these is loaded. A GPU keeps
+    torch for versions in fp32.
     """
 
     def __init__(self, platform: Platform, batcher: MicroBatcher, *, threads: int) -> None:
         self._platform = platform
         self._batcher = batcher
         self._threads = threads
+        self._opener = GraphOpener(
+            platform.artifacts, threads=threads, wanted=platform.settings.engine
+        )
 
     @property
     def device(self) -> str:
@@ -48,31 +50,21 @@ class EngineChooser:
     def open(self, digest: Digest) -> ServedModel:
         """Return a version after its first pass.
 
-        Raises ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable or DatabaseUnavailable.
+        Raises ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable, DatabaseUnavailable or
+        EngineUnavailable.
         """
-        served = self._by_onnx(digest) or self._by_torch(digest)
+        served = self._by_graphs(digest) or self._by_torch(digest)
         give_back_memory()
         log.info("a version is loaded", extra={"digest": digest, "engine": served.engine.value})
         return served
 
-    def _by_onnx(self, digest: Digest) -> ServedModel | None:
-        if self.device != "cpu":
+    def _by_graphs(self, digest: Digest) -> ServedModel | None:
+        weights = Weights.from_bytes(self._platform.artifacts.get(digest))
+        if self.device != "cpu" and precision_of(weights.config) is Precision.FP32:
             return None
-        check = self._check(digest)
-        if check is None or check.graphs is None or not check.exact:
-            return None
-        try:
-            weights = Weights.from_bytes(self._platform.artifacts.get(digest))
-            graphs = Graphs.from_bytes(self._platform.artifacts.get(check.graphs))
-            served = OnnxModel(weights, graphs, self._platform.artifacts, threads=self._threads)
-            return self._warmed(served)
-        except Exception:  # a missing library, a damaged file, or one that this release refuses
-            log.warning("a version cannot be served by onnx: torch serves it", exc_info=True)
-            return None
-
-    def _check(self, digest: Digest) -> EngineCheck | None:
         with self._platform.transactions(read_only=True) as work:
-            return work[EngineChecks].find(digest)
+            check = work[EngineChecks].find(digest)
+        return self._opener.open(weights, check, lambda work: self._batcher.run(work).result())
 
     def _by_torch(self, digest: Digest) -> ServedModel:
         devices = self._devices  # which sets the number of threads
@@ -80,7 +72,9 @@ class EngineChooser:
         from core.clip.served import TorchModel
 
         model = load(digest, self._platform.artifacts, devices.chosen).freeze()
-        return self._warmed(TorchModel(model))
+        served = TorchModel(model)
+        self._batcher.run(lambda: self._warm(served)).result()  # in turn with others' calls
+        return served
 
     @cached_property
     def _devices(self) -> "Devices":
@@ -99,17 +93,12 @@ class EngineChooser:
         setting = self._platform.settings.device
         return setting.startswith("cuda") or (setting == AUTO and gpu_files())
 
-    def _warmed(self, served: ServedModel) -> ServedModel:
-        """Return a version after its first pass, in turn with others' on the device."""
-        self._batcher.run(lambda: self._warm(served)).result()
-        return served
-
     def _warm(self, served: ServedModel) -> None:
         """Load what a first pass loads. A GPU has kernels for each size of a batch."""
+        first_pass(served, timed=False)
         size = served.input.height, served.input.width, 3
-        powers = [2**n for n in range(MAX_IMAGES.bit_length())]
-        served.encode_tokens(served.tokenizer.rows(["a"]))
-        for images in [1] if self.device == "cpu" else powers:
+        powers = [2**n for n in range(1, MAX_IMAGES.bit_length())]
+        for images in powers if self.device != "cpu" else []:
             served.encode_images(np.zeros((images, *size), dtype=np.uint8))
 
 

@@ -14,6 +14,7 @@ from core.access.keys import create_key
 from core.bundles.evidence import FACTS_FILE, REPORT_FILE
 from core.bundles.rules import ENVELOPE_FILE
 from core.engines.rows import EngineChecks
+from core.engines.rules import Comparison, Engine, Precision
 from core.evaluation.evidence import EVIDENCE
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
@@ -42,7 +43,7 @@ def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
 ) -> None:
     a_candidate(service.platform, model)
     listed = service.client.get(VERSIONS).json()["data"]
-    left_out = {"engine", "recipe", "environment", "environments", "notes"}
+    left_out = {"engines", "recipe", "environment", "environments", "notes"}
     for one in listed:
         whole = service.client.get(f"{VERSIONS}/{one['version']}").json()
         assert left_out <= whole.keys()
@@ -50,23 +51,36 @@ def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
     assert len(listed) == 2
 
 
-@pytest.mark.parametrize("problem", [None, "Its features differ from torch's."])
+@pytest.mark.parametrize(
+    ("precision", "cosine", "shown"),
+    [
+        (Precision.FP32, 1.0, "onnx, with torch"),
+        (Precision.FP32, 0.99, "features differ"),
+        (Precision.BF16, 0.99, "onnx, in bf16"),
+    ],
+)
 def test_a_version_says_which_engine_serves_it(
-    service: Service, model: Model, problem: str | None
+    service: Service, model: Model, precision: Precision, cosine: float, shown: str
 ) -> None:
-    assert service.client.get(f"{VERSIONS}/1").json()["engine"] is None
+    assert service.client.get(f"{VERSIONS}/1").json()["engines"] is None
     browser = browser_of(service, Role.VIEWER)
     assert "<dd>torch</dd>" in browser.get("/ui/models/demo/versions/1").text
     weights = Digest(service.client.get(f"{VERSIONS}/1").json()["digest"])
-    check = an_engine_check(weights, graphs=digest("graphs"), problem=problem)
+    problem = "Its features differ." if "differ" in shown else None
+    check = an_engine_check(
+        weights,
+        graphs=digest("graphs"),
+        precision=precision,
+        engines={Engine.ONNX: Comparison(release="1.32.0", cosine=cosine)},
+        problem=problem,
+    )
     with service.platform.transactions() as work:
         work[EngineChecks].put(check)
         work.commit()
-    found = service.client.get(f"{VERSIONS}/1").json()["engine"]
-    assert found == {"exact": problem is None, "least_cosine": 1.0, "problem": problem}
-    page = browser.get("/ui/models/demo/versions/1").text
-    assert ("ONNX Runtime, with torch" in page) is (problem is None)
-    assert ("features differ" in page) is (problem is not None)
+    found = service.client.get(f"{VERSIONS}/1").json()["engines"]
+    serving = [] if problem else ["onnx"]
+    assert found == {"serving": serving, "cosines": {"onnx": cosine}, "problem": problem}
+    assert shown in browser.get("/ui/models/demo/versions/1").text
 
 
 def test_a_download_is_the_folder_that_open_clip_loads(service: Service, model: Model) -> None:

@@ -16,9 +16,9 @@ from core.clip.bases import BUNDLED, read_folder
 from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
 from core.clip.model import ClipModel
 from core.clip.served import TorchModel
-from core.engines.onnx import OnnxModel
+from core.engines.opening import open_by
 from core.engines.rows import EngineChecks
-from core.engines.rules import LEAST_COSINE, Graphs, Tower, architecture_of
+from core.engines.rules import LEAST_COSINE, Engine, Graphs, Tower, architecture_of
 from core.errors import ArtifactsUnavailable, CancelRequested, StorageFull
 from core.jobs.rules import Monitor
 from core.platform import Platform
@@ -77,9 +77,7 @@ def test_one_pair_of_graphs_gives_the_features_of_every_version(
     encoder = compiler.open(version, monitor)
 
     assert check is not None
-    assert check.exact
-    assert check.least_cosine is not None
-    assert check.least_cosine >= LEAST_COSINE
+    assert Engine.ONNX in check.serving
     assert encoder is not None
     texts = [f"a photo of {'many ' * (n % 5)}things" for n in range(9)] + [""]
     with torch.inference_mode():
@@ -133,7 +131,7 @@ def test_a_version_whose_features_differ_is_answered_for_by_torch(
     check = compiler.compile(version, monitor)
 
     assert check is not None
-    assert not check.exact
+    assert not check.serving
     assert check.problem is not None
     assert "differ" in check.problem
     assert compiler.open(version, monitor) is None
@@ -171,7 +169,7 @@ def test_a_job_that_stops_while_it_compiles_leaves_no_check(
         compiler.compile(version, Interrupted())
     check = compiler.compile(version, monitor)
     assert check is not None
-    assert check.exact
+    assert Engine.ONNX in check.serving
 
 
 @pytest.mark.parametrize("fault", [StorageFull, ArtifactsUnavailable])
@@ -193,7 +191,7 @@ def test_a_store_that_fails_is_no_problem_of_the_version(
             compiler.compile(version, monitor)
     check = compiler.compile(version, monitor)
     assert check is not None
-    assert check.exact
+    assert Engine.ONNX in check.serving
 
 
 def test_graphs_that_are_missing_are_made_again(
@@ -212,7 +210,7 @@ def test_graphs_that_are_missing_are_made_again(
     platform.artifacts.delete(before.graphs)
     after = compiler.compile(second, monitor)
     assert after is not None
-    assert after.exact
+    assert Engine.ONNX in after.serving
     assert after.graphs == before.graphs
 
 
@@ -241,7 +239,7 @@ def test_graphs_are_found_behind_a_newer_check_without_any(
     monkeypatch.delattr(compiling, "write_graphs")
     found = compiler.compile(last, monitor)
     assert found is not None
-    assert found.exact
+    assert Engine.ONNX in found.serving
 
 
 @pytest.mark.parametrize(
@@ -270,8 +268,8 @@ def test_a_version_whose_features_are_no_numbers_has_no_cosine(
     """JSON has none, and so no client could read the version."""
     check = compiler.compile(stored(bundled(float("nan")), platform.artifacts).digest, monitor)
     assert check is not None
-    assert not check.exact
-    assert check.least_cosine is None
+    assert not check.serving
+    assert {found.cosine for found in check.engines.values()} == {None}
 
 
 def test_a_version_stored_in_fp64_is_computed_in_fp32_as_by_torch(
@@ -282,7 +280,7 @@ def test_a_version_stored_in_fp64_is_computed_in_fp32_as_by_torch(
     check = compiler.compile(stored(model, platform.artifacts).digest, monitor)
     assert check is not None
     assert check.problem is None
-    assert check.exact
+    assert Engine.ONNX in check.serving
 
 
 def test_a_worker_with_a_gpu_answers_by_torch_and_checks_for_servers_without_one(
@@ -291,7 +289,7 @@ def test_a_worker_with_a_gpu_answers_by_torch_and_checks_for_servers_without_one
     version = stored(bundled(), platform.artifacts).digest
     compiler = GraphCompiler(platform, device=torch.device("cuda"), threads=2)
     assert compiler.open(version, monitor) is None
-    assert compiler.compile(version, monitor).exact
+    assert Engine.ONNX in compiler.compile(version, monitor).serving
 
 
 def test_a_check_by_the_graphs_of_another_release_is_made_again(
@@ -302,11 +300,11 @@ def test_a_check_by_the_graphs_of_another_release_is_made_again(
     with platform.transactions() as work:
         work[EngineChecks].put(stale)
         work.commit()
-    assert compiler.compile(version, monitor).exact
+    assert Engine.ONNX in compiler.compile(version, monitor).serving
     with platform.transactions(read_only=True) as work:
         found = work[EngineChecks].find(version)
     assert found is not None
-    assert found.exact
+    assert Engine.ONNX in found.serving
 
 
 def test_features_that_are_no_numbers_are_not_exact() -> None:
@@ -334,4 +332,4 @@ def test_a_damaged_graph_raises(platform: Platform) -> None:
     broken = replace(graphs.towers[Tower.IMAGE], onnx=b"no graph")
     damaged = replace(graphs, towers={**graphs.towers, Tower.IMAGE: broken})
     with pytest.raises(Exception, match=r"(?i)protobuf"):
-        OnnxModel(weights, damaged, platform.artifacts, threads=1)
+        open_by(Engine.ONNX, weights, damaged, platform.artifacts, threads=1)

@@ -1,0 +1,77 @@
+"""A version by its graphs: those of its architecture, with its own tensors."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from core.artifacts.store import Artifacts
+from core.engines.rules import Engine, Graph, Graphs, Tower
+from core.engines.served import Floats, read_arrays
+from core.engines.tokens import Tokenizer, tokenizer_of
+from core.registry.architecture import context_length
+from core.registry.versions import Weights
+from core.values import ImageInput
+
+SCALE = "logit_scale"  # the tensor of its logarithm
+
+Run = Callable[[NDArray[Any]], Floats]  # features (inputs, width) of a tower's inputs
+
+
+class OpenTower(Protocol):
+    """An engine's way to load a tower with a version's tensors."""
+
+    def __call__(
+        self, tower: Tower, graph: Graph, tensors: Mapping[str, NDArray[Any]], *, threads: int
+    ) -> Run:
+        """Return what runs the tower on the CPU, with `threads` threads; 0 is one for each core.
+
+        Raises errors of the engine's own for a graph that it cannot run.
+        """
+
+
+class GraphModel:
+    """A `ServedModel` that another engine than torch computes on the CPU."""
+
+    def __init__(
+        self,
+        weights: Weights,
+        graphs: Graphs,
+        artifacts: Artifacts,
+        open_tower: OpenTower,
+        *,
+        engine: Engine,
+        threads: int,
+    ) -> None:
+        """Load both towers. Raises ArtifactMissing, ArtifactCorrupt, or what the engine raises."""
+        self.engine = engine
+        self._config = weights.config
+        self.input = ImageInput.of(weights.config)
+        logarithm = read_arrays(weights, [SCALE], artifacts)[SCALE]
+        self.scale = float(np.exp(logarithm).reshape(()))
+        self._croppable = graphs.towers[Tower.TEXT].croppable
+        self._towers = {
+            tower: open_tower(
+                tower, graph, read_arrays(weights, graph.tensors, artifacts), threads=threads
+            )
+            for tower, graph in graphs.towers.items()
+        }
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        """CLIP's own tokenizer, at this version's context length."""
+        settings = self._config["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {}
+        return tokenizer_of(context_length(self._config), settings.get("clean", "lower"))
+
+    def encode_images(self, pixels: NDArray[np.uint8]) -> Floats:
+        """Return features (images, width) of pixels (images, height, width, 3)."""
+        return self._towers[Tower.IMAGE](pixels)
+
+    def encode_tokens(self, tokens: NDArray[np.int64]) -> Floats:
+        """Return features (sentences, width) of token ids (sentences, context length)."""
+        if self._croppable:
+            longest = int((tokens == self.tokenizer.end).argmax(axis=1).max()) + 1
+            tokens = tokens[:, :longest]
+        return self._towers[Tower.TEXT](tokens)

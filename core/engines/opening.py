@@ -1,0 +1,169 @@
+"""Open a version by the fastest engine of this machine that may serve it."""
+
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from statistics import median
+
+import numpy as np
+
+from core.artifacts.store import Artifacts
+from core.engines import onnx, openvino
+from core.engines.graph_model import GraphModel, OpenTower
+from core.engines.rules import Engine, EngineCheck, Graphs, Precision, precision_of
+from core.engines.served import ServedModel
+from core.errors import EngineUnavailable, PerennialError
+from core.registry.versions import Weights
+from core.values import Digest
+
+log = logging.getLogger(__name__)
+
+AUTO = "auto"  # the fastest one here
+BATCHES, TURNS = (1, 16), 3  # that are timed
+
+_LIBRARIES = {Engine.ONNX: "onnxruntime", Engine.OPENVINO: "openvino"}
+
+# The way to do a first pass, as in turn with others on the device.
+Pass = Callable[[Callable[[], float]], float]
+
+
+def release_of(engine: Engine) -> str | None:
+    """Return the release of an engine's library, None if it is not installed."""
+    try:
+        release: str = import_module(_LIBRARIES[engine]).__version__
+    except ImportError:
+        return None
+    return release.partition("-")[0]
+
+
+def engines_here(precision: Precision, wanted: str = AUTO) -> dict[Engine, str]:
+    """Return the engines of this machine that compute in a precision, with their releases.
+
+    In fp32 these are all, or the one that is `wanted`.
+    """
+    if precision is not Precision.FP32:
+        engines = [Engine.OPENVINO]
+    else:
+        engines = [engine for engine in _LIBRARIES if wanted in {AUTO, engine}]
+    here = {engine: release for engine in engines if (release := release_of(engine))}
+    if precision is Precision.BF16 and here and not openvino.has_bf16():
+        return {}
+    return here
+
+
+def require_precision(precision: Precision) -> None:
+    """Raise EngineUnavailable unless this machine computes in a precision."""
+    if precision is not Precision.FP32 and not engines_here(precision):
+        raise EngineUnavailable(
+            f"No engine of this machine computes in {precision}: that takes the package `openvino` "
+            f"(pip install 'perennial[openvino]') and a CPU with instructions for {precision}."
+        )
+
+
+def open_by(
+    engine: Engine, weights: Weights, graphs: Graphs, artifacts: Artifacts, *, threads: int
+) -> GraphModel:
+    """Return a version by one engine. Raises what that raises if it cannot run the version."""
+    openers: dict[Engine, OpenTower] = {
+        Engine.ONNX: onnx.open_tower,
+        Engine.OPENVINO: openvino.opener(precision_of(weights.config)),
+    }
+    return GraphModel(weights, graphs, artifacts, openers[engine], engine=engine, threads=threads)
+
+
+class GraphOpener:
+    """Opens versions by graphs, each by the fastest engine here that its check names.
+
+    Engines are timed at the first version of an architecture, if there are several; this process
+    remembers the fastest. `wanted` is the only one to be used, or `auto`.
+    """
+
+    def __init__(self, artifacts: Artifacts, *, threads: int, wanted: str = AUTO) -> None:
+        self._artifacts = artifacts
+        self._threads = threads
+        self._wanted = wanted
+        self._fastest: dict[tuple[Digest, Precision], Engine] = {}
+
+    def open(
+        self,
+        weights: Weights,
+        check: EngineCheck | None,
+        run: Pass = lambda work: work(),
+    ) -> GraphModel | None:
+        """Return a version after its first pass, or None if torch must serve it.
+
+        Raises EngineUnavailable if the version's precision is not fp32, the one that torch has, and
+        no engine here computes in it.
+        """
+        precision = precision_of(weights.config)
+        if precision is not Precision.FP32:
+            require_precision(precision)
+        opened = self._opened(weights, check, precision, run) if check else None
+        if opened is None and precision is not Precision.FP32:
+            raise EngineUnavailable(
+                f"The version's precision is {precision}, in which no engine here can load it."
+            )
+        return opened
+
+    def _opened(
+        self,
+        weights: Weights,
+        check: EngineCheck,
+        precision: Precision,
+        run: Pass,
+    ) -> GraphModel | None:
+        known = self._fastest.get((check.architecture, precision))
+        engines = [
+            engine for engine in engines_here(precision, self._wanted) if engine in check.serving
+        ]
+        engines.sort(key=lambda engine: engine is not known)
+        if check.graphs is None or not engines:
+            if check.serving:
+                log.warning("none of %s is here: torch serves a version", ", ".join(check.serving))
+            return None
+        try:
+            graphs = Graphs.from_bytes(self._artifacts.get(check.graphs))
+        except Exception:
+            log.warning("the graphs of a version cannot be read: torch serves it", exc_info=True)
+            return None
+        timed = known is None and len(engines) > 1
+        passes: dict[float, GraphModel] = {}
+        for engine in engines:
+            try:
+                model = open_by(engine, weights, graphs, self._artifacts, threads=self._threads)
+                passes[run(partial(first_pass, model, timed=timed))] = model
+            except PerennialError:  # its tensors cannot be read: not by another engine either
+                raise
+            except Exception:  # of the engine's own, for what its release cannot run
+                log.warning("%s cannot serve a version: another does", engine, exc_info=True)
+            if passes and not timed:
+                break
+        if not passes:
+            return None
+        fastest = passes[min(passes)]
+        self._fastest[check.architecture, precision] = fastest.engine
+        return fastest
+
+
+def first_pass(model: ServedModel, *, timed: bool) -> float:
+    """Load what a first pass loads. Return the seconds an image takes, if they are to be timed.
+
+    The mean is of single images and of images in a batch, which callers send alike.
+    """
+    model.encode_tokens(model.tokenizer.rows(["a"]))
+    size = model.input.height, model.input.width, 3
+    means = []
+    for batch in BATCHES if timed else BATCHES[:1]:
+        pixels = np.zeros((batch, *size), dtype=np.uint8)
+        model.encode_images(pixels)
+        if timed:
+            means.append(median(_seconds(model, pixels) for _ in range(TURNS)) / batch)
+    return float(np.mean(means)) if means else 0.0
+
+
+def _seconds(model: ServedModel, pixels: np.ndarray) -> float:
+    began = time.perf_counter()
+    model.encode_images(pixels)
+    return time.perf_counter() - began

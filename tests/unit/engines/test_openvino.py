@@ -1,0 +1,141 @@
+"""OpenVINO has torch's features in fp32, and serves versions whose precision is bf16, if it can."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.output import NullMonitor
+from core.bootstrap import migrate, opened
+from core.clip.bases import BUNDLED, read_folder
+from core.clip.compile import GraphCompiler, least_cosine
+from core.clip.model import load, publish
+from core.clip.served import TorchModel
+from core.engines import opening, openvino
+from core.engines.rows import EngineChecks
+from core.engines.rules import LEAST_COSINE, Engine, EngineCheck, Precision
+from core.engines.served import ServedModel
+from core.errors import EngineUnavailable
+from core.platform import Platform
+from core.registry.versions import Weights
+from core.settings import Settings
+from core.values import Digest, ignore_progress
+from worker.inference.classifier import MicroBatcher
+from worker.inference.engines import EngineChooser
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def platform(tmp_path: Path) -> Iterator[Platform]:
+    settings = Settings(home=tmp_path, engine="auto")
+    migrate(settings)
+    with opened(settings) as platform:
+        yield platform
+
+
+def bundled(platform: Platform, precision: Precision = Precision.FP32) -> Digest:
+    """The bundled model in a precision: the same tensors."""
+    config, network = read_folder(BUNDLED)
+    stated = {} if precision is Precision.FP32 else {"precision": precision.value}
+    state = network.state_dict()
+    return publish({**config, **stated}, state, platform.artifacts, ignore_progress).digest
+
+
+def compiled(platform: Platform, version: Digest) -> EngineCheck:
+    compiler = GraphCompiler(platform, device=CPU, threads=1)
+    return compiler.compile(version, NullMonitor())
+
+
+def chooser(platform: Platform) -> EngineChooser:
+    return EngineChooser(platform, MicroBatcher(), threads=1)
+
+
+def features_of(model: ServedModel, count: int = 3) -> np.ndarray:
+    pixels = np.random.default_rng(1).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+    return model.encode_images(pixels)
+
+
+def test_the_fastest_exact_engine_serves_and_is_remembered(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = bundled(platform)
+    check = compiled(platform, version)
+    assert set(check.serving) == {Engine.ONNX, Engine.OPENVINO}
+    seconds = {Engine.ONNX: 0.2, Engine.OPENVINO: 0.1}
+    timed: list[Engine] = []
+
+    def first_pass(model: ServedModel, **given: bool) -> float:
+        timed.extend([model.engine] * given["timed"])
+        return seconds[model.engine]
+
+    monkeypatch.setattr(opening, "first_pass", first_pass)
+    chosen = chooser(platform)
+    assert chosen.open(version).engine is Engine.OPENVINO
+    assert sorted(timed) == [Engine.ONNX, Engine.OPENVINO]
+    served = chosen.open(version)
+    assert (served.engine, len(timed)) == (Engine.OPENVINO, 2)
+    own = TorchModel(load(version, platform.artifacts).freeze())
+    assert least_cosine(own, served) >= LEAST_COSINE
+    first = features_of(served)
+    kept = first.copy()
+    features_of(served, count=5)
+    assert (first == kept).all()  # a later call does not write into what an earlier one returned
+
+
+def test_an_engine_that_is_installed_later_is_compared_then(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = bundled(platform)
+    with monkeypatch.context() as without:
+        without.setattr(opening, "release_of", lambda engine: "1" if engine == "onnx" else None)
+        before = compiled(platform, version)
+    assert before.serving == (Engine.ONNX,)
+    after = compiled(platform, version)
+    assert set(after.serving) == {Engine.ONNX, Engine.OPENVINO}
+    assert after.engines[Engine.ONNX].release != "1"  # another release is compared again
+
+
+def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Platform) -> None:
+    version, exact = bundled(platform, Precision.BF16), bundled(platform)
+    tensors = [Weights.from_bytes(platform.artifacts.get(one)).tensors for one in (version, exact)]
+    assert version != exact
+    assert tensors[0] == tensors[1]
+    if not openvino.has_bf16():
+        with pytest.raises(EngineUnavailable, match="instructions for bf16"):
+            compiled(platform, version)
+        return
+    check = compiled(platform, version)
+    assert check.serving == (Engine.OPENVINO,)
+    cosine = check.engines[Engine.OPENVINO].cosine
+    assert cosine is not None
+    assert 0.99 < cosine < LEAST_COSINE
+    served = chooser(platform).open(version)
+    own = TorchModel(load(exact, platform.artifacts).freeze())
+    assert 0.99 < (features_of(served) * features_of(own)).sum(axis=1).min() < LEAST_COSINE
+    scored = GraphCompiler(platform, device=torch.device("cuda"), threads=1)
+    model = scored.open(version, NullMonitor())
+    assert model is not None
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    answers = model.encode_images(torch.from_numpy(pixels).permute(0, 3, 1, 2))
+    assert (answers.numpy() == features_of(served)).all()
+
+
+@pytest.mark.parametrize("lack", ["library", "instructions", "check"])
+def test_a_version_in_bf16_is_never_served_by_other_numbers(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, lack: str
+) -> None:
+    version = bundled(platform, Precision.BF16)
+    if lack == "library":
+        monkeypatch.setattr(opening, "release_of", lambda _: None)
+    else:
+        monkeypatch.setattr(openvino, "has_bf16", lambda: lack == "check")
+    with pytest.raises(EngineUnavailable):
+        chooser(platform).open(version)
+    if lack != "check":
+        with pytest.raises(EngineUnavailable):
+            compiled(platform, version)
+        with platform.transactions(read_only=True) as work:
+            assert work[EngineChecks].find(version) is None
