@@ -12,6 +12,8 @@ from benchmarks.calibration.rates import (
     DRAWS,
     EDGE,
     FAILED,
+    FIRST,
+    IN_USE,
     INTERVALS,
     PASSED,
     POLICY,
@@ -23,6 +25,7 @@ from benchmarks.calibration.rates import (
     bootstrap,
     counts,
     images_needed,
+    score_asked,
     shares,
     summary,
     tango_score,
@@ -43,7 +46,7 @@ from benchmarks.calibration.sample import (
     planted,
 )
 from core.gate.intervals import ALPHA, Flips, quantile, score
-from core.gate.measures import strictness
+from core.gate.levels import Spending
 from core.gate.rules import GatePolicy
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -134,11 +137,11 @@ def _row(name: str, n: int, high: list[float], low: list[float]) -> dict[str, An
     }
 
 
-def firm_table(tolerance: float = 0.03, alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
+def firm_table(tolerance: float = 0.03) -> Iterator[dict[str, Any]]:
     """Yield rows with the images that one measure needs for a firm verdict with 80 and 90 % power.
 
     Distances are between the true loss and the tolerance, in points; "holds" is for losses inside
-    it, "fails" for losses beyond. Holm's first step divides by two: the measure and the gain.
+    it, "fails" for losses beyond.
     """
     for churn in CHURNS:
         for distance in (0.01, 0.02, 0.03, 0.04, 0.05):
@@ -150,54 +153,50 @@ def firm_table(tolerance: float = 0.03, alpha: float = ALPHA) -> Iterator[dict[s
                         churn=churn,
                         difference=sign * distance - tolerance,
                         tolerance=tolerance,
-                        alpha=alpha,
-                        tests=2,
                     )
                     row[f"{side} {power:.0%}"] = found or "-"
             yield row
 
 
-def harmless_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
+def harmless_table() -> Iterator[dict[str, Any]]:
     """Yield rows with the percentage of updates without forgetting for which a measure holds."""
     for tolerance in (0.03, 0.05):
         for churn in (0.02, 0.05, 0.1, 0.2):
             row: dict[str, Any] = {"tolerance": 100 * tolerance, "churn %": 100 * churn}
             for n in (200, 300, 500, 750, 1000, 1500, 2000):
-                holds, _ = verdict_rates(
-                    n, churn=churn, difference=0, tolerance=tolerance, alpha=alpha, tests=2
-                )
+                holds, _ = verdict_rates(n, churn=churn, difference=0, tolerance=tolerance)
                 row[f"{n}"] = round(100 * holds)
             yield row
 
 
-def growth_table(minimum: int = 500, alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
+def growth_table() -> Iterator[dict[str, Any]]:
     """Yield rows with the percentage of updates for which a measure holds, by its images.
 
     That is the pool of all holdouts, and one of several; 5 points are allowed, 15 % of answers
     flip.
     """
-    for n in (10, 20, 50, 100, 200, 300, 400, 450, 499, 500, 501, 550, 750, 1000, 2000):
+    for n in (10, 20, 50, 100, 175, 200, 250, 300, 349, 350, 351, 400, 500, 750, 1000, 2000):
         row: dict[str, Any] = {"images": n}
         for name, loss in (("loses 0", 0.0), ("loses 3", 0.03), ("at the limit", 0.05)):
             table = _at(n, loss, 0.15)
             scores = tango_score(n, table.gained, table.lost, -0.05)
             for kind, pooled in (("pool", False), ("one of several", True)):
-                z = strictness(n, minimum, pooled=pooled) * quantile(alpha)
+                z = score_asked(n, IN_USE.minimum_count, pooled=pooled)
                 row[f"{kind}, {name}"] = round(100 * float(table.weight[scores >= z].sum()), 2)
         yield row
 
 
-def corners_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
-    """Yield rows with the gate's worst exact errors in percent, with Holm's correction for two.
+def corners_table() -> Iterator[dict[str, Any]]:
+    """Yield rows with the gate's worst exact errors in percent.
 
     The cases are a guarded measure with its true loss as tolerance, and the gain of an update
     that gained nothing, over all shares of flips.
     """
     nothing = [(0.0, churn) for churn in (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)]
     large = (*range(100, 1000, 37), 1000, 1500, 2000, 3000)
-    for name, sizes, cases in (
-        ("a loss at its tolerance", large, situations()),
-        ("a gain of nothing", range(5, 200, 3), nothing),
+    for name, sizes, cases, level in (
+        ("a loss at its tolerance", large, situations(), FIRST),
+        ("a gain of nothing", range(5, 200, 3), nothing, POLICY.gain_error),
     ):
         for column, verdict in enumerate(("passes", "fails")):
             yield {"case": name, "wrongly": verdict} | max(
@@ -210,8 +209,7 @@ def corners_table(alpha: float = ALPHA) -> Iterator[dict[str, Any]]:
                                 churn=churn,
                                 difference=-loss,
                                 tolerance=loss,
-                                alpha=alpha,
-                                tests=2,
+                                level=level,
                             )[column],
                             2,
                         ),
@@ -276,7 +274,7 @@ def simulate(
     best = None
     passed, wrong = [], []
     for verdict in range(1, updates + 1):
-        level = policy.level(verdict) or policy.alpha
+        level = policy.level_of(Spending(verdict=verdict))
         root_loss = scenario.from_root(promotions)
         against_root = _draw(images, root_loss, rng)
         if best is not None and scenario.redrawn < 1:
@@ -355,7 +353,7 @@ def multiple_measures(
         for candidate in pools.values():
             drawn: dict[str, SampledCounts] = {}
             for pool in candidate:
-                drawn |= pool.draw(size, DRAWS, rng, POLICY.alpha)
+                drawn |= pool.draw(size, DRAWS, rng, FIRST)
             loss = {q: pool.loss(q) for pool in candidate for q in pool.questions}
             edge = [Guard(drawn=drawn[q], tolerance=loss[q]) for q in drawn]
             at.append(shares(edge, gate, checked=SPOT_CHECKS))
@@ -400,7 +398,7 @@ def captions(
         effects = []
         rates: dict[str, list[dict[str, float]]] = {"with": [], "without": []}
         for pair in pairs:
-            drawn = pair.pool.draw(size, DRAWS, rng, POLICY.alpha)[CAPTIONS]
+            drawn = pair.pool.draw(size, DRAWS, rng, FIRST)[CAPTIONS]
             plain = replace(drawn, design_effect=np.ones(DRAWS))
             effects.append(float(np.median(drawn.design_effect)))
             for name, given in (("with", drawn), ("without", plain)):
@@ -435,7 +433,7 @@ def near_duplicates(rng: np.random.Generator, of: int = 1000) -> Iterator[dict[s
             count=count,
             gained=gained,
             lost=lost,
-            design_effect=design_effects(sums, POLICY.alpha),
+            design_effect=design_effects(sums, FIRST),
         )
         plain = replace(drawn, images=of, design_effect=np.ones(draws))
         row: dict[str, Any] = {"images": of, "copies": size}
@@ -451,11 +449,9 @@ def near_duplicates(rng: np.random.Generator, of: int = 1000) -> Iterator[dict[s
 # separately, and the sum of their counts is the measure of all together.
 
 
-IN_USE = replace(POLICY, minimum_count=500)  # as when the tables were made: now it is smaller
+SUITES = (100, 200, 300, 349)  # images
 
-SUITES = (100, 300, 499)  # images
-
-HOLDOUTS = ((4, 20), (4, 60), (8, 80), (8, 300), (20, 40), (20, 499))  # number, images of each
+HOLDOUTS = ((4, 20), (4, 60), (8, 80), (8, 200), (20, 40), (20, 349))  # number, images of each
 
 LOSSES_TO_FAIL = (0.06, 0.10, 0.20)  # true losses, where the tolerance is 3 or 5 points
 
@@ -511,7 +507,7 @@ def _held() -> Guard:
 
 
 def _suite(pair: Pair, images: int, tolerance: float, rng: np.random.Generator) -> list[Guard]:
-    drawn = pair.pool.draw(images, DRAWS, rng, IN_USE.alpha)[pair.question]
+    drawn = pair.pool.draw(images, DRAWS, rng, FIRST)[pair.question]
     return [_held(), Guard(drawn=drawn, tolerance=tolerance)]
 
 
@@ -519,7 +515,7 @@ def _line(
     pair: Pair, count: int, images: int, tolerance: float, rng: np.random.Generator
 ) -> list[Guard]:
     """Draw `count` holdouts, and add the measure of all of them together."""
-    drawn = [pair.pool.draw(images, DRAWS, rng, IN_USE.alpha)[pair.question] for _ in range(count)]
+    drawn = [pair.pool.draw(images, DRAWS, rng, FIRST)[pair.question] for _ in range(count)]
     together = replace(
         drawn[0],
         images=count * images,

@@ -6,7 +6,7 @@ each one-sided bound. `tango_score` and `skewness_corrected` are the vectorised 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pair, SampledCounts, nulls, planted
-from core.gate.intervals import quantile
+from core.gate.fields import defaults_of
+from core.gate.intervals import ALPHA, quantile
+from core.gate.levels import Spending
 from core.gate.measures import Measure, MeasureKind, strictness
 from core.gate.rules import GatePolicy, Verdict, judge
 from core.values import PolicyId
@@ -27,6 +29,14 @@ Bounds = tuple[Numbers, Numbers]  # lower, upper
 Statistic = Callable[[Any, Any, Any, Any], Numbers]
 
 _HALVINGS = 50
+
+POLICY = GatePolicy(  # the service's, but without a minimum of images
+    id=PolicyId("study"), name="study", minimum_count=1, created_at=datetime(2026, 1, 1, tzinfo=UTC)
+)
+
+IN_USE = replace(POLICY, minimum_count=defaults_of(GatePolicy)["minimum_count"])
+
+FIRST = POLICY.level_of(Spending())  # the error of lower bounds at a version's first look
 
 
 def tango_score(n: Any, gained: Any, lost: Any, at: Any) -> Numbers:
@@ -199,18 +209,28 @@ def _likely(n: int, rate: float) -> NDArray[np.int64]:
 
 
 def verdict_rates(
-    n: int, *, churn: float, difference: float, tolerance: float, alpha: float, tests: int
+    n: int,
+    *,
+    churn: float,
+    difference: float,
+    tolerance: float,
+    level: float = FIRST,
+    tests: int = 2,
 ) -> tuple[float, float]:
-    """Return (P(holds), P(fails)) of one measure; Holm's first step divides by `tests`."""
+    """Return (P(holds), P(fails)) of one measure.
+
+    It holds at error `level`, and fails at `ALPHA`, which Holm's first step divides by `tests`: the
+    measure and the gain.
+    """
     table = counts(n, max(0.0, churn + difference) / 2, max(0.0, churn - difference) / 2)
     counted = (n, table.gained, table.lost, -tolerance)
-    holds = table.weight[tango_score(*counted) >= quantile(alpha)].sum()
-    fails = table.weight[skewness_corrected(*counted) < -quantile(alpha / tests)].sum()
+    holds = table.weight[tango_score(*counted) >= quantile(level)].sum()
+    fails = table.weight[skewness_corrected(*counted) < -quantile(ALPHA / tests)].sum()
     return float(holds), float(fails)
 
 
 def images_needed(
-    power: float, *, churn: float, difference: float, tolerance: float, alpha: float, tests: int
+    power: float, *, churn: float, difference: float, tolerance: float, level: float = FIRST
 ) -> int | None:
     """Return how many images a measure needs to hold (beyond its tolerance: fail) with this power.
 
@@ -227,12 +247,11 @@ def images_needed(
             churn=churn,
             difference=difference,
             tolerance=tolerance,
-            alpha=alpha,
-            tests=tests,
+            level=level,
         )
         return rates[side] >= power
 
-    z = quantile(alpha if side == 0 else alpha / tests) + quantile(1 - power)
+    z = quantile(level if side == 0 else ALPHA / 2) + quantile(1 - power)
     spread = churn - difference**2
     rough = max(8, round(z * z * spread / (difference + tolerance) ** 2))
     low, high = rough * 3 // 4, rough
@@ -248,10 +267,6 @@ def images_needed(
 
 # The gate's verdicts on drawn suites, by its own code and by a vectorised form of its rule.
 
-
-POLICY = GatePolicy(  # the service's, but without a minimum of images
-    id=PolicyId("study"), name="study", minimum_count=1, created_at=datetime(2026, 1, 1, tzinfo=UTC)
-)
 
 GAIN = SampledCounts(  # an update that learned: 60 of its 100 held-out images are right only now
     question="gain",
@@ -285,19 +300,30 @@ class Guard:
         count, gained, lost = self.drawn.count, self.drawn.gained, self.drawn.lost
         return statistic(count / effect, gained / effect, lost / effect, -self.tolerance)
 
-    def asked(self, policy: GatePolicy) -> float:
-        """Return the score from which on it holds."""
-        share = strictness(self.drawn.images, policy.minimum_count, pooled=self.pooled)
-        return share * quantile(policy.alpha)
+
+def score_asked(images: int, minimum: int, *, pooled: bool, level: float = FIRST) -> float:
+    """Return the score from which on a measure of so many images holds."""
+    share = strictness(images, minimum, pooled=pooled)
+    return share * quantile(ALPHA if share <= 0 else level)
 
 
-def verdicts(guards: Sequence[Guard], policy: GatePolicy = POLICY) -> NDArray[np.str_]:
+def verdicts(
+    guards: Sequence[Guard], policy: GatePolicy = POLICY, *, level: float = FIRST
+) -> NDArray[np.str_]:
     """Return the verdict on each draw, (draws,), by a vectorised form of the gate's rule."""
     tests = len(guards) + 1  # the gain, which holds, is judged too
     limit = -quantile(policy.alpha / tests)
     failing = np.any([guard.scores(skewness_corrected) < limit for guard in guards], axis=0)
-    holding = np.all([g.scores(tango_score) >= g.asked(policy) for g in guards], axis=0)
-    guarding = (not g.pooled and g.drawn.images >= policy.minimum_count for g in guards)
+    least = policy.minimum_count
+    holding = np.all(
+        [
+            guard.scores(tango_score)
+            >= score_asked(guard.drawn.images, least, pooled=guard.pooled, level=level)
+            for guard in guards
+        ],
+        axis=0,
+    )
+    guarding = (not g.pooled and g.drawn.images >= least for g in guards)
     passed = holding & any(guarding)
     return np.where(failing, FAILED, np.where(passed, PASSED, INCONCLUSIVE))
 
@@ -337,7 +363,7 @@ class Gate:
                 alpha=self.policy.alpha,
                 minimum_count=self.policy.minimum_count,
                 pooled=bool(pooled),
-                level=self.policy.gain_error if guard.drawn is GAIN else None,
+                level=self.policy.gain_error if guard.drawn is GAIN else FIRST,
             )
         return self._measures[key]
 
@@ -432,7 +458,7 @@ def rows_of(scenario: Scenario, gate: Gate, rng: np.random.Generator) -> Iterato
     for size in SIZES:
         rates = []
         for pair, tolerance in scenario.cases:
-            drawn = pair.pool.draw(size, DRAWS, rng, POLICY.alpha)
+            drawn = pair.pool.draw(size, DRAWS, rng, FIRST)
             guards = [Guard(drawn=drawn[pair.question], tolerance=tolerance)]
             rates.append(shares(guards, gate, checked=SPOT_CHECKS))
         yield {"scenario": scenario.name, "images": size, **summary(rates, scenario.wrong)}
@@ -483,7 +509,7 @@ def main_table(
     for question in questions:
         for name, pair, tolerance, wrong in _cases(versions, question):
             for size in SIZES:
-                drawn = pair.pool.draw(size, DRAWS, rng, POLICY.alpha)
+                drawn = pair.pool.draw(size, DRAWS, rng, FIRST)
                 guards = [Guard(drawn=drawn[question], tolerance=tolerance)]
                 fully = size <= JUDGED_UP_TO and question != CAPTIONS
                 rate = shares(guards, Gate(), checked=DRAWS if fully else DRAWS // 10)

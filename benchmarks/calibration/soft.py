@@ -12,16 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from benchmarks.calibration.intervals import IN_USE
-from benchmarks.calibration.rates import tango_score
+from benchmarks.calibration.rates import FIRST, tango_score
 from benchmarks.calibration.sample import ROOT, Outcomes
-from core.gate.intervals import quantile
+from core.gate.intervals import ALPHA, quantile
 from core.gate.measures import WORST_DEFICIT, Measure, MeasureKind, SoftFlips, strictness
 
 Numbers = NDArray[np.float64]
 
-ALPHA = IN_USE.alpha
-Z = quantile(ALPHA)
+Z = quantile(FIRST)
 DRAWS = 20_000
 SPOT_CHECKS = 5
 EDGE = 0.0005  # 0.05 points
@@ -88,7 +86,7 @@ class SoftCounts:
         mean = (self.soft_gained - self.soft_lost) / self.images
         squares = self.squares - self.images * mean**2 + prior
         deviation = np.sqrt(np.maximum(squares, 1e-12)) / self.images
-        wider = student.ppf(1 - ALPHA, self.images - 1) / Z
+        wider = student.ppf(1 - FIRST, self.images - 1) / Z
         score: Numbers = (mean + tolerance) / deviation / wider
         return score
 
@@ -115,6 +113,7 @@ class SoftCounts:
             now=[True] * gained + [False] * lost + still,
             before=[False] * gained + [True] * lost + still,
             alpha=ALPHA,
+            level=FIRST,
             minimum_count=least,
             soft=SoftFlips(
                 views=views,
