@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.output import publish
+from core.gate.changes import Changes, Edition
 from core.gate.fields import defaults_of
 from core.gate.intervals import Flips, quantile, score
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import Changes, Edition
 from core.gate.rules import GatePolicy, times_to_hold
 
 ALPHA, TOLERANCE, SEED = 0.005, 0.03, 1

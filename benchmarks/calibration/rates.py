@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pair, SampledCounts, nulls, planted
+from core.gate.changes import strictness
 from core.gate.fields import defaults_of
 from core.gate.intervals import ALPHA, quantile
 from core.gate.levels import Spending
-from core.gate.measures import Measure, MeasureKind, strictness
+from core.gate.measures import Measure, MeasureKind
 from core.gate.rules import GatePolicy, Verdict, judge
 from core.values import PolicyId
 

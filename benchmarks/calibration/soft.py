@@ -14,8 +14,9 @@ from scipy.stats import t as student
 
 from benchmarks.calibration.rates import FIRST, tango_score
 from benchmarks.calibration.sample import ROOT, Outcomes
+from core.gate.changes import WORST_DEFICIT, SoftFlips, strictness
 from core.gate.intervals import ALPHA, quantile
-from core.gate.measures import WORST_DEFICIT, Measure, MeasureKind, SoftFlips, strictness
+from core.gate.measures import Measure, MeasureKind
 
 Numbers = NDArray[np.float64]
 

@@ -12,8 +12,9 @@ from core.blame.rules import ClassBlame, GroupChange, blame_groups
 from core.database.work import Work
 from core.datasets.rows import ErasedImages
 from core.errors import ArtifactMissing, BlameNotFound, ImageErased, StopRequested
-from core.evaluation.evaluate import Evaluator, pinned_model
+from core.evaluation.evaluate import Evaluator
 from core.evaluation.queries import ClassAnswers
+from core.evaluation.read_plan import pinned_model
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, Monitor

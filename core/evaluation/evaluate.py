@@ -1,30 +1,20 @@
 """Score a version and judge it: the second half of an update."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version as release
-from typing import Any, Protocol
+from typing import Protocol
 
 from core import errors
-from core.access.authenticate import holder_of
-from core.access.rows import Keys
-from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.datasets.rows import Datasets, ErasedImages
-from core.datasets.rules import Suite
-from core.datasets.version_rows import Suites
+from core.datasets.rows import ErasedImages
+from core.evaluation.auto_promote import promote_if_passed
 from core.evaluation.estimates import labelled_suites
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
 from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.looks import Looks
-from core.evaluation.plan import (
-    EvaluationPlan,
-    HeldOutUpdate,
-    LiveLineage,
-    plan_queries,
-)
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -36,33 +26,28 @@ from core.evaluation.queries import (
     views_of,
     views_to_json,
 )
-from core.evaluation.report import Report
+from core.evaluation.read_plan import plan_evaluation
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.evaluation.spending import spending_in
-from core.evaluation.stored_answers import damaged_in, read_each, read_suite, with_views
-from core.gate.rows import Policies
+from core.evaluation.stored_answers import damaged_in, read_each, with_views
 from core.gate.rules import Verdict
-from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Monitor, model_of
 from core.outbox.rows import Outbox
 from core.outbox.rules import EventType, OutboxEvent
 from core.platform import Platform
-from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import MoveKind
-from core.registry.inheritance import inheritance, is_ancestor, lost_updates
-from core.registry.promote import let_live, live_version, point_alias, promotion_requirements
-from core.registry.read import added_images, ancestors, holdout_of, read_added, read_json
+from core.registry.read import ancestors, read_json
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict, shown_verdict
-from core.registry.versions import Model, Version, version_path
+from core.registry.versions import Version, version_path
 from core.rejection.queries import newest_of_root
 from core.rejection.rules import Calibration
 from core.trials.run import end_failed_canaries
-from core.values import Digest, JobId, Json, canonical_json, new_id
+from core.values import Digest, canonical_json, new_id
 
 
 class Evaluator(Protocol):
@@ -309,185 +294,6 @@ def _judged_before(work: Work, plan: EvaluationPlan) -> int:
     suites += [exam.own.digest for exam in plan.unlabelled]
     counts = [work[AnswerCache].judged(question) for question in suites]
     return max(0, max(counts, default=0) - len({plan.candidate.digest, plan.root.digest}))
-
-
-# The plan: which version must answer which query.
-
-
-def plan_evaluation(
-    platform: Platform, job: Job, number: int
-) -> tuple[EvaluationPlan, Report | None, int]:
-    """Return the queries, the parent's report for the older matrix rows, and near-duplicates."""
-    artifacts = platform.artifacts
-    with platform.transactions(read_only=True) as work:
-        model = pinned_model(work, job.id)
-        candidate = work[Versions].get(model.id, number)
-        line = ancestors(work, candidate)
-        own, *earlier = held_out_updates(work, artifacts, model, (candidate, *line[1:]))
-        plan = plan_queries(
-            model=model,
-            policy=work[Policies].get(model.policy),
-            candidate=own,
-            parent=line[-1],
-            root=line[0],
-            earlier=earlier,
-            suites=[
-                read_suite(work, artifacts, work[Suites].newest(suite)) for suite in model.suites
-            ],
-            live=_live_line(work, artifacts, model, job, candidate),
-            can_answer=lambda version, query: (
-                version.collected_at is None
-                or work[AnswerCache].find(version.digest, query.digest) is not None
-            ),
-        )
-        near = 0
-        if data := candidate.data:
-            near = work[Datasets].version(data.dataset, data.version).near_duplicates
-    return plan, _previous(artifacts, line[-1]), near
-
-
-def _live_line(
-    work: Work, artifacts: Artifacts, model: Model, job: Job, candidate: Version
-) -> LiveLineage | None:
-    """Return the live version that the candidate would replace, with what that inherits.
-
-    None if it descends from the candidate, which cannot know what was learned later.
-    """
-    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
-        return None
-    live = live_version(work, candidate, job.order.alias)
-    if live is None:
-        return None
-    if is_ancestor(work, candidate, live):
-        return None
-    lost = lost_updates(work, candidate, live, job.order.alias)
-    return LiveLineage(
-        version=live,
-        lineage=inheritance(work, live, job.order.alias),
-        updates=tuple(held_out_updates(work, artifacts, model, lost)),
-    )
-
-
-def held_out_updates(
-    work: Work,
-    artifacts: Artifacts,
-    model: Model,
-    versions: Sequence[Version],
-    added: Mapping[int, Suite] | None = None,
-) -> list[HeldOutUpdate]:
-    """Return the updates that made some versions of a model, with the images held out of each.
-
-    `added` are those that were added since, by number: without it, all that were.
-    """
-    passed = let_live(work, model)
-    if added is None:
-        added = added_images(work, model.id)
-    return [
-        HeldOutUpdate(
-            version=version,
-            holdout=holdout_of(work, artifacts, version),
-            passed=version.number in passed,
-            more=read_added(work, artifacts, added, version),
-            added=added[version.number].id if version.number in added else None,
-        )
-        for version in versions
-    ]
-
-
-def _previous(artifacts: Artifacts, parent: Version) -> Report | None:
-    """Return the parent's report, if it can be read: it only fills in older cells of a table."""
-    try:
-        report = read_json(artifacts, parent.report)
-        return Report.from_json(report) if report else None
-    except errors.ReportUnreadable:
-        return None
-
-
-def pinned_model(work: Work, job: JobId) -> Model:
-    """Return the model of a job with the suites and the policy that are pinned with the job."""
-    pinned = work[Jobs].get(job)
-    model = work[Models].get(model_of(pinned))
-    suites = model.suites if pinned.suites is None else pinned.suites
-    return replace(model, suites=suites, policy=pinned.policy or model.policy)
-
-
-# The promotion of an update that passed the gate.
-
-
-def promote_if_passed(
-    platform: Platform,
-    work: Work,
-    job: Job,
-    version: Version,
-    report: Report,
-    order: UpdateOrder,
-) -> Json:
-    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
-
-    The alias must still point at the parent, the verdict that decides must have passed the version,
-    and the key that ordered the update must still allow its holder to move aliases.
-    """
-    passed = report.verdict is Verdict.PASSED
-    reason = "not_asked_for" if passed else f"gate_{report.verdict}"
-    outcome = {"alias": order.alias, "moved": False, "reason": reason}
-    if not (passed and order.auto_promote):
-        return outcome
-    try:
-        version.require_clean()
-        _require_promoter(work, job, platform.clock())
-    except errors.PerennialError as refusal:
-        return outcome | {"reason": refusal.code}
-    alias = work[Aliases].find(version.model, order.alias)
-    stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
-    if alias is None or alias.version != version.parent:
-        return stale
-    if obstacle := _obstacle(work, version, order.alias):
-        return outcome | obstacle
-    try:
-        moved = point_alias(
-            work,
-            alias,
-            name=order.alias,
-            to=version,
-            kind=MoveKind.PROMOTED,
-            reason="passed the gate",
-            verdict=Verdict.PASSED,
-            actor=f"job {job.id}",
-            now=platform.clock(),
-        )
-    except errors.StaleRevision:  # it moved just now
-        return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
-    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
-
-
-def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
-    """Return why the verdicts do not let a version go live by itself; empty if they do."""
-    verdicts = work[Verdicts].on(version.model, version.number)
-    now = promotion_requirements(work, version, alias)
-    deciding = now.deciding(verdicts)
-    if deciding is None:
-        return {"reason": errors.EvaluationStale().code, **now.missing_from(verdicts)}
-    passed = deciding.verdict is Verdict.PASSED
-    return {} if passed else {"reason": f"gate_{deciding.verdict}"}
-
-
-def _require_promoter(work: Work, job: Job, now: datetime) -> None:
-    """Raise KeyNotLive or Forbidden if the key that ordered a job allows no moves of aliases now.
-
-    Tokens last for less than an update: what a token ordered stays ordered.
-    """
-    try:
-        key = work[Keys].get(job.ordered_by or "")
-    except errors.KeyNotFound:
-        return
-    key.require_live(now)
-    holder = holder_of(key)
-    holder.require(Role.OPERATOR)
-    if not (holder.models is None or job.model in holder.models):
-        raise errors.Forbidden
-
-
-# The event that webhooks receive.
 
 
 def version_judged(version: Version, verdict: Verdict, job: Job, now: datetime) -> OutboxEvent:

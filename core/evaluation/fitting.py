@@ -12,7 +12,6 @@ from core.database.work import Work
 from core.datasets.manifests import VALIDATION_SHARE, Part
 from core.datasets.rules import DatasetRef
 from core.evaluation.comparisons import comparisons
-from core.evaluation.evaluate import held_out_updates
 from core.evaluation.judge import measures
 from core.evaluation.plan import (
     ClassEvaluation,
@@ -23,6 +22,7 @@ from core.evaluation.plan import (
     plan_queries,
 )
 from core.evaluation.queries import EvalQuery
+from core.evaluation.read_plan import held_out_updates
 from core.evaluation.results import AnswersByQuery, EvaluationResults
 from core.evaluation.stored_answers import read_suite
 from core.gate.measures import Measure

@@ -20,8 +20,9 @@ from core.evaluation.results import (
 )
 from core.evaluation.summary import summarise
 from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.gate.changes import Edition
 from core.gate.levels import Spending
-from core.gate.measures import SUITES, ClassList, Edition, Measure, MeasureKind, Outcome
+from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest, SuiteId
 

@@ -8,8 +8,9 @@ from types import MappingProxyType
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
+from core.gate.changes import Changes, Edition, SoftFlips
 from core.gate.intervals import Flips, deficit, design_effect, soft_effect
-from core.gate.measures import Changes, Edition, MeasureKind, SoftFlips
+from core.gate.measures import MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration

@@ -7,7 +7,8 @@ from itertools import starmap
 from operator import gt, lt
 from typing import Self
 
-from core.gate.intervals import Flips, errors_below, paired_interval, quantile, score_bound
+from core.gate.changes import Changes, Edition, SoftFlips, strictness
+from core.gate.intervals import Flips, paired_interval, quantile
 from core.values import description
 
 
@@ -23,34 +24,6 @@ class MeasureKind(StrEnum):
 
 
 SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SoftFlips:
-    """The changes of soft hits, summed over images.
-
-    A soft hit is between 0 and 1: the answer to the image counts for half, those to its views
-    together for the other half.
-    """
-
-    views: int = field(metadata=description("Views of each image, beside the image itself."))
-    gained: float = field(metadata=description("Sum over the images whose soft hit grew."))
-    lost: float = field(metadata=description("Sum over the images whose soft hit shrank."))
-    design_effect: float = field(
-        metadata=description(
-            "Variance, divided by that of changes from all wrong to all right or the reverse."
-        )
-    )
-    deficit: float = field(
-        metadata=description(
-            "By how many standard errors the change on the images themselves is worse than on "
-            "their views. Above 1.645 (one-sided 5 %), single images alone decide."
-        )
-    )
-
-
-# A loss on the images themselves that views do not show: beyond it, single images alone decide.
-WORST_DEFICIT = quantile(0.05)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,103 +67,6 @@ class ClassList(StrEnum):
 
     OWN = "own"  # of the suite, or what was known when the update was learned: what is forgotten?
     UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
-
-
-def strictness(distinct: int, minimum_count: int, *, pooled: bool) -> float:
-    """Return the share of the full level's z by which a lower bound lies below the difference.
-
-    With `minimum_count` distinct images it is 1. With fewer it is their share of that number, so
-    that of hardly any images the difference itself has to be within tolerance. Of a pooled holdout
-    it goes from -1 to 1 instead: a small one holds unless it fails, because the pool is judged as
-    well.
-    """
-    share = min(1.0, distinct / minimum_count)
-    return 2 * share - 1 if pooled else share
-
-
-@dataclass(frozen=True, kw_only=True)
-class Changes:
-    """The answers of two versions to some images, and how they changed."""
-
-    distinct: int = field(
-        metadata=description(
-            "Images of which a prediction counts, near-duplicates as one: what a policy's "
-            "`minimum_count` counts. With `disagreements`, those for which the labels speak."
-        )
-    )
-    count: int = field(
-        metadata=description("Number of predictions: one per image, or per caption.")
-    )
-    gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
-    lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
-    design_effect: float = field(
-        metadata=description("Variance inflation because captions and near-duplicates go together.")
-    )
-    soft: SoftFlips | None = field(
-        default=None,
-        metadata=description(
-            "The answers to views of the images, by which `lower` is computed unless `deficit` is "
-            "too large. Null: it is computed by single images, as are all other numbers."
-        ),
-    )
-
-    @property
-    def flips(self) -> Flips:
-        """The flips, scaled to the number of independent answers that they are worth."""
-        flips = Flips(count=self.count, gained=self.gained, lost=self.lost)
-        return flips.scaled(1 / self.design_effect)
-
-    @property
-    def holds_by_views(self) -> bool:
-        """True if soft hits decide: views were asked about, and images are not surely worse."""
-        return self.soft is not None and self.soft.deficit <= WORST_DEFICIT
-
-    @property
-    def deciding(self) -> Flips:
-        """The flips, scaled likewise, by which it holds: soft ones, if these decide."""
-        if self.soft is None or not self.holds_by_views:
-            return self.flips
-        flips = Flips(count=self.count, gained=self.soft.gained, lost=self.soft.lost)
-        return flips.scaled(1 / self.soft.design_effect)
-
-    def bound(self, z: float) -> float:
-        """Return the difference from which the observed one lies z standard deviations upwards."""
-        if not self.holds_by_views:
-            return score_bound(self.flips, z)
-        # The change of single images has to be within tolerance, too.
-        return min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
-
-
-# Easier images that are added hide a loss on the earlier ones. So these alone have to be within
-# tolerance with 80 % confidence, where they are as many as the policy's minimum; with hardly any,
-# they may not be beyond it with 95 %. And they may not have lost significantly more than the others
-# (one-sided 5 %).
-_CONFIDENCE, _SURELY = quantile(0.2), quantile(0.05)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Edition:
-    """An earlier edition of images that have grown since."""
-
-    number: int
-    earlier: Changes = field(metadata=description("Of the images of this edition."))
-    added: Changes = field(metadata=description("Of those that were added since."))
-
-    def holds(self, tolerance: float, minimum_count: int, *, pooled: bool = False) -> bool:
-        """Return whether its images alone show no loss that the added ones may hide.
-
-        Of one of several holdouts, only that they are within tolerance: together they have to show
-        that they lost no more than the others.
-        """
-        share = strictness(self.earlier.distinct, minimum_count, pooled=False)
-        if self.earlier.bound(share * (_CONFIDENCE + _SURELY) - _SURELY) < -tolerance:
-            return False
-        deciding = self.earlier.deciding
-        return (
-            pooled
-            or deciding.difference >= 0
-            or errors_below(deciding, self.added.deciding) <= _SURELY
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
+from core.gate.changes import Edition
 from core.gate.classes import ClassLoss
 from core.gate.levels import LOOK_SHARES
 from core.gate.measures import (
     SUITES,
     ClassList,
     Disagreements,
-    Edition,
     Measure,
     MeasureKind,
     Outcome,

@@ -6,19 +6,12 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
+from core.gate.changes import strictness
 from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending, label_counts
-from core.gate.measures import (
-    SUITES,
-    ClassList,
-    Measure,
-    MeasureKind,
-    Outcome,
-    Ruling,
-    strictness,
-)
+from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
 from core.gate.reasons import FAILED_BEFORE, about_classes, explain
 from core.values import PolicyId
 

@@ -12,8 +12,8 @@ from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import DatasetVersion, Suite
 from core.engines.compiler import Compiler
 from core.errors import ArtifactMissing, ImageErased
-from core.evaluation.evaluate import pinned_model
 from core.evaluation.fitting import are_usable, plan_to_fit, versions_beside
+from core.evaluation.read_plan import pinned_model
 from core.jobs.needs import require_scorable
 from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs

@@ -11,8 +11,8 @@ from core.datasets.freeze import read_remaining, require_unerased
 from core.datasets.manifests import Part
 from core.datasets.rules import DatasetRef
 from core.errors import ArtifactMissing, FieldInvalid
-from core.evaluation.evaluate import pinned_model
 from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
+from core.evaluation.read_plan import pinned_model
 from core.jobs.orders import CompareIndexOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs

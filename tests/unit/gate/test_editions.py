@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.gate.measures import Changes, Edition, Measure
+from core.gate.changes import Changes, Edition
+from core.gate.measures import Measure
 from core.gate.rules import Verdict, judge
 from tests.support.evaluation.measures import gain, measure
 from tests.support.factories import a_policy

@@ -1,0 +1,94 @@
+"""Promote an update that passed the gate."""
+
+from datetime import datetime
+from typing import Any
+
+from core import errors
+from core.access.authenticate import holder_of
+from core.access.rows import Keys
+from core.database.work import Work
+from core.evaluation.report import Report
+from core.gate.rules import Verdict
+from core.jobs.orders import UpdateOrder
+from core.jobs.rules import Job
+from core.platform import Platform
+from core.principal import Role
+from core.registry.alias_rows import Aliases
+from core.registry.aliases import MoveKind
+from core.registry.promote import point_alias, promotion_requirements
+from core.registry.verdict_rows import Verdicts
+from core.registry.versions import Version
+from core.values import Json
+
+
+def promote_if_passed(
+    platform: Platform,
+    work: Work,
+    job: Job,
+    version: Version,
+    report: Report,
+    order: UpdateOrder,
+) -> Json:
+    """Move the alias if the gate passed, promotion was requested and nothing has changed since.
+
+    The alias must still point at the parent, the verdict that decides must have passed the version,
+    and the key that ordered the update must still allow its holder to move aliases.
+    """
+    passed = report.verdict is Verdict.PASSED
+    reason = "not_asked_for" if passed else f"gate_{report.verdict}"
+    outcome = {"alias": order.alias, "moved": False, "reason": reason}
+    if not (passed and order.auto_promote):
+        return outcome
+    try:
+        version.require_clean()
+        _require_promoter(work, job, platform.clock())
+    except errors.PerennialError as refusal:
+        return outcome | {"reason": refusal.code}
+    alias = work[Aliases].find(version.model, order.alias)
+    stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
+    if alias is None or alias.version != version.parent:
+        return stale
+    if obstacle := _obstacle(work, version, order.alias):
+        return outcome | obstacle
+    try:
+        moved = point_alias(
+            work,
+            alias,
+            name=order.alias,
+            to=version,
+            kind=MoveKind.PROMOTED,
+            reason="passed the gate",
+            verdict=Verdict.PASSED,
+            actor=f"job {job.id}",
+            now=platform.clock(),
+        )
+    except errors.StaleRevision:  # it moved just now
+        return stale | {"alias_version": work[Aliases].get(version.model, order.alias).version}
+    return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
+
+
+def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
+    """Return why the verdicts do not let a version go live by itself; empty if they do."""
+    verdicts = work[Verdicts].on(version.model, version.number)
+    now = promotion_requirements(work, version, alias)
+    deciding = now.deciding(verdicts)
+    if deciding is None:
+        return {"reason": errors.EvaluationStale().code, **now.missing_from(verdicts)}
+    passed = deciding.verdict is Verdict.PASSED
+    return {} if passed else {"reason": f"gate_{deciding.verdict}"}
+
+
+def _require_promoter(work: Work, job: Job, now: datetime) -> None:
+    """Raise KeyNotLive or Forbidden if the key that ordered a job allows no moves of aliases now.
+
+    Tokens last for less than an update: what a token ordered stays ordered.
+    """
+    try:
+        key = work[Keys].get(job.ordered_by or "")
+    except errors.KeyNotFound:
+        return
+    key.require_live(now)
+    holder = holder_of(key)
+    holder.require(Role.OPERATOR)
+    if not (holder.models is None or job.model in holder.models):
+        raise errors.Forbidden
