@@ -75,7 +75,10 @@ def move_alias(
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
 ) -> AliasView:
-    """Promote a version: point an alias at it, if the gate lets it go live."""
+    """Promote a version: point an alias at it, if the gate lets it go live.
+
+    An alias that points there already stays as it is.
+    """
     present = partial(_present_revision, services, model, alias)
     expected = expected_revision(if_match, if_none_match, present)
     moved = promote(

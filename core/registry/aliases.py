@@ -158,20 +158,15 @@ def rollback_target_from_newest(
     for number in reversed(stack[:-1]):
         if number not in {*deleted, *failed, stack[-1]}:
             rows = [row for row in since_created(newest) if row.to_version == number]
-            return None if all(row.override for row in arrivals(rows)) else number
+            return None if all(row.override for row in rows) else number
     return None
 
 
 def by_override(history: Sequence[AliasMove]) -> set[int]:
     """Return the versions that an alias has moved to only by override."""
-    rows = [(row.to_version, row.override) for row in arrivals(since_created(history))]
+    rows = [(row.to_version, row.override) for row in since_created(history)]
     allowed = {number for number, override in rows if not override}
     return {number for number, override in rows if override and number is not None} - allowed
-
-
-def arrivals(rows: Sequence[AliasMove]) -> Sequence[AliasMove]:
-    """Return the moves that replaced something, or made the alias: not those of a live version."""
-    return [row for row in rows if row.from_version != row.to_version]
 
 
 def live_stack(history: Sequence[AliasMove]) -> list[int]:
@@ -195,7 +190,7 @@ def _stack(rows: Sequence[AliasMove], live: list[int], *, is_end: bool = False) 
                 live.pop()
         elif row.kind is MoveKind.ROLLED_BACK and is_end:
             live = [row.to_version]  # which may be further down than these moves tell
-        elif not live or live[-1] != row.to_version:
+        else:
             live.append(row.to_version)
     return live
 

@@ -64,6 +64,7 @@ def promote(
 ) -> Alias:
     """Point an alias at a version that `require_promotable` lets through.
 
+    One that points there already stays as it is: nothing is replaced, so nothing is decided.
     `expected_revision` is 0 to create. Raises, in this order: FieldInvalid (an override without a
     reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, StaleRevision,
     what `require_promotable` raises, Forbidden (the override takes a higher role), NameInvalid.
@@ -80,6 +81,8 @@ def promote(
         to.require_weights()
         present = work[Aliases].find(found.id, alias)
         require_revision(present, expected_revision)
+        if present is not None and present.version == version:
+            return present
         verdicts = work[Verdicts].on(found.id, version)
         required = promotion_requirements(work, to, alias)
         overridden = require_promotable(
@@ -153,6 +156,7 @@ def roll_back(
 
     Unless it is named, a version that has failed beside its parent, learned from images that were
     erased since, or went live by override alone, is passed over; to name one takes `override`.
+    An alias that points to a named one already stays as it is.
     Raises LearnedErasedImages, NoPrevious, VersionNotFound, FieldInvalid (no reason, or never
     live), Forbidden (the override takes a higher role), GateFailed, StaleRevision or ArtifactGone.
     """
@@ -188,6 +192,8 @@ def roll_back(
         present = work[Aliases].get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)
+        if present.version == target.number:
+            return present
         moved = point_alias(
             work,
             present,

@@ -8,6 +8,7 @@ from core.errors import ArtifactGone, DatabaseUnavailable
 from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.rules import JobStatus, Monitor
+from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
@@ -204,6 +205,32 @@ def test_whoever_promotes_with_a_reason_or_override_does_not_choose_from_where_l
     assert {m.baseline_version for m in lost.values()} == {2}
     assert all(m.lost > 0 for m in lost.values())
     assert report(scene, model, 4).verdict is not Verdict.PASSED
+
+
+def test_whoever_promotes_the_live_version_once_more_does_not_choose_it_either(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 4 went live with a reason. Beside its parent it has passed, and nothing is live."""
+    limits = {"holdout_tolerance": 0.36, "settled_tolerance": 0.55, "swallow_tolerance": 0.55}
+    judged_by(scene, model, **limits)
+    five, more = ("cat", "dog", "fox", "pig", "cow"), ("hen", "rat")
+    three, two = (*SUITES, *OWLS, *five[:3]), (*SUITES, *OWLS, *five[:2])
+    known = {1: SUITES, 2: SUITES + five, 3: three, 4: (*three, *ANTS), 5: (*two, *ANTS, *more)}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *five)
+    update(scene, model, *OWLS)
+    update(scene, model, *ANTS, parent=3, auto_promote=False)
+    alias = go_live(scene, model, 4, reason="three of five will do", override=True)
+    with scene.platform.transactions(read_only=True) as work:
+        moves = work[Aliases].history(model.id, "production")
+    assert go_live(scene, model, 4) == go_live(scene, model, 4, reason="it passed") == alias
+    assert go_back(scene, model, to=4) == 4
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Aliases].history(model.id, "production") == moves
+    update(scene, model, *more)
+    found = [m for m in report(scene, model, 5).measures if m.name == "version 2"]
+    assert {m.baseline_version for m in found if "settled" in m.baseline} == {2}
+    assert scene.live(model) == 4
 
 
 @pytest.mark.parametrize(("tolerance", "settled"), [(0.9, 2), (0.2, 3)])

@@ -89,6 +89,11 @@ class Operators(Machine):
             refusal = ArtifactGone
         elif late:
             refusal = StaleRevision
+        elif alias and alias.version == version.number:
+            before = self.world.alias(model, name)
+            assert go_live(self.world, model, version.number, alias=name) == alias
+            assert self.world.alias(model, name) == before
+            return
         elif not (override and reason and (version.verdict or version.is_root)):
             refusal = self._refusal_at_the_gate(model, version, reason, name)
         self.move(

@@ -118,7 +118,6 @@ def test_present_revision_is_not_stale(alias: Alias | None, expected: int | None
         ("", []),
         ("1", [1]),
         ("1 2 3", [1, 2, 3]),
-        ("1 2 2 3", [1, 2, 3]),  # to where it was already
         ("1 2 3 2", [1, 2, 3, 2]),  # a promotion never pops
         ("1 2 3 <2", [1, 2]),
         ("1 2 3 <2 <1", [1]),  # twice back does not toggle
