@@ -9,9 +9,10 @@ from pydantic.config import JsonDict
 from api.http.schemas import BY_TEXT, Number, Prompt, Reference, RequestModel
 from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
 from core.datasets.rules import DatasetRef
-from core.jobs.orders import BlameOrder, UpdateOrder
+from core.jobs.orders import BlameOrder, ConvertOrder, UpdateOrder
 from core.recipes.presets import PRESETS
 from core.recipes.rules import Recipe
+from core.registry.versions import ServingPrecision
 from core.values import DatasetId
 
 Schema = dict[str, Any]
@@ -94,6 +95,16 @@ class ReferenceSet(RequestModel):
         return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
 
 
+AutoPromote = Annotated[  # its default is the caller's: see `_promotes`
+    bool,
+    Field(
+        json_schema_extra=_without_default,
+        description="Move the alias when the version passes the gate. True takes the role "
+        "operator, for which it is the default; for lower roles false is.",
+    ),
+]
+
+
 class NewUpdate(RequestModel):
     """An order to teach a model the classes of a dataset version."""
 
@@ -111,12 +122,7 @@ class NewUpdate(RequestModel):
         None, description="Default: the alias's version when the job starts."
     )
     alias: Reference = "production"
-    auto_promote: bool = Field(  # its default is the caller's: see `order`
-        True,
-        json_schema_extra=_without_default,
-        description="Move the alias when the version passes the gate. True takes the role "
-        "operator, for which it is the default; for lower roles false is.",
-    )
+    auto_promote: AutoPromote = True
     prompt: Prompt | None = Field(
         None,
         examples=["a photo of a {name}."],
@@ -134,17 +140,44 @@ class NewUpdate(RequestModel):
         `promotes` is the default of `auto_promote`: whether the caller may move aliases. An order
         without a version names 0, until `order_update` freezes one.
         """
-        asked = "auto_promote" in self.model_fields_set
         return UpdateOrder(
             dataset=DatasetId(self.dataset),
             dataset_version=self.dataset_version or 0,
             recipe=Recipe.from_json(self.recipe),
             alias=self.alias,
             parent=self.parent,
-            auto_promote=self.auto_promote if asked else promotes,
+            auto_promote=_promotes(self, promotes),
             prompt=self.prompt,
             reference=self.reference.named() if self.reference else None,
         )
+
+
+class NewConversion(RequestModel):
+    """An order to make a version of another one's tensors, computed in another precision."""
+
+    type: Literal["convert"]
+    model: Reference = Field(examples=["demo"])
+    version: Number | None = Field(
+        None, examples=[3], description="Default: the alias's version when the job starts."
+    )
+    precision: Annotated[ServingPrecision, BY_TEXT] = Field(examples=["bf16"])
+    alias: Reference = "production"
+    auto_promote: AutoPromote = True
+    priority: Priority = 0
+    metadata: Metadata = Field(default_factory=dict)
+
+    def order(self, *, promotes: bool = False) -> ConvertOrder:
+        """Return the order as a domain object; `promotes` is the default of `auto_promote`."""
+        return ConvertOrder(
+            precision=self.precision,
+            alias=self.alias,
+            parent=self.version,
+            auto_promote=_promotes(self, promotes),
+        )
+
+
+def _promotes(order: NewUpdate | NewConversion, promotes: bool) -> bool:
+    return order.auto_promote if "auto_promote" in order.model_fields_set else promotes
 
 
 class NewEvaluation(RequestModel):
@@ -201,4 +234,6 @@ class NewBlame(RequestModel):
         return BlameOrder(**self.model_dump(include=asked))
 
 
-NewJob = Annotated[NewUpdate | NewEvaluation | NewBlame, Field(discriminator="type")]
+NewJob = Annotated[
+    NewUpdate | NewConversion | NewEvaluation | NewBlame, Field(discriminator="type")
+]

@@ -20,7 +20,7 @@ from api.http.answers import preferred
 from api.http.problems import problem_of
 from api.http.routing import JSON, Routes, ThreadRoute, raises
 from api.http.schemas import AfterNumber, Limit, Page, number_after, page_of
-from api.jobs.orders import NewBlame, NewEvaluation, NewJob, NewUpdate
+from api.jobs.orders import NewBlame, NewConversion, NewEvaluation, NewJob, NewUpdate
 from api.jobs.schemas import (
     AdviceView,
     EventView,
@@ -41,6 +41,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
 from core.principal import Principal, Role
+from core.training.convert import order_conversion
 from core.training.order import order_update
 from core.values import JobId
 
@@ -143,14 +144,16 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 
 @router.post("", Role.CONTRIBUTOR, errors.ModelNotFound, *ORDER_ERRORS, *REFUSALS, status_code=202)
 def order_job(body: NewJob, ordering: PlacedOrder) -> JobView:
-    """Order an update, an evaluation or a blame; what could not start is refused at once."""
+    """Order an update, a conversion, an evaluation or a blame; what could not start is refused."""
     platform, notifier, request = ordering.of(body.model_dump(mode="json"))
     metadata = {} if isinstance(body, NewEvaluation) else body.metadata
     asked = platform, notifier, replace(request, priority=body.priority, metadata=metadata)
+    promotes = ordering.principal.may(Role.OPERATOR)
     if isinstance(body, NewUpdate):
-        order = body.order(promotes=ordering.principal.may(Role.OPERATOR))
-        freezes = body.dataset_version is None
+        order, freezes = body.order(promotes=promotes), body.dataset_version is None
         job = order_update(*asked, model=body.model, order=order, freezes=freezes)
+    elif isinstance(body, NewConversion):
+        job = order_conversion(*asked, model=body.model, order=body.order(promotes=promotes))
     elif isinstance(body, NewBlame):
         job = order_blame(*asked, model=body.model, order=body.order())
     else:

@@ -18,6 +18,7 @@ from core.jobs.rules import Job, JobStatus, NamedJob
 from core.recipes.fields import Precision
 from core.registry.exports import ExportFormat
 from core.registry.rows import Models
+from core.registry.versions import ServingPrecision
 from core.values import JobId
 
 
@@ -63,6 +64,17 @@ class ImportView(ResponseModel):
         examples=["s3://photos/products/"], description="Where objects lie; null for an archive."
     )
     validate_only: bool
+
+
+class ConversionView(ResponseModel):
+    """The precision of the version that a conversion makes, and whether it may go live by itself.
+
+    The job's `parent_version` is what it is made from.
+    """
+
+    precision: ServingPrecision
+    alias: str
+    auto_promote: bool
 
 
 class BlameOrderView(ResponseModel):
@@ -122,6 +134,7 @@ class JobSummaryView(ResponseModel):
     parent_digest: str | None
     dataset_version: DatasetVersionRef | None = Field(description="What an update learns from.")
     images: ImportView | None = Field(description="What an import of images reads.")
+    conversion: ConversionView | None = Field(description="What a conversion makes.")
     blame: BlameOrderView | None = Field(description="What a blame asks.")
     export: JobExportView | None = Field(description="What an export writes.")
     bundle: JobBundleView | None = Field(description="What an import of a version reads.")
@@ -154,6 +167,7 @@ class JobView(JobSummaryView):
 
 _ORDERS: dict[str, type[orders.Order]] = {  # the field that shows an order, by the order's type
     "images": orders.ImportImagesOrder,
+    "conversion": orders.ConvertOrder,
     "blame": orders.BlameOrder,
     "export": orders.ExportOrder,
     "bundle": orders.ImportVersionOrder,

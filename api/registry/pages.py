@@ -15,6 +15,7 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import (
     LONGEST_REASON,
     SentForm,
+    choice_field,
     fresh_key,
     names_field,
     reason_field,
@@ -49,6 +50,7 @@ from core.evaluation.rows import Evaluations
 from core.gate.measures import SUITES, MeasureKind, Outcome
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
+from core.jobs.orders import ConvertOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.platform import Platform
@@ -67,7 +69,8 @@ from core.registry.promote import (
 from core.registry.read import added_to_line, read_json, read_report, report_digest
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
-from core.registry.versions import Model, Version
+from core.registry.versions import Model, ServingPrecision, Version
+from core.training.convert import order_conversion
 
 router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 
@@ -297,6 +300,8 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         gains=gains(report) if report else (),
         interval_plot=plots.interval_plot,
         shown=CLASSES,
+        precisions=[one for one in ServingPrecision if one is not wanted.precision],
+        key=fresh_key(),
     )
 
 
@@ -380,6 +385,29 @@ def score_again(
         model=model,
         version=version,
         alias=fields.get("alias") or PRODUCTION,
+    )
+    return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
+
+
+@router.post("/models/{model}/versions/{version}/conversion", Role.CONTRIBUTOR)
+def convert(
+    model: str,
+    version: VersionNumber,
+    asked: PageRequest,
+    principal: CurrentPrincipal,
+    fields: SentForm,
+) -> Response:
+    """Order that a version be made in another precision, and show the job."""
+    job = order_conversion(
+        asked.platform,
+        asked.services.notifier,
+        job_request(asked.request, principal, *sent_key(fields)),
+        model=model,
+        order=ConvertOrder(
+            precision=choice_field(fields, "precision", ServingPrecision),
+            parent=version,
+            auto_promote=principal.may(Role.OPERATOR),
+        ),
     )
     return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
 

@@ -14,7 +14,7 @@ from core.engines.rules import Engine, EngineCheck
 from core.gate.rules import Verdict
 from core.registry.aliases import MoveKind
 from core.registry.verdicts import VersionVerdict
-from core.registry.versions import Model, Version, VersionStatus
+from core.registry.versions import Model, ServingPrecision, Version, VersionStatus
 from core.values import SuiteId
 
 
@@ -82,6 +82,10 @@ class VersionSummaryView(ResponseModel):
     size: int = Field(
         description="Size of all its tensors in bytes, including those shared with other versions."
     )
+    precision: ServingPrecision = Field(
+        description="The numbers that it is scored and served in; its tensors are fp32 all the "
+        "same, and those of a version that a conversion made are its parent's."
+    )
     parent: int | None
     job: str
     dataset: str | None
@@ -91,7 +95,7 @@ class VersionSummaryView(ResponseModel):
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     exact: bool | None = Field(
         description="Whether training again in `environment` gives bit-identical weights. Null for "
-        "a root, "
+        "a root or a conversion, "
         "and for a version made before `environments` were recorded."
     )
     reference: DatasetVersionRef | None

@@ -61,7 +61,8 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
         version = work[Versions].get(model.id, order.version)
         if version.recipe is None or version.dataset is None:
             raise FieldInvalid(
-                "A root has learned from no images: name a version that an update has made.",
+                "A root or a conversion has learned from no images: name a version that an update "
+                "has made.",
                 pointer="/version",
             )
         inputs = inputs_of_version(work, version)

@@ -34,7 +34,15 @@ from core.registry.configure import add_suite
 from core.registry.marks import Marks
 from core.registry.read import ancestors, grown_holdouts_of
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Origin, Version, Weights
+from core.registry.versions import (
+    Model,
+    Origin,
+    ServingPrecision,
+    Version,
+    Weights,
+    in_precision,
+    precision_of,
+)
 from core.values import Digest, SuiteId, canonical_json, sha256
 
 
@@ -211,7 +219,10 @@ def _require_alike(weights: Weights, of_parent: Weights) -> None:
     def shapes(of: Weights) -> list[tuple[object, ...]]:
         return sorted((tensor.name, tensor.dtype, tensor.shape) for tensor in of.tensors)
 
-    if (weights.config, shapes(weights)) != (of_parent.config, shapes(of_parent)):
+    if weights.config.get("precision") not in {None, *ServingPrecision}:
+        raise BundleInvalid("The version has a precision that this release does not know.")
+    ours, theirs = (in_precision(one, ServingPrecision.FP32).config for one in (weights, of_parent))
+    if (ours, shapes(weights)) != (theirs, shapes(of_parent)):
         raise BundleInvalid(
             "The version has another architecture than the version that it was trained from."
         )
@@ -275,6 +286,7 @@ def _version(
         number=work[Versions].next_number(model_of(job)),
         digest=bundle.weights.digest,
         size=bundle.weights.size,
+        precision=precision_of(bundle.weights.config),
         parent=parent.number,
         job=job.id,
         recipe=signed.version.recipe,

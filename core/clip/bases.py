@@ -138,6 +138,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
     if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
         raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
+    config.pop("precision", None)  # of a version's download: nobody has scored a root in it
     return config
 
 

@@ -477,6 +477,7 @@ versions = _table(
     Column("status", String, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("precision", String, nullable=False),
     Column("parent", Integer),
     Column("job", ForeignKey("jobs.id"), nullable=False),
     Column("recipe", JSON(none_as_null=True)),

@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
-from core.registry.versions import Precision as Precision  # noqa: PLC0414
+from core.registry.versions import ServingPrecision
 from core.registry.versions import precision_of as precision_of  # noqa: PLC0414
 from core.values import Digest, Json, canonical_json, sha256
 
@@ -24,6 +24,9 @@ class Engine(StrEnum):
     TORCH = "torch"
     ONNX = "onnx"  # ONNX Runtime
     OPENVINO = "openvino"  # where it is installed
+
+
+Precision = ServingPrecision
 
 
 class Tower(StrEnum):

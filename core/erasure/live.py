@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.database.work import Work
 from core.errors import EvaluationStale
 from core.gate.rules import Verdict
-from core.jobs.orders import UpdateOrder
+from core.jobs.orders import replaced_by
 from core.jobs.queue import unfinished_jobs
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
@@ -23,7 +23,7 @@ class Line:
     work: Work
     versions: Mapping[int, Version]
     replacements: Mapping[int, Version]  # the newest version that replaces each number
-    waiting: Collection[int | None]  # what unfinished updates will replace
+    waiting: Collection[int | None]  # what unfinished jobs will replace
     aliases: Sequence[Alias]
 
     @classmethod
@@ -34,11 +34,7 @@ class Line:
             work=work,
             versions={version.number: version for version in versions},
             replacements={one.replaces: one for one in versions if one.replaces is not None},
-            waiting={
-                job.order.replaces
-                for job in unfinished_jobs(work, model)
-                if isinstance(job.order, UpdateOrder)
-            },
+            waiting={replaced_by(job.order) for job in unfinished_jobs(work, model)},
             aliases=work[Aliases].all(model),
         )
 
@@ -50,7 +46,7 @@ class Line:
             waits, by = waits or by.number in self.waiting, self.replacements.get(by.number)
         if by is None:
             if waits:
-                return None, "Wait for the update that trains what replaces it."
+                return None, "Wait for the job that makes what replaces it."
             return None, "Nothing replaces it: promote a version that did not learn from them."
         named = f"version {by.number}, which replaces it"
         if by.verdict is None:

@@ -273,5 +273,5 @@ def _version(work: Work, one: MarkedState) -> dict[str, Any]:
 def _is_exact(work: Work, version: Version) -> bool:
     """Return whether a version and all that it was trained from stayed on one kind of machine."""
     line = [*ancestors(work, version), version]
-    made = [one for one in line if not one.is_root]
-    return all(one.exact and one.environment == version.environment for one in made)
+    made = [one for one in line if one.data is not None or one.origin is not None]
+    return all(one.exact and one.environment == made[-1].environment for one in made)

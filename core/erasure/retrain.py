@@ -1,14 +1,15 @@
-"""Order the updates that repeat marked versions without what was erased."""
+"""Order the updates and conversions that repeat marked versions without what was erased."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from core.database.work import Work
 from core.datasets.manifests import MIN_TRAIN_PER_CLASS
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetRef, DatasetVersion
+from core.datasets.rules import DatasetRef
 from core.erasure.rules import Erasure, Exposure, newest, to_retrain
 from core.errors import (
     ArtifactGone,
@@ -17,7 +18,7 @@ from core.errors import (
     TooFewPerClass,
     TrainedElsewhere,
 )
-from core.jobs.orders import JobType, UpdateOrder
+from core.jobs.orders import CandidateOrder, ConvertOrder, JobType, UpdateOrder, replaced_by
 from core.jobs.queue import JobRequest, cancel, enqueue, unfinished_jobs
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
@@ -38,23 +39,25 @@ def order_retraining(
     found: Mapping[int, Exposure],
     now: datetime,
 ) -> dict[int, str | None]:
-    """Queue an update for each marked version of a model that is to be trained again, in order.
+    """Queue a job for each marked version of a model that is to be trained again, in order.
 
-    Each repeats the order of the version that it replaces: recipe with its seed, prompt, and the
-    suites that were pinned with it. Returns their numbers, with the code of what keeps one from
-    being ordered, if anything does. What an earlier erasure has queued for such a version, and no
-    worker has claimed, is cancelled.
+    Each repeats the order of the version that it replaces: recipe with its seed, prompt or
+    precision, and the suites that were pinned with it. Returns their numbers, with the code of what
+    keeps one from being ordered, if anything does. What an earlier erasure has queued for such a
+    version, and no worker has claimed, is cancelled.
     """
     live = [alias.version for alias in work[Aliases].all(model.id)]
     unfinished = list(unfinished_jobs(work, model.id))
-    waiting = {_replaced_by(job) for job in unfinished}
+    waiting = {replaced_by(job.order) for job in unfinished}
     before = {version.number for version in versions if version.erasure is not None}
     lacking = found.keys() | (before - waiting)
     wanted = to_retrain(versions, found, live=live, wanted=erasure.retraining)
     ordered: dict[int, str | None] = {
-        version.number: TrainedElsewhere().code for version in wanted if version.data is None
+        version.number: TrainedElsewhere().code
+        for version in wanted
+        if not _was_made_here(work, version)
     }
-    wanted = [version for version in wanted if version.data is not None]
+    wanted = [version for version in wanted if version.number not in ordered]
     parents = {version.number: newest(version.parent or 0, versions) for version in wanted}
     gone = _without_weights(work, model, set(parents.values()) - lacking)
     for version in wanted:
@@ -65,15 +68,14 @@ def order_retraining(
         if parent in lacking and ordered.get(parent, "") is not None:
             ordered[version.number] = ParentNotRetrained().code
             continue
-        data = work[Datasets].remaining(version.data) if version.data else None
-        few = data and any(one["train"] < MIN_TRAIN_PER_CLASS for one in data.counts.values())
-        if data is None or few:
+        order = _repetition(work, version)
+        if order is None:
             ordered[version.number] = TooFewPerClass().code
             continue
         for job in unfinished:
-            if job.status is JobStatus.QUEUED and _replaced_by(job) == version.number:
+            if job.status is JobStatus.QUEUED and replaced_by(job.order) == version.number:
                 _supersede(work, erasure, job, now)
-        _enqueue(work, erasure, model, version, data, now)
+        _enqueue(work, erasure, model, version, order, now)
         ordered[version.number] = None
     return ordered
 
@@ -91,8 +93,9 @@ def _supersede(work: Work, erasure: Erasure, job: Job, now: datetime) -> None:
         cancel(work, job, now, reason=reason, actor=erasure.actor)
 
 
-def _replaced_by(job: Job) -> int | None:
-    return job.order.replaces if isinstance(job.order, UpdateOrder) else None
+def _was_made_here(work: Work, version: Version) -> bool:
+    order = work[Jobs].get(version.job).order
+    return version.data is not None or isinstance(order, ConvertOrder)
 
 
 def on_remaining_images(work: Work, order: UpdateOrder) -> UpdateOrder:
@@ -111,32 +114,38 @@ def _enqueue(
     erasure: Erasure,
     model: Model,
     version: Version,
-    data: DatasetVersion,
+    order: CandidateOrder,
     now: datetime,
 ) -> None:
-    if version.recipe is None:
-        raise TypeError(f"version {version.number} is a root")
-    before = work[Jobs].get(version.job)
-    alias = before.order.alias if isinstance(before.order, UpdateOrder) else PRODUCTION
-    order = UpdateOrder(
-        dataset=data.dataset,
-        dataset_version=data.number,
-        recipe=version.recipe,
-        alias=alias,
-        auto_promote=False,
-        prompt=version.prompt.text,
-        reference=_current_reference(work, version.reference),
-        replaces=version.number,
-    )
     principal = Principal(name=erasure.actor, role=Role.ADMIN)
     enqueue(
         work,
         JobRequest(principal=principal, priority=PRIORITY, metadata={"erasure": erasure.id}),
         model,
-        JobType.UPDATE,
+        JobType.CONVERT if isinstance(order, ConvertOrder) else JobType.UPDATE,
         order,
         now,
-        suites=before.suites,
+        suites=work[Jobs].get(version.job).suites,
+    )
+
+
+def _repetition(work: Work, version: Version) -> CandidateOrder | None:
+    """Return the order that repeats how a version was made; None if too few images are left."""
+    made = work[Jobs].get(version.job).order
+    alias = made.alias if isinstance(made, CandidateOrder) else PRODUCTION
+    again: dict[str, Any] = {"alias": alias, "auto_promote": False, "replaces": version.number}
+    if version.data is None or version.recipe is None:
+        return ConvertOrder(precision=version.precision, **again)
+    data = work[Datasets].remaining(version.data)
+    if data is None or any(one["train"] < MIN_TRAIN_PER_CLASS for one in data.counts.values()):
+        return None
+    return UpdateOrder(
+        dataset=data.dataset,
+        dataset_version=data.number,
+        recipe=version.recipe,
+        prompt=version.prompt.text,
+        reference=_current_reference(work, version.reference),
+        **again,
     )
 
 

@@ -1,4 +1,4 @@
-"""Promote an update that passed the gate."""
+"""Promote a version that passed the gate."""
 
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from core.access.rows import Keys
 from core.database.work import Work
 from core.evaluation.report import Report
 from core.gate.rules import Verdict
-from core.jobs.orders import UpdateOrder
+from core.jobs.orders import CandidateOrder
 from core.jobs.rules import Job
 from core.platform import Platform
 from core.principal import Role
@@ -27,12 +27,12 @@ def promote_if_passed(
     job: Job,
     version: Version,
     report: Report,
-    order: UpdateOrder,
+    order: CandidateOrder,
 ) -> Json:
     """Move the alias if the gate passed, promotion was requested and nothing has changed since.
 
     The alias must still point at the parent, the verdict that decides must have passed the version,
-    and the key that ordered the update must still allow its holder to move aliases.
+    and the key that ordered it must still allow its holder to move aliases.
     """
     passed = report.verdict is Verdict.PASSED
     reason = "not_asked_for" if passed else f"gate_{report.verdict}"

@@ -32,7 +32,7 @@ from core.evaluation.rows import AnswerCache
 from core.evaluation.spending import spending_in
 from core.evaluation.stored_answers import damaged_in, read_each, with_views
 from core.gate.rules import Verdict
-from core.jobs.orders import UpdateOrder
+from core.jobs.orders import CandidateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Monitor, model_of
 from core.outbox.rows import Outbox
@@ -64,11 +64,11 @@ def evaluate_version(
     number: int,
     monitor: Monitor,
     *,
-    promote: UpdateOrder | None,
+    promote: CandidateOrder | None,
 ) -> None:
     """Score a version; commit report, verdict, promotion and the job's end in one transaction.
 
-    `promote` is the update that may move its alias; None judges without moving anything.
+    `promote` is the order that may move its alias; None judges without moving anything.
     """
     while True:
         plan, previous, near_duplicates = plan_evaluation(platform, job, number)

@@ -72,6 +72,8 @@ def build_report(
         recipe=candidate.recipe.to_json() if candidate.recipe else None,
         dataset=candidate.dataset,
         dataset_version=candidate.dataset_version,
+        precision=candidate.precision,
+        converted=candidate.is_conversion,
         update_classes=candidate.update_classes,
         classes=candidate.classes,
         prompt=candidate.prompt.text,
@@ -173,6 +175,7 @@ def _judge(results: EvaluationResults, compared: Sequence[Measure]) -> Judgement
         tuple(_faults(results)),
         class_losses(results),
         to_label=tuple(to_label(results)),
+        converted=plan.candidate.is_conversion,
         failed_before=not beside.isdisjoint(results.failed_before),
     )
 
@@ -356,7 +359,14 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
         if not ruling.formerly_right
         for again in _again(ruling, policy, report.judged_before + 1)
     ]
-    return judge(measures, policy, faults, report.lost_classes, to_label=report.to_label)
+    return judge(
+        measures,
+        policy,
+        faults,
+        report.lost_classes,
+        to_label=report.to_label,
+        converted=report.converted,
+    )
 
 
 def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measure]:

@@ -14,7 +14,7 @@ from core.evaluation.report import Report
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
 from core.gate.rows import Policies
-from core.jobs.orders import EvaluateOrder, UpdateOrder
+from core.jobs.orders import CandidateOrder, EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
 from core.platform import Platform
@@ -65,7 +65,7 @@ def _live_line(
 
     None if it descends from the candidate, which cannot know what was learned later.
     """
-    if not isinstance(job.order, UpdateOrder | EvaluateOrder):
+    if not isinstance(job.order, CandidateOrder | EvaluateOrder):
         return None
     live = live_version(work, candidate, job.order.alias)
     if live is None:

@@ -8,6 +8,7 @@ from core.errors import ReportUnreadable
 from core.gate.classes import ClassLoss
 from core.gate.measures import Measure, MeasureKind, Ruling
 from core.gate.rules import GatePolicy, Verdict
+from core.registry.versions import ServingPrecision
 from core.rejection.rules import Calibration
 from core.values import Digest, Json, canonical_json, description, from_plain
 
@@ -210,6 +211,16 @@ class Report:
     recipe: Json | None
     dataset: str | None
     dataset_version: int | None
+    precision: ServingPrecision = field(
+        default=ServingPrecision.FP32,
+        metadata=description("The numbers that it was scored in, and is served in."),
+    )
+    converted: bool = field(
+        default=False,
+        metadata=description(
+            "Whether it has its parent's tensors in another precision, and was taught nothing."
+        ),
+    )
     update_classes: tuple[str, ...]
     classes: tuple[str, ...]
     prompt: str

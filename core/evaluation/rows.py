@@ -90,7 +90,7 @@ class Evaluations(Rows):
             select(jobs.c.result).where(
                 jobs.c.id == job,
                 jobs.c.model == version.model,
-                jobs.c.type.in_((JobType.UPDATE, JobType.EVALUATE)),
+                jobs.c.type.in_((JobType.UPDATE, JobType.CONVERT, JobType.EVALUATE)),
             )
         )
         if found is None or found["version"] != version.number:

@@ -10,6 +10,7 @@ from core.gate.rules import Judgement, Verdict
 from core.values import counted
 
 NAMED = 5  # classes
+CONVERTED = "It was taught nothing: it has the tensors of its parent, in another precision."
 
 
 def summarise(
@@ -29,7 +30,7 @@ def summarise(
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     return Summary(
         unguarded=_unguarded(unguarded),
-        learned=_learned(classes, gains, worse),
+        learned=CONVERTED if judgement.converted else _learned(classes, gains, worse),
         lost=_lost(
             largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
         ),
@@ -132,6 +133,8 @@ def _lost(worst: Ruling | None, *, to_label: bool) -> str:
 
 
 def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> str:
+    if judgement.verdict is Verdict.PASSED and judgement.converted:
+        return "It may go live: its losses are within the limits."
     if judgement.verdict is Verdict.PASSED:
         return "It may go live: its losses are within the limits, and it learned enough."
     if judgement.verdict is Verdict.FAILED:
@@ -172,9 +175,9 @@ def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
         lacks.append("too few test images guard what it must not forget")
     if False in are_open:
         doubts.append("that its losses are within the limits")
-    if gain is None:
+    if gain is None and not judgement.converted:
         lacks.append("no held-out image shows whether it learned its classes")
-    elif True in are_open:
+    if True in are_open:
         doubts.append("that it learned enough")
     if doubts:
         lacks.append(f"it is not certain {' and '.join(doubts)}")

@@ -202,9 +202,11 @@ def _failing(measure: Measure) -> str:
 
 
 def _passing(rulings: Sequence[Ruling]) -> str:
-    gain = next(ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN)
+    gain = next((ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN), None)
     guarded = sum(ruling.kind is not MeasureKind.GAIN for ruling in rulings)
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
+    if gain is None:
+        return f"{held} within tolerance. It was converted and taught nothing, so it need not gain."
     return (
         f"{held} within tolerance, and the update gained "
         f"{points(gain.difference, signed=False)} points on its own holdout "

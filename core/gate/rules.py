@@ -274,6 +274,7 @@ class Judgement:
     inherited_classes: tuple[ClassLoss, ...] = ()  # of these, those that the live version has lost
     to_label: tuple[str, ...] = ()
     failed_before: bool = False  # by an earlier look, which stands
+    converted: bool = False  # to another precision, and taught nothing
 
 
 def judge(
@@ -284,11 +285,13 @@ def judge(
     *,
     failed_before: bool = False,
     to_label: Sequence[str] = (),
+    converted: bool = False,
 ) -> Judgement:
     """Return the gate's judgement; `faults` are reasons to fail regardless of the measures.
 
     `failed_before` says that an earlier look has failed, which more images do not take back, and
-    `to_label` which labels unlabelled suites lack: until they are given, nothing passes.
+    `to_label` which labels unlabelled suites lack: until they are given, nothing passes. A version
+    that was `converted` has nothing to gain.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
     that of the gain reaches the wanted gain, also in the versions' own prompts if these differ, and
@@ -310,7 +313,7 @@ def judge(
     rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
-    has_gain = len(kept) < len(measures)
+    has_gain = converted or len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
     inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
     if faults or failing or len(inherited) < len(lost) or failed_before:
@@ -323,6 +326,7 @@ def judge(
         verdict=verdict,
         measures=rulings,
         failed_before=failed_before,
+        converted=converted,
         lost_classes=lost,
         inherited_classes=inherited,
         to_label=tuple(to_label),

@@ -18,6 +18,7 @@ from core.imports.import_images import import_images
 from core.jobs import orders
 from core.jobs.rules import Job, Monitor
 from core.platform import Platform
+from core.training.convert import convert_version
 from core.training.trainer import Trainer
 from core.training.update_model import update_model
 from core.vectors.compare_index import compare_index
@@ -47,6 +48,9 @@ def perform(platform: Platform, tools: Tools, job: Job, monitor: Monitor) -> Non
             import_model(platform, tools.importer, tools.compiler, job, order, monitor)
         case orders.UpdateOrder() as order:
             version = update_model(platform, tools.trainer, tools.compiler, job, order, monitor)
+            evaluate_version(platform, tools.evaluator, job, version, monitor, promote=order)
+        case orders.ConvertOrder() as order:
+            version = convert_version(platform, tools.compiler, job, order, monitor)
             evaluate_version(platform, tools.evaluator, job, version, monitor, promote=order)
         case orders.EvaluateOrder(version=version):
             evaluate_version(platform, tools.evaluator, job, version, monitor, promote=None)

@@ -18,6 +18,7 @@ from core.jobs.rules import Job, JobNotifier, JobStatus, model_of
 from core.platform import Platform
 from core.registry.marks import Marks
 from core.registry.rows import Models
+from core.training.convert import preflight_conversion
 from core.training.order import preflight_order
 from core.values import JobId
 from core.vectors.compare_index import preflight_comparison
@@ -28,8 +29,8 @@ def retry_job(platform: Platform, notifier: JobNotifier, request: JobRequest, jo
     """Queue a new job with the order of an ended one, which it names.
 
     Raises Forbidden for whoever could not order it; Conflict unless it has failed or was cancelled,
-    and for the import of a model that has its root; and what `order_update`, `order_evaluation`,
-    `order_blame` and `renew_archive` raise.
+    and for the import of a model that has its root; and what `order_update`, `order_conversion`,
+    `order_evaluation`, `order_blame` and `renew_archive` raise.
     """
     _prepare(platform, request, job)
     with platform.transactions() as work:
@@ -77,6 +78,9 @@ def _enqueue(platform: Platform, work: Work, request: JobRequest, found: Job) ->
             if order.replaces is not None:  # it repeats another one, whose suites it has
                 order, suites = on_remaining_images(work, order), found.suites
             preflight_order(platform, work, model, order)
+        case orders.ConvertOrder():
+            suites = found.suites if order.replaces is not None else None
+            preflight_conversion(work, model, order)
         case orders.ImportVersionOrder():
             work[Marks].require_none([order.digest], "The version of the bundle")
         case orders.EvaluateOrder():

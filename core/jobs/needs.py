@@ -81,7 +81,7 @@ def versions_of(job: Job, versions: Iterable[Version]) -> set[int]:
     """Return the versions, of its model's, that a job reads or has made."""
     order = job.order
     named = {job.parent_version, job.version, *(job.beside.asked if job.beside else ())}
-    if isinstance(order, orders.UpdateOrder):
+    if isinstance(order, orders.CandidateOrder):
         named |= {order.parent, order.replaces}
         if order.replaces is not None:
             named |= replacements(order.replaces, versions)

@@ -12,6 +12,7 @@ from core.errors import Forbidden
 from core.principal import Principal, Role
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
+from core.registry.versions import ServingPrecision
 from core.values import DatasetId, Digest, ErasureId, Json, SuiteId, from_plain
 
 
@@ -27,6 +28,7 @@ class JobType(StrEnum):
 
     IMPORT = "import"  # makes a model's root from a base
     UPDATE = "update"  # trains a version and has it scored
+    CONVERT = "convert"  # makes a version in another precision and has it scored
     EVALUATE = "evaluate"  # scores a version again
     IMPORT_IMAGES = "import_images"  # puts the images of an archive into a dataset
     ERASE = "erase"  # takes images back from everything that holds them
@@ -89,6 +91,20 @@ class UpdateOrder:
     prompt: str | None = None  # None: the parent's
     reference: DatasetRef | None = None  # the reference set that method "zscl" distils
     replaces: int | None = None  # what it trains again, from its parent or what replaces that
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvertOrder:
+    """An order to make a version that has its parent's tensors and another precision."""
+
+    precision: ServingPrecision
+    alias: str = "production"
+    parent: int | None = None  # None: the alias's version at the time of the claim
+    auto_promote: bool = True
+    replaces: int | None = None  # the conversion that it repeats on what replaces its parent
+
+
+CandidateOrder = UpdateOrder | ConvertOrder  # which makes a version, and may promote it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +186,7 @@ class ReembedOrder:
 Order = (
     ImportOrder
     | UpdateOrder
+    | ConvertOrder
     | EvaluateOrder
     | ImportImagesOrder
     | EraseOrder
@@ -188,24 +205,30 @@ OrderT = TypeVar("OrderT", bound=Order)
 def require_to_order(principal: Principal, job_type: JobType, order: Order) -> None:
     """Raise Forbidden unless a principal may order, and so may cancel and repeat, a job.
 
-    The jobs of models that it may not touch are not there for it. An update that moves its alias
-    takes the role that moves aliases, and one that an erasure has ordered the role that erases.
+    The jobs of models that it may not touch are not there for it. An update or a conversion that
+    moves its alias takes the role that moves aliases, and one that an erasure has ordered the role
+    that erases.
     """
     principal.require(job_type.role)
     if job_type is JobType.IMPORT:  # it makes a model
         principal.require_every_model()
-    if not isinstance(order, UpdateOrder):
+    if not isinstance(order, CandidateOrder):
         return
     if order.replaces is not None:
         principal.require(JobType.ERASE.role)
     if order.auto_promote and not principal.may(Role.OPERATOR):
         raise Forbidden(
-            "An update that moves its alias when it passes takes at least the role "
+            "An order that moves its alias when the version passes takes at least the role "
             f"{Role.OPERATOR}, also to cancel it. Order one with auto_promote false, and let an "
             "operator promote its version.",
             required_role=Role.OPERATOR.value,
             role=principal.role and principal.role.value,
         )
+
+
+def replaced_by(order: Order) -> int | None:
+    """Return the version that an order repeats without erased images, if it does."""
+    return order.replaces if isinstance(order, CandidateOrder) else None
 
 
 def order_to_json(order: Order) -> dict[str, Any]:
@@ -219,6 +242,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
 
 _KINDS: Mapping[JobType, Callable[..., Order]] = {
     JobType.IMPORT: ImportOrder,
+    JobType.CONVERT: ConvertOrder,
     JobType.EVALUATE: EvaluateOrder,
     JobType.IMPORT_IMAGES: ImportImagesOrder,
     JobType.ERASE: EraseOrder,

@@ -31,7 +31,8 @@ class PromotionRequirements:
     lost: tuple[Version, ...] = ()  # updates that `live` inherits and the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
     # Where nothing is live to compare with: the ancestors since the nearest that a passing verdict
-    # let go live, each with the worst verdict beside its parent.
+    # let go live, each with the worst verdict beside its parent. Of a conversion of what is not
+    # live, that version.
     unproven: tuple[tuple[Version, VersionVerdict | None], ...] = ()
     added: Mapping[int, SuiteId] = field(default_factory=dict)  # to the holdouts of the line's
     # updates and of the lost ones, by the version's number
@@ -244,16 +245,23 @@ def _descends_from_unproven(
         for one, found in now.unproven
         if (found.verdict if found else Verdict.INCONCLUSIVE) is outcome
     )
-    told = f"and its verdict is {verdict.verdict.value!r}" if verdict else "nor judged it by one"
+    told = "nor judged it by one"
+    if now.live is not None:
+        told = f"nor judged it beside version {now.live.number}"
+    if verdict:
+        told = f"and its verdict is {verdict.verdict.value!r}"
     failed = outcome is Verdict.FAILED
     needed = f"{'an override and ' if failed else ''}a reason"
+    why = f"Nothing is live as {now.alias!r} to compare version {version.number} with"
+    if now.live is not None:
+        why = f"Version {version.number} was converted and not taught"
     return errors.GateFailed(
-        f"Nothing is live as {now.alias!r} to compare version {version.number} with, so what it "
-        f"descends from counts, too. No passing verdict has let version {ancestor.number} go live "
-        f"by a policy as strict as the model's, {told}: {MOVE} requires {needed}.",
+        f"{why}, so what it descends from counts, too. No passing verdict has let version "
+        f"{ancestor.number} go live by a policy as strict as the model's, {told}: {MOVE} requires "
+        f"{needed}.",
         version=ancestor.number,
         verdict=verdict and verdict.verdict.value,
-        beside=ancestor.parent,
+        beside=verdict.beside if verdict else ancestor.parent,
         scores=scores(verdict.report if verdict else None),
     )
 

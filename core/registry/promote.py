@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 
 from core.audit import record as audit
 from core.audit.rules import Action
@@ -329,7 +330,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         lost_classes=distinct(
             name for one in lost for name in one.update_classes if name.lower() not in known
         ),
-        unproven=() if work[Aliases].find(model.id, alias) else _unproven(work, model, version),
+        unproven=_unproven(work, model, version, work[Aliases].find(model.id, alias)),
         added={
             number: suite.id
             for number, suite in added_images(work, model.id).items()
@@ -339,27 +340,33 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
 
 
 def _unproven(
-    work: Work, model: Model, version: Version
+    work: Work, model: Model, version: Version, live: Alias | None
 ) -> tuple[tuple[Version, VersionVerdict | None], ...]:
     """Return the ancestors since the nearest of `let_live` that has not failed since.
 
-    The root is none of them. Each has its worst verdict beside its parent, by any policy and
-    suites; passes under a looser policy than the model's do not count.
+    Where something else is live, only what a conversion was made from: that was asked to gain as a
+    conversion is not, and is to be judged beside what is live, too. The root is none of them. Each
+    has its worst verdict, by any policy and suites; passes under a looser policy than the model's
+    do not count.
     """
-    passed, found = let_live(work, model), []
-    for one in reversed(ancestors(work, version)):
+    passed, found = let_live(work, model), list[tuple[Version, VersionVerdict | None]]()
+    for child, one in pairwise([version, *reversed(ancestors(work, version))]):
+        if live and (live.version in {child.number, one.number} or not child.is_conversion):
+            break
         verdicts = work[Verdicts].on(one.model, one.number)
         strict = _no_looser(work, model, {given.policy for given in verdicts})
-        verdict = worst(
+        counting = [
             given
             for given in verdicts
-            if given.beside == one.parent
+            if given.beside in {one.parent, live and live.version}
             and (given.policy in strict or given.verdict is not Verdict.PASSED)
-        )
+        ]
+        verdict = worst(counting)
         failed = verdict is not None and verdict.verdict is Verdict.FAILED
         if one.is_root or (one.number in passed and not failed):
             break
-        found.append((one, verdict))
+        compared = live is None or any(given.beside == live.version for given in counting)
+        found.append((one, verdict if compared or failed else None))
     return tuple(found)
 
 

@@ -49,7 +49,7 @@ from core.gate.rules import Verdict
 from core.hooks import Hook
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
-from core.registry.versions import Descent, Model, Origin, Version, VersionStatus
+from core.registry.versions import Descent, Model, Origin, ServingPrecision, Version, VersionStatus
 from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
 
 # What takes part, in the same transaction, before the rows themselves are written. The rows of the
@@ -439,6 +439,7 @@ def _to_version(row: Row[Any]) -> Version:
         **values
         | {
             "status": VersionStatus(row.status),
+            "precision": ServingPrecision(row.precision),
             "recipe": parse_recipe(row.recipe),
             "update_classes": tuple(row.update_classes),
             "classes": tuple(row.classes),
@@ -452,7 +453,7 @@ def _to_version(row: Row[Any]) -> Version:
 
 
 def parse_recipe(text: str | None) -> Recipe | None:
-    """Return the recipe stored with a version, or None for a root."""
+    """Return the recipe stored with a version, or None for a root or a conversion."""
     if text is None:
         return None
     return _recipe(text) if len(text) <= LONGEST else _recipe.__wrapped__(text)

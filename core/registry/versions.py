@@ -78,16 +78,24 @@ class Weights:
         )
 
 
-class Precision(StrEnum):
+class ServingPrecision(StrEnum):
     """The numbers that a version is computed with; its tensors are stored in fp32 all the same."""
 
     FP32 = "fp32"
     BF16 = "bf16"
 
 
-def precision_of(config: Json) -> Precision:
+def precision_of(config: Json) -> ServingPrecision:
     """Return the precision that a version is scored and served with, by its config."""
-    return Precision(config.get("precision", Precision.FP32))
+    return ServingPrecision(config.get("precision", ServingPrecision.FP32))
+
+
+def in_precision(weights: Weights, precision: ServingPrecision) -> Weights:
+    """Return the same tensors with the config of a precision; fp32 is that of a config without."""
+    config = {name: value for name, value in weights.config.items() if name != "precision"}
+    if precision is not ServingPrecision.FP32:
+        config["precision"] = precision.value
+    return replace(weights, config=config)
 
 
 class VersionStatus(StrEnum):
@@ -145,9 +153,10 @@ class Version:
     status: VersionStatus = VersionStatus.CANDIDATE
     digest: Digest
     size: int  # bytes of all its tensors
+    precision: ServingPrecision = ServingPrecision.FP32  # by its config
     parent: int | None = None
     job: JobId
-    recipe: Recipe | None = None  # None: a root
+    recipe: Recipe | None = None  # None: a root or a conversion
     dataset: DatasetId | None = None
     dataset_version: int | None = None
     update_classes: tuple[str, ...] = ()  # taught by this update
@@ -172,8 +181,13 @@ class Version:
         return self.parent is None
 
     @property
+    def is_conversion(self) -> bool:
+        """True if it has its parent's tensors, and another precision: it was taught nothing."""
+        return not (self.is_root or self.update_classes or self.origin)
+
+    @property
     def data(self) -> DatasetRef | None:
-        """The dataset version that it was taught with, None for a root."""
+        """The dataset version that it was taught with, None for a root or a conversion."""
         if self.dataset is None or self.dataset_version is None:
             return None
         return DatasetRef(dataset=self.dataset, version=self.dataset_version)

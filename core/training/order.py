@@ -16,7 +16,7 @@ from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable
-from core.jobs.orders import JobType, UpdateOrder, require_to_order
+from core.jobs.orders import CandidateOrder, JobType, UpdateOrder, require_to_order
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
@@ -156,8 +156,8 @@ def _with_child(
     )
 
 
-def present_parent(work: Work, model: ModelId, order: UpdateOrder) -> Version | None:
-    """Return the parent the update would have if it were claimed now; None before the root exists.
+def present_parent(work: Work, model: ModelId, order: CandidateOrder) -> Version | None:
+    """Return the parent the order would have if it were claimed now; None before the root exists.
 
     A named one is locked, so that its weights cannot be deleted from now on, or else the alias.
     Raises VersionNotFound, or AliasNotFound for a model that has versions but not this alias.

@@ -15,9 +15,9 @@ from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.fitting import are_usable, plan_to_fit, versions_beside
 from core.evaluation.read_plan import pinned_model
 from core.jobs.needs import require_scorable
-from core.jobs.orders import UpdateOrder
+from core.jobs.orders import CandidateOrder, UpdateOrder
 from core.jobs.rows import Jobs
-from core.jobs.rules import Beside, EventKind, Job, Monitor
+from core.jobs.rules import Beside, EventKind, Job, Monitor, model_of
 from core.platform import Platform
 from core.recipes.fields import MixingChoice, Precision, PromptTemplate
 from core.recipes.rules import distinct
@@ -25,7 +25,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.marks import Marks
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version
+from core.registry.versions import Model, Version, precision_of
 from core.training.order import reference_entries, selection_of
 from core.training.trainer import Trainer, TrainingSpec
 from core.values import Digest
@@ -106,6 +106,7 @@ def update_model(
             number=number,
             digest=trained.weights.digest,
             size=trained.weights.size,
+            precision=precision_of(trained.weights.config),
             parent=inputs.parent.number,
             job=job.id,
             recipe=recipe,
@@ -122,23 +123,29 @@ def update_model(
             replaces=order.replaces,
             created_at=now,
         )
-        for model, marked in work[Marks].clear(candidate):  # without the images: see there
-            audit.record(
-                work,
-                Action.VERSION_CLEARED,
-                f"models/{work[Models].get(model).name}/versions/{marked}",
-                now=now,
-                after={"version": number, "model": inputs.model.name},
-                actor=f"job {job.id}",
-            )
-        work[Versions].add(candidate)
         checkpoint = work[Jobs].get(job.id).checkpoint
-        work[Jobs].set_version(job.id, job.fence, candidate.number)
-        work[Jobs].add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
+        add_candidate(work, job, candidate)
         work.commit()
     if checkpoint is not None:
         platform.artifacts.delete(checkpoint)
     return candidate.number
+
+
+def add_candidate(work: Work, job: Job, candidate: Version) -> None:
+    """Store a job's version, without a verdict yet: a later claim goes on from it."""
+    now = candidate.created_at
+    for model, marked in work[Marks].clear(candidate):  # without the images: see there
+        audit.record(
+            work,
+            Action.VERSION_CLEARED,
+            f"models/{work[Models].get(model).name}/versions/{marked}",
+            now=now,
+            after={"version": candidate.number, "model": work[Models].get(candidate.model).name},
+            actor=f"job {job.id}",
+        )
+    work[Versions].add(candidate)
+    work[Jobs].set_version(job.id, job.fence, candidate.number)
+    work[Jobs].add_event(job.id, EventKind.CANDIDATE, {"version": candidate.number}, now)
 
 
 def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> None:
@@ -173,17 +180,8 @@ def pin_inputs(
     trained or scored.
     """
     model = pinned_model(work, job.id)
-    number = job.parent_version or order.parent
-    if number is None and order.replaces is not None:
-        number = parent_for_retraining(work, model.id, order.replaces).number
-    if number is None:
-        number = work[Aliases].get(model.id, order.alias).version
-    parent = work[Versions].get(model.id, number, lock=True)
-    parent.require_clean()
-    parent.require_prompt(order.prompt)
-    line = (*ancestors(work, parent), parent)
-    require_scorable(line)
-    work[Jobs].set_parent(job.id, job.fence, parent.number)
+    line = pin_line(work, job, order)
+    line[-1].require_prompt(order.prompt)
     precision = job.precision or order.recipe.precision.on(native)
     work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
@@ -192,6 +190,25 @@ def pin_inputs(
     if inputs.reference is not None:
         inputs.reference.require_whole()
     return inputs
+
+
+def pin_line(work: Work, job: Job, order: CandidateOrder) -> tuple[Version, ...]:
+    """Fix a claimed job's parent, unless an earlier claim has; return its line, root first.
+
+    Raises what `pin_inputs` raises of a parent.
+    """
+    model = model_of(job)
+    number = job.parent_version or order.parent
+    if number is None and order.replaces is not None:
+        number = parent_for_retraining(work, model, order.replaces).number
+    if number is None:
+        number = work[Aliases].get(model, order.alias).version
+    parent = work[Versions].get(model, number, lock=True)
+    parent.require_clean()
+    line = (*ancestors(work, parent), parent)
+    require_scorable(line)
+    work[Jobs].set_parent(job.id, job.fence, parent.number)
+    return line
 
 
 def _pin_beside(platform: Platform, job: Job, inputs: UpdateInputs) -> Beside:
@@ -211,11 +228,11 @@ def _pin_beside(platform: Platform, job: Job, inputs: UpdateInputs) -> Beside:
 def inputs_of_version(work: Work, version: Version) -> UpdateInputs:
     """Return the rows that the update of a version depended on, to repeat it.
 
-    They have the suites that were pinned with it. Raises TypeError for a root, and
-    LearnedErasedImages if an image is gone.
+    They have the suites that were pinned with it. Raises TypeError for a root or a
+    conversion, and LearnedErasedImages if an image is gone.
     """
     if version.recipe is None or version.data is None:
-        raise TypeError(f"version {version.number} is a root")
+        raise TypeError(f"no update has made version {version.number}")
     version.require_clean()
     order = UpdateOrder(
         dataset=version.data.dataset,

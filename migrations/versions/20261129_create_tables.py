@@ -325,6 +325,7 @@ def _create_versions() -> None:
         sa.Column("status", sa.String(), nullable=False),
         sa.Column("digest", sa.String(64), nullable=False),
         sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("precision", sa.String(), nullable=False),
         sa.Column("parent", sa.Integer()),
         sa.Column("job", sa.String(), sa.ForeignKey("jobs.id"), nullable=False),
         sa.Column("recipe", sa.JSON()),

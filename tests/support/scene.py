@@ -29,7 +29,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version, Weights
+from core.registry.versions import Model, Version, Weights, in_precision, precision_of
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration
 from core.settings import Settings
@@ -87,7 +87,10 @@ class Script:
         self.tasks.append(spec)
         read_for_training(self.platform.artifacts, spec)
         self.training(monitor)
+        parent = Weights.from_bytes(self.platform.artifacts.get(spec.parent))
         weights = some_weights(self.platform, 100 + len(self.tasks))
+        weights = in_precision(weights, precision_of(parent.config))
+        self.platform.artifacts.put(weights.to_bytes())
         return Trained(
             weights=weights,
             notes=self.notes,
@@ -233,6 +236,7 @@ class Scene:
         kind = {
             "ImportOrder": JobType.IMPORT,
             "UpdateOrder": JobType.UPDATE,
+            "ConvertOrder": JobType.CONVERT,
             "CompareIndexOrder": JobType.COMPARE_INDEX,
             "ReembedOrder": JobType.REEMBED,
         }

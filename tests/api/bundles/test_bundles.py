@@ -216,6 +216,19 @@ def test_the_nearest_ancestor_that_is_there_is_the_parent(desk: Desk) -> None:
 
 
 @EMBEDDED
+def test_a_bundle_keeps_the_precision_of_its_version(desk: Desk) -> None:
+    order = {"type": "convert", "model": "demo", "version": 3, "precision": "bf16"}
+    assert desk.service.client.post("/v1/jobs", json=order).status_code == 202
+    assert desk.work()["status"] == "succeeded"
+    assert imported(desk, bundle_of(desk, 4))["result"]["version"] == 2
+    there, here = (
+        desk.get(f"/v1/models/{one}").json() for one in ("demo/versions/4", "copy/versions/2")
+    )
+    assert (here["precision"], here["digest"], here["parent"]) == ("bf16", there["digest"], 1)
+    assert here["update_classes"] == ["boot", "bag"]
+
+
+@EMBEDDED
 def test_what_could_not_be_imported_is_refused_before_it_is_stored(desk: Desk) -> None:
     data = bundle_of(desk)
     theirs = packed(signed_again(unpacked(data), key=THEIRS))

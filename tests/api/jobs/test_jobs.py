@@ -160,6 +160,47 @@ def test_an_update_moves_its_alias_by_itself_only_if_an_operator_has_ordered_it(
         assert again.status_code == (403 if moves else 202)
 
 
+CONVERT = {"type": "convert", "model": "demo", "precision": "bf16"}
+
+
+def test_a_conversion_is_queued_once_and_moves_its_alias_only_for_an_operator(
+    ready: Service,
+) -> None:
+    operator, contributor = ready.key(Role.OPERATOR), ready.key(Role.CONTRIBUTOR)
+    keyed = {"Idempotency-Key": "k", **operator}
+    order = {**CONVERT, "version": 1, "priority": 3, "metadata": {"for": "cpus"}}
+    answer = ready.client.post("/v1/jobs", json=order, headers=keyed)
+    job = answer.json()
+    assert (answer.status_code, job["type"], job["priority"]) == (202, "convert", 3)
+    asked = {"precision": "bf16", "alias": "production", "auto_promote": True}
+    assert (job["conversion"], job["metadata"]) == (asked, {"for": "cpus"})
+    assert ready.client.post("/v1/jobs", json=order, headers=keyed).json() == job
+    with ready.untouched():
+        refused = ready.client.post(
+            "/v1/jobs", json={**CONVERT, "auto_promote": True}, headers=contributor
+        )
+        assert code_of(refused) == (403, "forbidden")
+    by_default = ready.client.post("/v1/jobs", json=CONVERT, headers=contributor).json()
+    assert by_default["conversion"] == {**asked, "auto_promote": False}
+    assert ready.client.get("/v1/models/demo/versions/1").json()["precision"] == "fp32"
+
+
+def test_what_would_keep_a_conversion_from_starting(ready: Service) -> None:
+    for changes, status, code, pointer in (
+        ({"precision": "fp32"}, 422, "field_invalid", "/precision"),
+        ({"precision": "int4"}, 422, "field_invalid", "/precision"),
+        ({"version": 9}, 404, "version_not_found", None),
+        ({"alias": "staging"}, 404, "alias_not_found", None),
+        ({"model": "nope"}, 404, "model_not_found", None),
+        ({"recipe": {}}, 422, "field_unknown", "/recipe"),
+    ):
+        with ready.untouched():
+            answer = ready.client.post("/v1/jobs", json={**CONVERT, **changes})
+        assert code_of(answer) == (status, code), changes
+        if pointer is not None:
+            assert answer.json()["errors"][0]["pointer"].endswith(pointer)
+
+
 def test_the_same_idempotency_key_and_body_give_the_same_job(ready: Service) -> None:
     key = {"Idempotency-Key": "order-1"}
     first = ready.client.post("/v1/jobs", json=update(), headers=key)

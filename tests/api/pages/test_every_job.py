@@ -133,8 +133,13 @@ def _update(shop: Shop) -> str:
     return job["id"]
 
 
+def _convert(shop: Shop) -> str:
+    return shop.client.jobs.order_conversion(model=MODEL, version=2, precision="bf16")["id"]
+
+
 def _evaluate(shop: Shop) -> str:
-    version = a_candidate(shop.served.platform, shop.model)  # which has not been asked yet
+    """Of a version that has not been asked yet."""
+    version = a_candidate(shop.served.platform, shop.model, teaches=("fly",))
     return shop.client.jobs.order_evaluation(model=MODEL, version=version.number)["id"]
 
 
@@ -159,6 +164,7 @@ def _erase(shop: Shop, pixels: str) -> str:
 ORDERS: Mapping[JobType, Order] = {
     JobType.IMPORT: lambda shop, n: shop.client.models.create(f"made-{n}")["id"],
     JobType.UPDATE: lambda shop, _: _update(shop),
+    JobType.CONVERT: lambda shop, _: _convert(shop),
     JobType.EVALUATE: lambda shop, _: _evaluate(shop),
     JobType.IMPORT_IMAGES: _import_images,
     JobType.BLAME: lambda shop, _: _blame(shop),
@@ -229,6 +235,7 @@ ROUTES = [
 WORDS: Mapping[JobType, str] = {  # patterns of what each job is said to have come to
     JobType.IMPORT: "version 1",
     JobType.UPDATE: r"version \d+ passed made live as production",
+    JobType.CONVERT: r"version \d+ \w+ not made live: .*",
     JobType.EVALUATE: r"version \d+ inconclusive",
     JobType.IMPORT_IMAGES: "pictures 2 images added, 1 refused",
     JobType.ERASE: "1 image erased",

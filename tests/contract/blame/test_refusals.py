@@ -41,7 +41,7 @@ pytestmark = pytest.mark.parametrize("url", ["sqlite"], indirect=True)
 
 REFUSED: list[tuple[dict[str, Any], type[PerennialError], str | None, str]] = [
     ({"version": 9}, VersionNotFound, None, "no such version"),
-    ({"version": 1}, FieldInvalid, "/version", "A root has learned from no images"),
+    ({"version": 1}, FieldInvalid, "/version", "A root or a conversion has learned from no images"),
     ({"class_name": "owl"}, FieldInvalid, "/class", "has test images of the class 'owl'."),
     (
         {"class_name": "dog", "suite": "easy"},

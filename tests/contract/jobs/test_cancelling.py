@@ -11,6 +11,7 @@ from core.bases.create_model import create_model
 from core.datasets.manifests import Side
 from core.errors import (
     AliasNotFound,
+    ArtifactGone,
     Conflict,
     FieldInvalid,
     Forbidden,
@@ -21,6 +22,7 @@ from core.errors import (
 from core.evaluation.order import order_evaluation
 from core.job_types.retry import retry_job
 from core.jobs.orders import (
+    ConvertOrder,
     EraseOrder,
     EvaluateOrder,
     ImportImagesOrder,
@@ -34,7 +36,8 @@ from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import delete_expired, end_cancelled_jobs
 from core.principal import Principal, Role
 from core.registry.configure import configure_model
-from core.registry.versions import Model
+from core.registry.rows import Versions
+from core.registry.versions import Model, ServingPrecision
 from core.settings import Settings
 from core.training.order import order_update
 from core.values import JobId, ModelId
@@ -46,6 +49,8 @@ from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order, is_queued_and_announced, named
 from tests.support.scene import Scene
 from tests.support.storage.databases import commit_beside
+
+BF16 = ServingPrecision.BF16
 
 
 def test_cancelling_job_whose_worker_died_is_cancelled_and_not_run(scene: Scene) -> None:
@@ -216,6 +221,13 @@ def test_what_could_not_start_is_not_tried_again(
     for error, job in jobs.items():
         with pytest.raises(error):
             retry_job(scene.platform, notifier, ME, job)
+    conversion = ConvertOrder(precision=BF16, parent=2)
+    of_gone = failed(scene, model, type=JobType.CONVERT, order=conversion)
+    with scene.platform.transactions() as work:
+        work[Versions].release_weights(model.id, 2, NOW)
+        work.commit()
+    with pytest.raises(ArtifactGone):
+        retry_job(scene.platform, notifier, ME, of_gone)
 
 
 def test_a_failed_import_is_tried_again(scene: Scene, notifier: RecordingNotifier) -> None:
@@ -245,6 +257,7 @@ def test_whoever_may_not_order_a_job_neither_cancels_it_nor_orders_it_again(
     images = ImportImagesOrder(
         dataset=data.dataset, archive=archive, archive_format=ArchiveFormat.ZIP, archive_bytes=9
     )
+    converted = ConvertOrder(precision=BF16)
     bundle = ImportVersionOrder(archive=archive, archive_bytes=9, digest=digest("weights"))
     erasure = order_erasure(scene, entry_of(scene, data, Side.TRAIN).pixels)
     orders = [
@@ -252,6 +265,9 @@ def test_whoever_may_not_order_a_job_neither_cancels_it_nor_orders_it_again(
         (JobType.UPDATE, update, ANYONE - {"of another model"}),
         (JobType.UPDATE, replace(update, auto_promote=True), OPERATORS),
         (JobType.UPDATE, replace(update, replaces=2), {"admin"}),
+        (JobType.CONVERT, replace(converted, auto_promote=False), ANYONE - {"of another model"}),
+        (JobType.CONVERT, converted, OPERATORS),
+        (JobType.CONVERT, replace(converted, replaces=2), {"admin"}),
         (JobType.EVALUATE, EvaluateOrder(version=2), ANYONE - {"of another model"}),
         (JobType.IMPORT_VERSION, bundle, {"admin"}),
         (JobType.IMPORT_IMAGES, images, ANYONE),

@@ -15,6 +15,7 @@ from core.errors import (
     AnswersMissing,
     ArtifactGone,
     ErasureCommitted,
+    FieldInvalid,
     ImportFailed,
     JobFinished,
     VersionNotFound,
@@ -22,11 +23,13 @@ from core.errors import (
 from core.evaluation.order import order_evaluation
 from core.exports.make import order_export
 from core.job_types.retry import retry_job
-from core.jobs.orders import BlameOrder, ExportOrder, JobType, UpdateOrder
+from core.jobs.orders import BlameOrder, ConvertOrder, ExportOrder, JobType, UpdateOrder
 from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rules import Job, JobStatus
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
+from core.registry.versions import ServingPrecision
+from core.training.convert import order_conversion
 from core.training.order import order_update
 from core.values import sha256
 from core.vectors.reembed import order_reembedding
@@ -43,7 +46,7 @@ MODELS, WAITING, RECENT = 2, 6, 8
 NEWEST = -1  # of those that there are
 
 # What cannot start, for want of something.
-UNSTARTABLE = (AnswersMissing, ArtifactGone, ImportFailed, VersionNotFound)
+UNSTARTABLE = (AnswersMissing, ArtifactGone, FieldInvalid, ImportFailed, VersionNotFound)
 
 SILENCE = SilentNotifier()
 
@@ -102,6 +105,24 @@ class Clients(Machine):
         )
         place = self.placing(order_update, model=model.name, order=order, priority=update.priority)
         self.order(place, death)
+
+    @precondition(lambda self: may_order(self) and self.promises.versions)
+    @rule(
+        which=WHICH,
+        precision=st.sampled_from(ServingPrecision),
+        live=st.booleans(),
+        auto=st.booleans(),
+        death=DEATHS,
+    )
+    def convert(
+        self, which: int, precision: ServingPrecision, live: bool, auto: bool, death: str | None
+    ) -> None:
+        """Have a version, or what will be live then, made in a precision that it may have."""
+        model, version = pick(self.promises.versions, which)
+        order = ConvertOrder(
+            precision=precision, parent=None if live else version.number, auto_promote=auto
+        )
+        self.order(self.placing(order_conversion, model=model.name, order=order), death)
 
     @precondition(lambda self: may_order(self) and self.trained())
     @rule(which=WHICH, blame=st.booleans(), alias=st.sampled_from(ALIASES), death=DEATHS)

@@ -77,7 +77,7 @@ class Machine(RuleBasedStateMachine):
 
     def trained(self) -> list[tuple[Model, Version]]:
         """Versions that updates have made."""
-        return [found for found in self.promises.versions if not found[1].is_root]
+        return [found for found in self.promises.versions if found[1].data is not None]
 
     def rows(self) -> object:
         """All that a worker may write, as it is now."""

@@ -11,13 +11,13 @@ from core.erasure.rows import Erasures
 from core.erasure.rules import Erasure, ErasureStatus
 from core.errors import DatasetVersionReplaced, ImageErased, LearnedErasedImages, ParentNotRetrained
 from core.gate.rules import Verdict
-from core.jobs.orders import EraseOrder, JobType, UpdateOrder
+from core.jobs.orders import CandidateOrder, ConvertOrder, EraseOrder, JobType
 from core.jobs.rules import Job, JobStatus, model_of
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, MoveKind, live_stack
 from core.registry.read import require_weights
 from core.registry.rows import Versions
-from core.registry.versions import Model, Version
+from core.registry.versions import Model, Version, Weights, in_precision
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, ErasureId, JobId, ModelId
@@ -180,7 +180,7 @@ class Promises:
                 if job.type is JobType.EVALUATE and self.gate.stood(job):
                     self.happened["verdict stood"] += 1
                 if (promotion := job.result.get("promotion")) is not None:
-                    self.happened[f"promotion of an update: {promotion['reason']}"] += 1
+                    self.happened[f"promotion by {job.type.value}: {promotion['reason']}"] += 1
             case JobStatus.CANCELLED:
                 # What an erasure has queued, another one orders anew.
                 assert job.id in self.cancelled or (
@@ -202,6 +202,8 @@ class Promises:
             case "alias_not_found":  # its model's import was cancelled or failed
                 with self.world.reading() as work:
                     return work[Aliases].find(model_of(job), ALIAS) is None
+            case "field_invalid":  # what is live has the precision already
+                return isinstance(job.order, ConvertOrder) and job.order.parent is None
             case _:
                 return False
 
@@ -228,12 +230,21 @@ class Promises:
                 images = self.erased.images_of(version)
                 seed = version.recipe.seed
                 undisturbed = trained(parent, version.update_classes, seed, images)
+                undisturbed = in_precision(undisturbed, by_number[version.parent].precision)
                 assert version.digest == undisturbed.digest, "trained otherwise"
                 kept = set() if version.erasure else set(version.classes)
                 assert version.feature_statistics.keys() == kept
+            if version.is_conversion:
+                assert job.version == version.number
+                made_of = by_number[version.parent]
+                assert version.precision is job.order.precision is not made_of.precision
+                if version.collected_at is None and made_of.collected_at is None:
+                    stored = map(self.world.artifacts.get, (version.digest, made_of.digest))
+                    found, before = map(Weights.from_bytes, stored)
+                    assert found.tensors == before.tensors
         for job in jobs.values():
             succeeded = job.model == model.id and job.status is JobStatus.SUCCEEDED
-            if succeeded and isinstance(job.order, UpdateOrder):
+            if succeeded and isinstance(job.order, CandidateOrder):
                 assert made[job.id] == (job.version not in gone)
                 assert job.result["version"] == job.version
 
@@ -270,9 +281,9 @@ class Promises:
             assert found is None or found.collected_at is None, "what is live was given up"
 
     def _by_job(self, row: AliasMove, jobs: dict[JobId, Job]) -> bool:
-        """Whether an update has moved the alias itself; then its version had passed."""
+        """Whether a job has moved the alias itself; then its version had passed."""
         job = jobs.get(JobId(row.actor.removeprefix("job ")))
-        if job is None or not isinstance(job.order, UpdateOrder):  # an import makes the alias
+        if job is None or not isinstance(job.order, CandidateOrder):  # an import makes the alias
             return False
         assert (row.kind, job.version) == (MoveKind.PROMOTED, row.to_version)
         assert job.result["verdict"] == Verdict.PASSED

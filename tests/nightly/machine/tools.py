@@ -10,7 +10,7 @@ from core.artifacts.store import Artifacts
 from core.errors import ArtifactMissing
 from core.jobs.rules import Monitor
 from core.platform import Platform
-from core.registry.versions import TensorEntry, Weights
+from core.registry.versions import TensorEntry, Weights, in_precision, precision_of
 from core.training.trainer import Trained, TrainingSpec
 from core.values import Digest, Json, sha256
 from tests.support.learning.tiny_tools import put_statistics, read_for_training
@@ -43,8 +43,11 @@ class TinyTools(Script):
                 kept = self._artifacts.put(json.dumps([step, state, self._run]).encode())
                 monitor.save_checkpoint(kept, step)
         monitor.advance("publishing", 0, 1)
+        parent = Weights.from_bytes(self._artifacts.get(spec.parent))
+        weights = in_precision(publish(self._artifacts, state), precision_of(parent.config))
+        self._artifacts.put(weights.to_bytes())
         return Trained(
-            weights=publish(self._artifacts, state),
+            weights=weights,
             notes={},
             environments=({},),
             feature_statistics=put_statistics(self._artifacts, spec),

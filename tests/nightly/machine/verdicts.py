@@ -150,16 +150,28 @@ class Line:
     passed: set[int | None]  # by passing they went live
     added: Mapping[int, str]
 
-    def before(self, version: Version, rows: Sequence[VersionVerdict]) -> set[Verdict]:
-        """Return the verdicts of ancestors that count where nothing is live."""
+    def before(
+        self, version: Version, rows: Sequence[VersionVerdict], live: int | None
+    ) -> set[Verdict]:
+        """Return the verdicts of ancestors that count where nothing is live.
+
+        Where something is, those of what a conversion was made from, unless that is live.
+        """
         found: set[Verdict] = set()
-        parent = self.descents[version.number].parent
+        child, parent = version.number, self.descents[version.number].parent
         while parent is not None and (further := self.descents[parent].parent) is not None:
-            own = {row.verdict for row in rows if (row.version, row.beside) == (parent, further)}
+            if live is not None and not self.versions[child].is_conversion:
+                break
+            if live in {child, parent}:
+                break
+            about = [r for r in rows if r.version == parent and r.beside in {further, live}]
+            own = {row.verdict for row in about}
             if parent in self.passed and Verdict.FAILED not in own:
                 break
+            if live is not None and all(row.beside != live for row in about):
+                own.add(Verdict.INCONCLUSIVE)
             found.add(next((one for one in WORST if one in own), Verdict.INCONCLUSIVE))
-            parent = further
+            child, parent = parent, further
         return found
 
     def more(self, version: int, lost: Collection[int]) -> set[str]:
@@ -223,8 +235,8 @@ def decided(
         and covers(row, model, line.more(version.number, lost & {*row.updates}))
     ]
     found = {row.verdict for row in now}
-    if history is not None and live is None and found:
-        found |= line.before(version, rows)
+    if history is not None and found:
+        found |= line.before(version, rows, live)
     worst = next((one for one in WORST if one in found), None)
     return worst, any(row.beside == beside and lost <= {*row.updates} for row in now)
 

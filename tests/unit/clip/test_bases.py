@@ -47,6 +47,16 @@ def test_a_half_precision_folder_is_imported_as_fp32(tmp_path: Path) -> None:
     assert importer.load(str(folder), monitor)[0].digest == weights.digest
 
 
+def test_a_base_that_was_a_version_in_bf16_is_imported_as_fp32(tmp_path: Path) -> None:
+    artifacts, model, found = MemoryArtifacts(), tiny_clip(), []
+    importer = BaseImporter(artifacts, folders=(tmp_path,))
+    for name, config in (("fp32", model.config), ("bf16", {**model.config, "precision": "bf16"})):
+        model.config = config
+        folder = folder_of(tmp_path / name, model)
+        found.append(importer.load(str(folder), Watching())[0])
+    assert found[0] == found[1]
+
+
 def test_the_bundled_base_brings_its_tokens_and_prompt(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "tiny", tiny_clip())
     (folder / "trained_tokens.json").write_text("[7, 9]")

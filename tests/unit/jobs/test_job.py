@@ -14,6 +14,7 @@ from core.errors import JobFinished
 from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
+    ConvertOrder,
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
@@ -30,6 +31,7 @@ from core.jobs.rules import Job, JobStatus, Progress, duration, model_of, order_
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
+from core.registry.versions import ServingPrecision
 from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_job_of_no_model, a_model, a_policy, digest
 
@@ -110,6 +112,7 @@ def test_imports_erasures_and_exports_wait_for_workers_without_a_device() -> Non
     assert {kind: kind.queue for kind in JobType} == {
         JobType.IMPORT: Queue.HOUSEKEEPING,
         JobType.UPDATE: Queue.GPU,
+        JobType.CONVERT: Queue.GPU,
         JobType.EVALUATE: Queue.GPU,
         JobType.IMPORT_IMAGES: Queue.HOUSEKEEPING,
         JobType.ERASE: Queue.HOUSEKEEPING,
@@ -131,6 +134,7 @@ def test_three_states_are_for_good() -> None:
         (JobType.IMPORT, ImportOrder(base="bundled")),
         (JobType.UPDATE, UPDATE),
         (JobType.UPDATE, replace(UPDATE, recipe=Recipe(), reference=None)),
+        (JobType.CONVERT, ConvertOrder(precision=ServingPrecision.BF16, parent=2, replaces=3)),
         (JobType.EVALUATE, EvaluateOrder(version=2, alias="staging")),
         (JobType.BLAME, BlameOrder(version=2, class_name="owl", by=Grouping.CLASS, suite="zoo")),
         (JobType.BLAME, BlameOrder(version=2)),

@@ -19,6 +19,7 @@ from core.jobs.needs import (
 from core.jobs.orders import (
     BlameOrder,
     CompareIndexOrder,
+    ConvertOrder,
     EvaluateOrder,
     ExportOrder,
     ImportOrder,
@@ -30,7 +31,7 @@ from core.jobs.rules import Job
 from core.recipes.rules import Recipe
 from core.registry.aliases import Alias, AliasMove
 from core.registry.exports import ExportFormat
-from core.registry.versions import Version
+from core.registry.versions import ServingPrecision, Version
 from core.upkeep.gc import Amount
 from core.values import DatasetId
 from tests.support.factories import NOW, a_job, a_model, a_move, a_policy, a_version
@@ -101,6 +102,7 @@ def jobs_that_need(number: int) -> dict[str, Job]:
     """Jobs that need a version, by how they do."""
     orders: dict[str, Order] = {
         "ordered from it": replace(UPDATE, parent=number),
+        "converts it": ConvertOrder(precision=ServingPrecision.BF16, parent=number),
         "scores it": EvaluateOrder(version=number),
         "blames it": BlameOrder(version=number),
         "exports it": ExportOrder(version=number, format=ExportFormat.ONNX),

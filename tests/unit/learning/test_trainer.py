@@ -12,6 +12,7 @@ from core.clip.model import load
 from core.errors import CancelRequested, ClassInvalid, ModelNotTrainable, TooFewClasses
 from core.learning.methods import leading
 from core.recipes.fields import Method, Precision, Schedule, Vocabulary
+from core.registry.versions import ServingPrecision, Weights, in_precision
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, prepared, red_and_blue, train, with_recipe
 from tests.support.learning.tiny_clip import stored, tiny_clip
@@ -40,6 +41,17 @@ def test_every_step_is_told_with_its_terms(artifacts: MemoryArtifacts, spec: Tra
     )
     assert [phase for phase, _, _ in monitor.steps][:2] == ["loading", "loading"]
     assert monitor.steps[-1][0] == "publishing"
+
+
+def test_the_child_of_a_version_in_bf16_is_trained_in_fp32_and_is_in_bf16(
+    artifacts: MemoryArtifacts, spec: TrainingSpec
+) -> None:
+    parent = Weights.from_bytes(artifacts.get(spec.parent))
+    half = artifacts.put(in_precision(parent, ServingPrecision.BF16).to_bytes())
+    usual, made = train(artifacts, spec), train(artifacts, replace(spec, parent=half))
+    assert made == in_precision(usual, ServingPrecision.BF16)
+    assert made.digest != usual.digest
+    assert {tensor.dtype for tensor in made.tensors} == {"F32"}
 
 
 def test_a_projected_update_leaves_the_leading_directions_as_they_are(
