@@ -46,12 +46,14 @@ def versions(model: str, as_json: bool) -> None:
                 one["status"],
                 "erased images" if one["erasure"] else one["verdict"],
                 ", ".join(aliases.get(one["version"], ())),
+                one["precision"],
                 ", ".join(one["update_classes"]),
                 one["created_at"][:19],
             )
             for one in found
         ]
-    print_table(("version", "parent", "status", "gate", "aliases", "taught", "created"), rows)
+    columns = ("version", "parent", "status", "gate", "aliases", "precision", "taught", "created")
+    print_table(columns, rows)
     for one in found:
         if one["next_step"]:
             live = ", ".join(aliases.get(one["version"], ()))

@@ -1,10 +1,11 @@
-"""`perennial model`, `teach`, `advise`, `job` and `watch`."""
+"""`perennial model`, `teach`, `convert`, `advise`, `job` and `watch`."""
 
+import re
 import secrets
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -25,9 +26,11 @@ from perennial.terminal.arguments import (
     example,
     filter_options,
     find_dataset_version,
+    find_version,
     gate_option,
     number_of,
     recipe_option,
+    version_argument,
     wait_option,
 )
 from perennial.terminal.output import (
@@ -49,7 +52,7 @@ from perennial.terminal.session import (
     tell_end,
     tell_job,
 )
-from perennial.types import Advice, Job, JobFilters, JobSummary, Model
+from perennial.types import Advice, Job, JobFilters, JobSummary, Model, ServingPrecision
 
 # `perennial model`: create, list, show and delete models.
 
@@ -241,6 +244,48 @@ def _is_large(images: Sequence[tuple[str, Path]]) -> bool:
     return len(images) > FORM_IMAGES or sum(path.stat().st_size for _, path in images) > FORM_BYTES
 
 
+# `perennial convert`: a version in another precision.
+
+
+@click.command(
+    epilog=example(
+        "perennial convert demo --precision bf16 --wait --fail-on-gate",
+        "perennial convert demo:3 --precision bf16 --no-promote",
+    )
+)
+@version_argument("MODEL[:VERSION]")
+@click.option(
+    "--precision",
+    type=click.Choice(get_args(ServingPrecision)),
+    required=True,
+    help="The numbers in which the new version is scored and served.",
+)
+@click.option("--alias", help="Alias to compare with and move (default: production).")
+@click.option("--no-promote", is_flag=True, help="Do not move the alias when the gate passes.")
+@wait_option
+@gate_option
+@json_option
+def convert(
+    named: str, no_promote: bool, wait: bool, fail_on_gate: bool, as_json: bool, **order: Any
+) -> None:
+    """Make a version that has the tensors of another one, and another precision.
+
+    Without a number, it is made of what the alias points to. It is scored as any version: it goes
+    live if it holds what the version that it was made of knows.
+    """
+    if fail_on_gate and not wait:
+        raise click.UsageError("--fail-on-gate needs --wait.")
+    order["auto_promote"] = False if no_promote else None
+    with connected() as client:
+        model = named
+        if re.search("[:@]", named):
+            model, order["version"] = find_version(client, named)
+        job = client.jobs.order_conversion(model=model, **order)
+        job = tell_job(client, job, wait, as_json)
+    if fail_on_gate:
+        require_passed(job)
+
+
 # `perennial advise`: advice on an update before it is ordered.
 
 
@@ -381,4 +426,4 @@ def watch(job: str, after: int | None, fail_on_gate: bool, as_json: bool) -> Non
 
 job.add_command(watch)
 
-VERBS = (model, teach, advise, job, watch)
+VERBS = (model, teach, convert, advise, job, watch)

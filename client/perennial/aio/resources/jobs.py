@@ -1,4 +1,4 @@
-"""Jobs, such as updates, evaluations and blames."""
+"""Jobs, such as updates, conversions, evaluations and blames."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Unpack
@@ -9,7 +9,7 @@ from perennial.requests import given, idempotency, path_of
 
 
 class Jobs(Resource):
-    """Jobs, such as updates, evaluations and blames.
+    """Jobs, such as updates, conversions, evaluations and blames.
 
     An order with the same `idempotency_key` is not placed again: the reply is the job of the first
     time. Without one, each call is an order of its own.
@@ -82,6 +82,35 @@ class Jobs(Resource):
             reference=reference,
         )
         return await self._connection.post(path_of("jobs", "advice"), body)
+
+    async def order_conversion(
+        self,
+        *,
+        model: str,
+        precision: types.ServingPrecision,
+        version: int | None = None,
+        alias: str | None = None,
+        auto_promote: bool | None = None,
+        priority: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> types.Job:
+        """Order a conversion: make a version of another one's tensors, in another precision.
+
+        Without `version`, it is made of the alias's. It is scored as any version, and
+        `auto_promote` is as for updates.
+        """
+        body = given(
+            type="convert",
+            model=model,
+            version=version,
+            precision=precision,
+            alias=alias,
+            auto_promote=auto_promote,
+            priority=priority,
+            metadata=metadata,
+        )
+        return await self._order(path_of("jobs"), body, idempotency_key)
 
     async def order_evaluation(
         self,

@@ -60,6 +60,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/how-to/report.md": {},
     "docs/how-to/verify.md": {},
     "docs/how-to/production.md": {},
+    "docs/how-to/bf16.md": {},
 }
 
 ELSEWHERE = {  # what the commands of other pages need, and the test of it

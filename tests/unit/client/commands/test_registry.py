@@ -51,8 +51,8 @@ def test_continuous_integration_teaches_what_was_pushed(
 def test_versions_are_listed_reported_on_and_compared(
     site: Site, perennial: Run, taught: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = [str(taught), "1", "promoted", "passed", "production", "bag, boot"]
-    assert wanted in rows(perennial("versions", "demo").out, 6)
+    wanted = [str(taught), "1", "promoted", "passed", "production", "fp32", "bag, boot"]
+    assert wanted in rows(perennial("versions", "demo").out, 7)
     report = site.client.versions.report("demo", taught)
     told = perennial("report", f"demo:{taught}").out
     assert perennial("report", "demo", taught).out == told
@@ -255,3 +255,21 @@ def test_a_bundle_is_imported_and_must_be_scored(
     assert perennial("signing-key").out == f"{OURS.public}\n"
     refused = perennial(*command[:3], "--expect-digest", "0" * 64)
     assert (refused.code, "another version" in refused.err) == (ERROR, True)
+
+
+def test_a_version_is_converted_and_scored(site: Site, perennial: Run, taught: int) -> None:
+    command = ("convert", f"demo:{taught}", "--precision", "bf16", "--no-promote")
+    ended = perennial(*command, "--wait", "--fail-on-gate")
+    assert ended.code == 0
+    made = site.client.versions.get("demo", taught + 1)
+    assert (made["precision"], made["parent"]) == ("bf16", taught)
+    assert f"demo: version {made['version']}, gate: passed\nIt was taught nothing" in ended.out
+    assert "To make it live" in ended.out
+    row = [str(made["version"]), str(taught), "candidate", "passed", "", "bf16"]
+    assert row in rows(perennial("versions", "demo").out, 6)
+    again = ("convert", f"demo:{made['version']}", "--precision", "bf16")
+    assert "is computed in bf16 already" in perennial(*again).err
+    live = json.loads(
+        perennial("convert", "demo", "--precision", "bf16", "--no-promote", "--json").out
+    )
+    assert (live["type"], live["conversion"]["auto_promote"]) == ("convert", False)
