@@ -3,6 +3,7 @@
 - classify: images a second and waits, beside a bare open_clip loop.
 - beside: our service, LitServe and Infinity embed the same images, one after the other.
 - costs: CPU time of a request and of a move, by process, with one part altered at a time.
+- memory: start time and memory of the inference process, by engine.
 - moves: an alias moves between two versions while clients classify over it.
 
 The module of each part says how it measures.
@@ -22,12 +23,14 @@ from benchmarks.output import OUT, show, write
 from benchmarks.serving.beside import bench_beside
 from benchmarks.serving.classify import MODELS, bench_classify
 from benchmarks.serving.costs import bench_costs
+from benchmarks.serving.memory import bench_memory
 from benchmarks.serving.moves import bench_moves
 
 PARTS = {
     "classify": bench_classify,
     "beside": bench_beside,
     "costs": bench_costs,
+    "memory": bench_memory,
     "moves": bench_moves,
 }
 

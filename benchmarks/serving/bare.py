@@ -1,4 +1,4 @@
-"""Bare loops: the least computation that classifies the same images, by torch or ONNX Runtime.
+"""Bare loops: the least computation that classifies the same images, by torch or another engine.
 
 They decode JPEGs with Pillow, transform and encode them, and compare them with features of the
 class texts that are computed before. Run them in a process of their own.
@@ -6,7 +6,7 @@ class texts that are computed before. Run them in a process of their own.
 
 import io
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -20,8 +20,8 @@ from PIL import Image
 from core.clip.bases import read_folder
 from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel
-from core.engines.onnx import open_session
-from core.engines.rules import INPUTS, Tower
+from core.engines.opening import engines_here, opener_of
+from core.engines.rules import Engine, Precision, Tower
 from core.images.child import tower_pixels
 from core.values import ImageInput
 
@@ -58,7 +58,13 @@ class Taken:
         return quantiles(self.answers, n=100)[98] if len(self.answers) > 1 else self.answers[0]
 
 
-TORCH, ONNX = "torch", "onnx"  # the engines
+TORCH = f"{Engine.TORCH} {Precision.FP32}"
+
+
+def bare_engines(precision: Precision) -> list[str]:
+    """Return the names of the engines but torch that have loops in a precision."""
+    return [f"{engine} {precision}" for engine in engines_here(precision)]
+
 
 _loops: dict[tuple[Path, str], "Loop"] = {}
 
@@ -108,17 +114,19 @@ class TorchLoop(Loop):
             logits.softmax(dim=-1).topk(min(5, self._texts.shape[1])).values.tolist()
 
 
-class OnnxLoop(Loop):
-    """ONNX Runtime on a graph that takes uint8 pixels, resized by Pillow."""
+class GraphLoop(Loop):
+    """An engine on a graph that takes uint8 pixels, resized by Pillow."""
 
-    def __init__(self, folder: Path, classes: Sequence[str], threads: int) -> None:
+    def __init__(self, name: str, folder: Path, classes: Sequence[str], threads: int) -> None:
+        engine, _, precision = name.partition(" ")
         config, network = read_folder(folder)
         model = ClipModel.build(config, network.state_dict(), torch.device("cpu")).freeze()
         graphs = write_graphs(model)
         state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         graph = graphs.towers[Tower.IMAGE]
         tensors = {name: state[name] for name in graph.tensors}
-        self._session = open_session(graph, tensors, threads)
+        open_tower = opener_of(Engine(engine), Precision(precision))
+        self._run = open_tower(Tower.IMAGE, graph, tensors, threads=threads)
         self._input = ImageInput.of(config)
         with torch.inference_mode():
             self._texts = (model.scale * model.encode_texts(_prompts(classes)).T).numpy()
@@ -127,13 +135,9 @@ class OnnxLoop(Loop):
         """Classify one batch."""
         images = (Image.open(io.BytesIO(data)).convert("RGB") for data in files)
         pixels = np.stack([np.asarray(tower_pixels(image, self._input)) for image in images])
-        (features,) = self._session.run(None, {INPUTS[Tower.IMAGE]: pixels})
-        logits = features @ self._texts
+        logits = self._run(pixels) @ self._texts
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         np.sort(shares / shares.sum(axis=1, keepdims=True))[:, -5:].tolist()
-
-
-_LOOPS: Mapping[str, type[TorchLoop] | type[OnnxLoop]] = {TORCH: TorchLoop, ONNX: OnnxLoop}
 
 
 def _prompts(classes: Sequence[str]) -> list[str]:
@@ -153,5 +157,9 @@ def run(
     if (folder, engine) not in _loops:
         for loaded in [key for key in _loops if key[0] != folder]:
             del _loops[loaded]
-        _loops[folder, engine] = _LOOPS[engine](folder, classes, threads)
+        _loops[folder, engine] = (
+            TorchLoop(folder, classes, threads)
+            if engine == TORCH
+            else GraphLoop(engine, folder, classes, threads)
+        )
     return _loops[folder, engine].run(files, batch, seconds)

@@ -1,12 +1,13 @@
-"""Classification by the service beside bare loops of torch and of ONNX Runtime.
+"""Classification by the service beside bare loops of torch and of the engine that serves.
 
 Clients keep their connections and send one JPEG at a time, to the bundled model and to a ViT-B/32
-with random weights. The bare loops classify the same JPEGs on the same cores, in batches of the
-size that suits each best; torch also one at a time. Each of several rounds measures everything
-once; a ratio is the median over rounds of a value divided by a bare loop's in the same round:
-images a second by those of the best batches, the wait for an answer by torch's for a single image.
-On a busy machine CPU seconds for an image, of all processes but the clients', are the most
-reliable value.
+with random weights, in fp32 and in bf16. The bare loops classify the same JPEGs on the same cores,
+in batches of the size that suits each best; torch, in fp32, also one at a time. Each of several
+rounds measures everything once; a ratio is the median over rounds of a value divided by a bare
+loop's in the same round: images a second by those of the best batches (of the engine that is
+fastest so, in the version's precision), the wait for an answer by torch's for a single image. On a
+busy machine CPU seconds for an image, of all processes but the clients', are the most reliable
+value.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from benchmarks.serving import bare
 from benchmarks.serving.bare import Taken
 from core.clip.bases import read_folder
 from core.clip.model import ClipModel
+from core.engines.opening import engines_here
+from core.engines.rules import Precision
 from core.exporting.huggingface import write_huggingface
 from core.exporting.onnx import write_onnx
 from demo.service import Service, running_service
@@ -81,6 +84,7 @@ class Served:
     """A model that the service serves, and requests to classify one image each."""
 
     service: Service
+    precision: Precision
     targets: Sequence[Target]
 
     def run(self, clients: int, seconds: float) -> Taken:
@@ -118,7 +122,16 @@ def served(
     """Import a model and return the requests to it."""
     with service.client() as client:
         client.jobs.wait(client.models.create(name, base=base)["id"])
-    return Served(service=service, targets=classifying(service, name, classes, files))
+    targets = classifying(service, name, classes, files)
+    return Served(service=service, precision=Precision.FP32, targets=targets)
+
+
+def converted(service: Service, name: str, precision: Precision, files: Sequence[bytes]) -> Served:
+    """Make a version in a precision, and return the requests to it."""
+    with service.client() as client:
+        client.jobs.wait(client.jobs.order_conversion(model=name, precision=precision.value)["id"])
+    targets = classifying(service, f"{name}:2", CLASSES, files)
+    return Served(service=service, precision=precision, targets=targets)
 
 
 def classifying(
@@ -138,7 +151,9 @@ def classifying(
     return [Target.of(reference, service.pid, request) for request in requests]
 
 
-MODELS = ("tiny", "vit_b_32")
+ARCHITECTURES = {"tiny": "bundled", "vit_b_32": "ViT-B-32"}
+
+MODELS = tuple(ARCHITECTURES)
 
 BATCHES = (8, 16, 32, 64)
 
@@ -146,14 +161,13 @@ CLASSES = [f"class {number}" for number in range(10)]
 
 IMAGES = 64
 
-BATCHED, SINGLE = "bare torch, best batch", "bare torch, one image"
-ENGINE = "bare ONNX Runtime, best batch"
+BATCHED, SINGLE, ENGINE = "bare torch, best batch", "bare torch, one image", "bare engine: "
 
 Run = Callable[[float], Taken]  # in a process of its own, for some seconds
 
 
 def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given") -> dict[str, Run]:
-    """Return what is measured in each round, the baselines first."""
+    """Return what is measured in each round, the baselines first; torch is in fp32 always."""
 
     def bare_run(engine: str, batch: int, seconds: float) -> Taken:
         loop = partial(bare.run, engine, folder, CLASSES, given.threads, given.files)
@@ -163,7 +177,8 @@ def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given"
         bare_run(engine, 1, 0.0)  # loads the model
         return max(BATCHES, key=lambda size: bare_run(engine, size, given.seconds).rate)
 
-    by_torch, by_onnx = best_of(bare.TORCH), best_of(bare.ONNX)
+    by_torch = best_of(bare.TORCH)
+    engines = {name: best_of(name) for name in bare.bare_engines(served.precision)}
 
     def served_run(number: int, seconds: float) -> Taken:
         return given.sending.submit(served.run, number, seconds).result()
@@ -171,7 +186,10 @@ def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given"
     return {
         f"{BATCHED} ({by_torch})": partial(bare_run, bare.TORCH, by_torch),
         SINGLE: partial(bare_run, bare.TORCH, 1),
-        f"{ENGINE} ({by_onnx})": partial(bare_run, bare.ONNX, by_onnx),
+        **{
+            f"{ENGINE}{name}, best batch ({size})": partial(bare_run, name, size)
+            for name, size in engines.items()
+        },
         **{f"served, {number} at once": partial(served_run, number) for number in clients},
     }
 
@@ -202,7 +220,11 @@ def measure(runs: dict[str, Run], rounds: int, seconds: float) -> dict[str, list
 
 def rows_of(model: str, results: dict[str, list[Taken]]) -> Iterator[dict[str, Any]]:
     """Yield a row of the table for each thing measured."""
-    batched, single, engine, *_ = results.values()
+    batched, single, *_ = results.values()
+    engines = [
+        taken for name, taken in results.items() if name.startswith("bare") and "torch" not in name
+    ]
+    engine = max(engines, key=lambda taken: median(one.rate for one in taken))
     for name, taken in results.items():
         yield {
             "model": model,
@@ -213,7 +235,7 @@ def rows_of(model: str, results: dict[str, list[Taken]]) -> Iterator[dict[str, A
             "p99 ms": 1000 * median(one.p99 for one in taken),
             "CPU ms": 1000 * median(one.cpu_per_image for one in taken),
             "images/s : torch": _ratio(taken, batched, lambda one: one.rate),
-            "images/s : ONNX Runtime": _ratio(taken, engine, lambda one: one.rate),
+            "images/s : engine": _ratio(taken, engine, lambda one: one.rate),
             "p50 : one image": _ratio(taken, single, lambda one: one.p50),
             "CPU : torch": _ratio(taken, batched, lambda one: one.cpu_per_image),
         }
@@ -239,7 +261,11 @@ def bench_classify(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 folder = home / model
                 given.computing.submit(write_random, folder, "ViT-B-32").result()
                 base = str(folder)
-            target = served(service, model, base, CLASSES, files)
-            runs = runs_of(target, folder, arguments.clients, given)
-            rows += rows_of(model, measure(runs, arguments.rounds, arguments.seconds))
+            targets = [served(service, model, base, CLASSES, files)]
+            if engines_here(Precision.BF16):
+                targets.append(converted(service, model, Precision.BF16, files))
+            for target in targets:
+                runs = runs_of(target, folder, arguments.clients, given)
+                found = measure(runs, arguments.rounds, arguments.seconds)
+                rows += rows_of(f"{model} {target.precision}", found)
     return rows

@@ -54,12 +54,13 @@ class GraphCompiler:
             platform.artifacts, threads=threads, wanted=platform.settings.engine
         )
 
-    def compile(self, version: Digest, monitor: Monitor) -> EngineCheck:
+    def compile(self, version: Digest, monitor: Monitor) -> EngineCheck | None:
         """Return the check of a version, made now unless one has all engines of this machine.
 
-        A version in fp32 that cannot be compiled is served by torch: the check says why. Raises
-        EngineUnavailable for another precision that this machine has not; ArtifactMissing,
-        ArtifactCorrupt, ArtifactsUnavailable, StorageFull, and what the monitor raises to stop it.
+        None if there is none, as nothing but torch serves here. A version in fp32 that cannot be
+        compiled is served by torch: the check says why. Raises EngineUnavailable for another
+        precision that this machine has not; ArtifactMissing, ArtifactCorrupt, ArtifactsUnavailable,
+        StorageFull, and what the monitor raises to stop it.
         """
         weights = Weights.from_bytes(self._platform.artifacts.get(version))
         precision = precision_of(weights.config)
@@ -75,7 +76,7 @@ class GraphCompiler:
             for engine, release in here.items()
             if engine not in known or known[engine].release != release
         }
-        if found is not None and not new:
+        if not new:
             return found
         monitor.advance("compiling", 0, 2)
         model = load(version, self._platform.artifacts, moved=monitor.moved).freeze()

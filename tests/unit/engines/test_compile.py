@@ -289,7 +289,9 @@ def test_a_worker_with_a_gpu_answers_by_torch_and_checks_for_servers_without_one
     version = stored(bundled(), platform.artifacts).digest
     compiler = GraphCompiler(platform, device=torch.device("cuda"), threads=2)
     assert compiler.open(version, monitor) is None
-    assert Engine.ONNX in compiler.compile(version, monitor).serving
+    check = compiler.compile(version, monitor)
+    assert check is not None
+    assert Engine.ONNX in check.serving
 
 
 def test_a_check_by_the_graphs_of_another_release_is_made_again(
@@ -300,7 +302,9 @@ def test_a_check_by_the_graphs_of_another_release_is_made_again(
     with platform.transactions() as work:
         work[EngineChecks].put(stale)
         work.commit()
-    assert Engine.ONNX in compiler.compile(version, monitor).serving
+    check = compiler.compile(version, monitor)
+    assert check is not None
+    assert Engine.ONNX in check.serving
     with platform.transactions(read_only=True) as work:
         found = work[EngineChecks].find(version)
     assert found is not None

@@ -1,6 +1,7 @@
 """OpenVINO has torch's features in fp32, and serves versions whose precision is bf16, if it can."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def bundled(platform: Platform, precision: Precision = Precision.FP32) -> Digest
 
 def compiled(platform: Platform, version: Digest) -> EngineCheck:
     compiler = GraphCompiler(platform, device=CPU, threads=1)
-    return compiler.compile(version, NullMonitor())
+    check = compiler.compile(version, NullMonitor())
+    assert check is not None
+    return check
 
 
 def chooser(platform: Platform) -> EngineChooser:
@@ -139,3 +142,15 @@ def test_a_version_in_bf16_is_never_served_by_other_numbers(
             compiled(platform, version)
         with platform.transactions(read_only=True) as work:
             assert work[EngineChecks].find(version) is None
+
+
+def test_nothing_is_compared_where_torch_alone_is_to_serve(platform: Platform) -> None:
+    version = bundled(platform)
+    by_torch = replace(platform, settings=platform.settings.model_copy(update={"engine": "torch"}))
+    compiler = GraphCompiler(by_torch, device=CPU, threads=1)
+    assert compiler.compile(version, NullMonitor()) is None
+    assert compiler.open(version, NullMonitor()) is None
+    check = compiled(platform, version)  # by a worker that has engines
+    assert compiler.compile(version, NullMonitor()) == check
+    assert compiler.open(version, NullMonitor()) is None
+    assert chooser(by_torch).open(version).engine is Engine.TORCH
