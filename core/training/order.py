@@ -144,7 +144,8 @@ def _with_child(
     if parent is None or named or order.recipe.label_space is LabelSpace.SESSION:
         return refusal
     children = (one for one in work[Versions].all(parent.model) if one.parent == parent.number)
-    waiting = [one.number for one in children if one.status is not VersionStatus.REJECTED]
+    taught = (one for one in children if one.update_classes)
+    waiting = [one.number for one in taught if one.status is not VersionStatus.REJECTED]
     if not waiting:
         return refusal
     return TooFewClasses(

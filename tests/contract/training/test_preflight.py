@@ -109,6 +109,7 @@ def test_a_refused_class_is_told_of_the_version_that_is_not_live_and_knows_other
     scene: Scene, notifier: RecordingNotifier, model: Model
 ) -> None:
     order = an_order(scene.frozen("owl"))
+    a_candidate(scene.platform, model)  # of the root too, as a conversion that was taught nothing
     with pytest.raises(TooFewClasses) as told:
         order_update(scene.platform, notifier, ME, model=model.name, order=order)
     assert told.value.facts == {"version": 2}
