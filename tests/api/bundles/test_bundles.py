@@ -1,5 +1,6 @@
 """Bundles: made by one service, imported by another that trusts its key, and scored there."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +221,11 @@ def test_a_bundle_keeps_the_precision_of_its_version(desk: Desk) -> None:
     order = {"type": "convert", "model": "demo", "version": 3, "precision": "bf16"}
     assert desk.service.client.post("/v1/jobs", json=order).status_code == 202
     assert desk.work()["status"] == "succeeded"
-    assert imported(desk, bundle_of(desk, 4))["result"]["version"] == 2
+    data = bundle_of(desk, 4)
+    converted, parent = unpacked(data), unpacked(bundle_of(desk, 3))
+    assert converted["open_clip_model.safetensors"] == parent["open_clip_model.safetensors"]
+    assert json.loads(converted["open_clip_config.json"])["precision"] == "bf16"
+    assert imported(desk, data)["result"]["version"] == 2
     there, here = (
         desk.get(f"/v1/models/{one}").json() for one in ("demo/versions/4", "copy/versions/2")
     )
