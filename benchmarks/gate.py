@@ -65,7 +65,7 @@ def main() -> int:
 
 
 def tables(versions: dict[str, Outcomes]) -> None:
-    """Print and write every table of the study."""
+    """Print and write every table of the study; each is drawn by a generator of its own."""
     began = time.perf_counter()
     questions = list(versions[ROOT].hits)
     facts = {
@@ -75,21 +75,24 @@ def tables(versions: dict[str, Outcomes]) -> None:
         "images": {name: len(hits) for name, hits in versions[ROOT].hits.items()},
         "untouched": {name: versions[ROOT].accuracy(name) for name in questions},
     }
-    rng = np.random.default_rng(SEED)
-    publish("gate", list(main_table(versions, questions, rng)), **facts)
-    gate = Gate()
-    rows = [row for each in scenarios(versions, questions) for row in rows_of(each, gate, rng)]
+
+    def rng() -> np.random.Generator:
+        return np.random.default_rng(SEED)
+
+    publish("gate", list(main_table(versions, questions, rng())), **facts)
+    gate, drawn = Gate(), rng()
+    rows = [row for each in scenarios(versions, questions) for row in rows_of(each, gate, drawn)]
     same_images = [q for q in questions if q != "cifar100"]
     groups = [same_images, *([["cifar100"]] if "cifar100" in questions else [])]
-    publish("gate-pairs", rows + list(multiple_measures(versions, groups, rng)), **facts)
-    publish("gate-small", list(small_samples(versions, questions, rng)), **facts)
+    publish("gate-pairs", rows + list(multiple_measures(versions, groups, drawn)), **facts)
+    publish("gate-small", list(small_samples(versions, questions, rng())), **facts)
     if CAPTIONS in questions:
-        publish("gate-captions", list(captions(versions, rng)), **facts)
-    publish("gate-copies", list(near_duplicates(rng)))
-    publish("gate-views-power", list(power(versions, rng)), **facts)
-    publish("gate-views-wrong", list(wrong_passes(versions, rng)), **facts)
-    publish("gate-views-bounds", list(bounds(versions, rng)), **facts)
-    publish("gate-intervals", list(intervals_table(rng)))
+        publish("gate-captions", list(captions(versions, rng())), **facts)
+    publish("gate-copies", list(near_duplicates(rng())))
+    publish("gate-views-power", list(power(versions, rng())), **facts)
+    publish("gate-views-wrong", list(wrong_passes(versions, rng())), **facts)
+    publish("gate-views-bounds", list(bounds(versions, rng())), **facts)
+    publish("gate-intervals", list(intervals_table(rng())))
     publish("gate-corners", list(corners_table()))
     publish("gate-images", list(firm_table()))
     publish("gate-harmless", list(harmless_table()))

@@ -17,7 +17,6 @@ from benchmarks.calibration.inheritance import inheritance_table
 from benchmarks.calibration.intervals import CHURN, Integers, Numbers, Scenario, simulate
 from benchmarks.calibration.rates import POLICY, images_needed
 from benchmarks.output import publish
-from core.gate.levels import Spending
 
 LINES, UPDATES, SEED = 2000, 300, 1
 
@@ -98,9 +97,7 @@ def prices() -> Iterator[dict[str, Any]]:
     Columns are the share of answers that flip, and the power.
     """
     for verdict in (0, *VERDICTS, 1000):
-        level = (
-            WITH.level_of(Spending(verdict=verdict)) if verdict else WITHOUT.level_of(Spending())
-        )
+        level = (WITH.level(verdict) if verdict else None) or WITHOUT.alpha
         row: dict[str, Any] = {"verdict": verdict or "any, no budget", "level %": 100 * level}
         for churn in (0.02, 0.05, 0.1):
             for power in (0.8, 0.9):

@@ -18,7 +18,7 @@ from scipy.special import ndtri
 
 from benchmarks.calibration.intervals import Integers, Mask, Numbers
 from benchmarks.calibration.rates import tango_score
-from core.gate.levels import KEPT_LUCK, LOOK_SHARES
+from core.gate.levels import KEPT_LUCK
 from core.gate.rules import GatePolicy
 
 ACCURACY = 0.9  # of the root
@@ -193,7 +193,7 @@ def _passes(
     if budget.shared and policy.budget is not None:
         shares = np.array([policy.budget.share(int(v)) for v in range(1, now.verdicts.max() + 1)])
         level = np.minimum(level, shares[now.verdicts - 1] / now.factor)
-    needed: Numbers = -ndtri(level * LOOK_SHARES[0])
+    needed: Numbers = -ndtri(level)
     suite = count(now.right + now.wrong)
     root = tango_score(
         suite, count(candidate.won), count(now.right - candidate.kept), -policy.root_tolerance

@@ -46,7 +46,6 @@ from benchmarks.calibration.sample import (
     planted,
 )
 from core.gate.intervals import ALPHA, Flips, quantile, score
-from core.gate.levels import Spending
 from core.gate.rules import GatePolicy
 
 SIZES = (5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
@@ -274,7 +273,7 @@ def simulate(
     best = None
     passed, wrong = [], []
     for verdict in range(1, updates + 1):
-        level = policy.level_of(Spending(verdict=verdict))
+        level = policy.level(verdict) or policy.alpha
         root_loss = scenario.from_root(promotions)
         against_root = _draw(images, root_loss, rng)
         if best is not None and scenario.redrawn < 1:
