@@ -20,9 +20,8 @@ from api.gate import label_routes as labels
 from api.gate import routes as gate
 from api.guide import reference
 from api.http import error_handlers
-from api.http.authentication import KeyCheck, KeyUses
+from api.http.authentication import Holders, KeyCheck, KeyUses
 from api.http.limits import BodyArrival, BodySizeLimit, RateLimit
-from api.http.lookups import SharedLookup
 from api.http.middleware import (
     EXCLUDED,
     LEAST_BYTES,
@@ -50,7 +49,7 @@ from api.registry import version_routes as versions
 from api.trials import routes as trials
 from api.vectors import routes as vectors
 from api.webhooks import routes as webhooks
-from core.access.authenticate import authenticate, authenticate_sessions, authenticate_token
+from core.access.authenticate import authenticate_token
 from core.bootstrap import build, token_verifier
 from core.settings import Settings
 
@@ -103,12 +102,11 @@ def create_app(settings: Settings) -> FastAPI:
     require_safe(settings)
     platform = build(settings)
     meter, rates, uses = Metrics(platform), Rates(settings), KeyUses(platform)
-    keys = SharedLookup(uses.noting(partial(authenticate, platform)))
-    sessions = SharedLookup(uses.noting(partial(authenticate_sessions, platform)))
+    holders = Holders(platform, uses)
     app = Application(
         title="Perennial",
         version=version("perennial"),
-        lifespan=make_lifespan(platform, meter, rates, uses, (keys, sessions)),
+        lifespan=make_lifespan(platform, meter, rates, uses, holders),
         routes=[route for router in (*RESOURCES, *PAGES) for route in router.routes],
         docs_url=None,
         redoc_url=None,
@@ -139,8 +137,7 @@ def create_app(settings: Settings) -> FastAPI:
     tokens = token_verifier(settings)
     app.add_middleware(
         KeyCheck,
-        keys=keys,
-        sessions=sessions,
+        holders=holders,
         authenticate_token=partial(authenticate_token, platform, tokens) if tokens else None,
     )
     app.add_middleware(

@@ -3,7 +3,7 @@
 import ipaddress
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, closing
 
 from anyio import CapacityLimiter
@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services
 from api.embedded import EmbeddedProcesses
-from api.http.authentication import KeyUses
-from api.http.lookups import SharedLookup, VersionLookup
+from api.http.authentication import Holders, KeyUses
+from api.http.lookups import VersionLookup
 from api.inference_client.client import Inference, with_inference_key
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
@@ -31,7 +31,6 @@ from core.evaluation.calibrations import Calibrations
 from core.gate.policies import ensure_default_policy
 from core.jobs.broker import BackgroundNotifier, CeleryNotifier
 from core.platform import Platform
-from core.principal import Principal
 from core.settings import Settings
 
 DECODING = 8  # threads, of the 40 that all requests share
@@ -81,7 +80,7 @@ def make_lifespan(
     metrics: Metrics,
     rates: Rates,
     uses: KeyUses,
-    lookups: Sequence[SharedLookup[str, Principal]],
+    holders: Holders,
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """Return the application's lifespan.
 
@@ -94,8 +93,7 @@ def make_lifespan(
         with ExitStack() as stack:
             await run_in_threadpool(_open, app, platform, metrics, stack)
             stack.callback(uses.close)
-            for lookup in lookups:
-                stack.callback(lookup.close)
+            stack.callback(holders.close)
             yield
             await rates.close()
             await run_in_threadpool(stack.close)

@@ -1,9 +1,10 @@
 """Authentication of requests by API keys, tokens and sessions, and notes of when keys are used."""
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from anyio import CapacityLimiter, to_thread
 from starlette.datastructures import Headers
@@ -14,7 +15,9 @@ from api.background_writer import BackgroundWriter
 from api.http.lookups import SharedLookup
 from api.http.problems import problem_of
 from api.http.routing import is_open, is_page
+from core.access.authenticate import find_secrets, find_sessions, holder_of
 from core.access.rows import Keys
+from core.access.rules import Secret
 from core.errors import DatabaseUnavailable, FieldInvalid, NotFound, PerennialError, Unauthorised
 from core.platform import Platform
 from core.principal import Principal
@@ -27,25 +30,22 @@ TOKENS_AT_A_TIME = 4  # of the 40 threads that all requests share
 class KeyCheck:
     """Refuses requests without a valid API key, except on paths that are open to everyone.
 
-    Pages take the cookie of a session instead, which nothing else takes. `keys` and `sessions`
-    look up the principals of those secrets and ids that let anyone in, and are closed by whoever
-    made them. With an issuer, a valid token is as good as a key. Few tokens are checked at a time,
-    so that an issuer that does not answer leaves threads to other requests. What answers for long
-    asks `still_holds` of the request's state whether its secret lets the same principal in as
-    before, with the same role and models.
+    Pages take the cookie of a session instead, which nothing else takes. With an issuer, a valid
+    token is as good as a key. Few tokens are checked at a time, so that an issuer that does not
+    answer leaves threads to other requests. What answers for long asks `still_holds` of the
+    request's state whether its secret lets the same principal in as before, with the same role and
+    models.
     """
 
     def __init__(
         self,
         app: ASGIApp,
         *,
-        keys: SharedLookup[str, Principal],
-        sessions: SharedLookup[str, Principal],
+        holders: "Holders",
         authenticate_token: Callable[[str], Principal] | None = None,
     ) -> None:
         self.app = app
-        self.keys = keys
-        self.sessions = sessions
+        self.holders = holders
         self.authenticate_token = authenticate_token
         self.scrapers = KnownScrapers()
         self.checking = CapacityLimiter(TOKENS_AT_A_TIME)
@@ -80,7 +80,7 @@ class KeyCheck:
 
     async def _browser(self, scope: Scope) -> Principal:
         session = HTTPConnection(scope).cookies.get(SESSION_COOKIE, "")
-        holder = await self.sessions.find(session) if session else None
+        holder = await self.holders.of_session(session) if session else None
         if holder is None:
             raise Unauthorised
         scope["state"]["session"] = session
@@ -106,7 +106,7 @@ class KeyCheck:
         return holder
 
     async def _holder(self, secret: str) -> Principal:
-        holder = await self.keys.find(secret)
+        holder = await self.holders.of_key(secret)
         if holder is not None:
             return holder
         if self.authenticate_token is None:
@@ -142,12 +142,10 @@ class KnownScrapers:
         return holder if self._clock() - at < KNOWN_S else None
 
 
-# Notes of when keys are used.
+# Who holds keys and has opened sessions, and notes of when keys are used.
 
 EVERY_S = 60.0
 MAX_WAITING = 100_000  # keys
-
-Authenticate = Callable[[Collection[str]], Mapping[str, Principal]]
 
 
 class KeyUses(BackgroundWriter[dict[KeyId, datetime]]):
@@ -157,22 +155,44 @@ class KeyUses(BackgroundWriter[dict[KeyId, datetime]]):
         super().__init__("uses of keys", self._note_uses, every_s=EVERY_S, most=MAX_WAITING)
         self._platform = platform
 
-    def noting(self, authenticate: Authenticate) -> Authenticate:
-        """Return what authenticates alike, and notes the keys that let somebody in."""
-
-        def noted(secrets: Collection[str]) -> Mapping[str, Principal]:
-            found = authenticate(secrets)
-            self.note({holder.key for holder in found.values() if holder.key is not None})
-            return found
-
-        return noted
-
-    def note(self, keys: Collection[KeyId]) -> None:
-        """Note that keys are used now."""
-        if keys:
-            self.add(dict.fromkeys(keys, self._platform.clock()))
+    def note(self, key: KeyId) -> None:
+        """Note that a key is used now."""
+        self.add({key: self._platform.clock()})
 
     def _note_uses(self, uses: Mapping[KeyId, datetime]) -> None:
         with self._platform.transactions() as work:
             work[Keys].note_uses(uses)
             work.commit()
+
+
+class Holders:
+    """Finds who holds keys, and who has opened sessions.
+
+    A rotation or a revocation holds from the next request on, as does the end of either's time.
+    """
+
+    def __init__(self, platform: Platform, uses: KeyUses) -> None:
+        self._clock, self._uses = platform.clock, uses
+        state = platform.transactions.commits.state
+        self._secrets = SharedLookup(partial(find_secrets, platform), state)
+        self._sessions = SharedLookup(partial(find_sessions, platform), state)
+
+    async def of_key(self, secret: str) -> Principal | None:
+        """Return who holds the key with this secret, None if it lets nobody in."""
+        digest = sha256(secret.encode())
+        found = await self._secrets.find(digest)
+        return self._let_in(found) if found and found.lets_in(digest, self._clock()) else None
+
+    async def of_session(self, session: str) -> Principal | None:
+        """Return who has opened the session with this id, None if it lets nobody in."""
+        found = await self._sessions.find(sha256(session.encode()))
+        return self._let_in(found.secret) if found and found.lets_in(self._clock()) else None
+
+    def close(self) -> None:
+        """End the threads that look up, after the look-ups in progress."""
+        self._secrets.close()
+        self._sessions.close()
+
+    def _let_in(self, secret: Secret) -> Principal:
+        self._uses.note(secret.key.id)
+        return holder_of(secret.key)

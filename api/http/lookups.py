@@ -18,6 +18,7 @@ from core.trials.rules import Tried
 from core.trials.run import resolve_tried
 from core.values import Digest, ImageInput
 
+MOST_KNOWN = 1024  # values that are returned without a look-up
 READING = 4  # threads that read weights, of which the store may be slow
 
 Key = TypeVar("Key", bound=Hashable)
@@ -31,11 +32,19 @@ class SharedLookup(Generic[Key, Value]):
     """Looks up in one go the keys of all calls that wait, on a thread of its own.
 
     A call waits for a look-up that begins after it, so what it returns is never older than the
-    call. The more calls there are, the more of them share a look-up.
+    call. The more calls there are, the more of them share a look-up. Where the database can tell
+    by `state` that nothing was committed since a look-up began, its values are returned at once.
     """
 
-    def __init__(self, look_up: Callable[[Collection[Key]], Mapping[Key, Value]]) -> None:
+    def __init__(
+        self,
+        look_up: Callable[[Collection[Key]], Mapping[Key, Value]],
+        state: Callable[[], int | None],
+    ) -> None:
         self._look_up = look_up
+        self._state = state
+        self._known_in: int | None = None  # the state in which what is known was looked up
+        self._known: dict[Key, Value] = {}
         self._turn = asyncio.Lock()  # one look-up at a time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="look-ups")
         self._keys: set[Key] | None = None  # of the look-up that has not begun
@@ -43,6 +52,8 @@ class SharedLookup(Generic[Key, Value]):
 
     async def find(self, key: Key) -> Value | None:
         """Return what the key stands for, None if nothing. Raises what the look-up raises."""
+        if key in self._known and self._known_in == self._state():
+            return self._known[key]
         if self._keys is None or self._found is None:
             self._keys = set()
             self._found = asyncio.create_task(self._run(self._keys))
@@ -57,8 +68,18 @@ class SharedLookup(Generic[Key, Value]):
     async def _run(self, keys: Collection[Key]) -> Mapping[Key, Value]:
         async with self._turn:
             self._keys = None  # later calls wait for the next one
+            state = self._state()
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._thread, self._look_up, keys)
+            found = await loop.run_in_executor(self._thread, self._look_up, keys)
+            self._remember(state, found)
+            return found
+
+    def _remember(self, state: int | None, found: Mapping[Key, Value]) -> None:
+        if state is None or state != self._known_in or len(self._known) > MOST_KNOWN:
+            self._known_in, self._known = state, {}
+        if state is not None:
+            lasting = {k: one for k, one in found.items() if not isinstance(one, PerennialError)}
+            self._known.update(lasting)
 
 
 class VersionLookup:
@@ -72,7 +93,9 @@ class VersionLookup:
         self._platform = platform
         self._inputs = ImageInputs(platform.artifacts)
         self._reading = CapacityLimiter(READING)
-        self._shared: SharedLookup[_Wanted, _Found] = SharedLookup(self._look_up)
+        self._shared: SharedLookup[_Wanted, _Found] = SharedLookup(
+            self._look_up, platform.transactions.commits.state
+        )
 
     async def find(self, reference: str, principal: Principal) -> Resolved:
         """Return what a reference means now. Raises what `resolve` raises, and NotServable."""

@@ -8,7 +8,7 @@ from secrets import token_urlsafe
 from threading import Lock
 
 from core.access.rows import Keys, Sessions
-from core.access.rules import ApiKey, Session, TokenRules, TokenVerifier, subject_of
+from core.access.rules import ApiKey, Secret, Session, TokenRules, TokenVerifier, subject_of
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.errors import Unauthorised
@@ -34,21 +34,13 @@ def prefix_of(secret: str) -> str:
     return secret[:SHOWN]
 
 
-def authenticate(platform: Platform, secrets: Collection[str]) -> Mapping[str, Principal]:
-    """Return the holders of API keys, by their secrets; secrets that are not valid are left out.
+def find_secrets(platform: Platform, digests: Collection[Digest]) -> Mapping[Digest, Secret]:
+    """Return those of these secrets that are stored, live or not, by their SHA-256.
 
-    SHA-256 hashes are looked up and compared, so the time it takes reveals nothing about a key.
-    Nothing is remembered: a rotation or a revocation holds from the next request on.
+    Hashes are looked up and compared, so the time it takes reveals nothing about a key.
     """
-    digests = {secret: sha256(secret.encode()) for secret in secrets}
     with platform.transactions(read_only=True) as work:
-        held = work[Keys].find_all(digests.values())
-    now = platform.clock()
-    return {
-        secret: holder_of(held[digest].key)
-        for secret, digest in digests.items()
-        if digest in held and held[digest].lets_in(digest, now)
-    }
+        return work[Keys].find_all(digests)
 
 
 def holder_of(key: ApiKey) -> Principal:
@@ -114,20 +106,10 @@ def sign_in(
     return session, expires_at
 
 
-def authenticate_sessions(platform: Platform, ids: Collection[str]) -> Mapping[str, Principal]:
-    """Return the principals who opened sessions, by the ids of sessions that are still valid.
-
-    As with keys, nothing is remembered: a session ends with the secret that opened it.
-    """
-    digests = {session: sha256(session.encode()) for session in ids}
+def find_sessions(platform: Platform, digests: Collection[Digest]) -> Mapping[Digest, Session]:
+    """Return those of these sessions that are stored, live or not, by the SHA-256 of their ids."""
     with platform.transactions(read_only=True) as work:
-        found = work[Sessions].find_all(digests.values())
-    now = platform.clock()
-    return {
-        session: holder_of(found[digest].secret.key)
-        for session, digest in digests.items()
-        if digest in found and found[digest].lets_in(now)
-    }
+        return work[Sessions].find_all(digests)
 
 
 def sign_out(platform: Platform, principal: Principal, session: str) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Self, TypeVar, cast
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import TimeoutError as PoolExhausted
 
-from core.database.engine import Limits, begin_reading, open_engine
+from core.database.engine import Commits, Limits, begin_reading, open_engine
 from core.errors import DatabaseUnavailable
 from core.principal import SERVICE, Principal
 
@@ -108,6 +108,7 @@ class Transactions:
 
     def __init__(self, url: str, *, limits: Limits | None = None) -> None:
         self._engine = open_engine(url, limits=limits)
+        self.commits = Commits(url)
         self._caches: dict[type[Any], Any] = {}
         self._principal = SERVICE
 
@@ -129,4 +130,5 @@ class Transactions:
 
     def close(self) -> None:
         """Close the pooled connections."""
+        self.commits.close()
         self._engine.dispose()

@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from api.lifespan import sign_in_link
-from core.access.authenticate import authenticate_sessions, sign_in
+from core.access.authenticate import find_sessions, sign_in
 from core.bootstrap import opened
 from core.principal import Role
 from core.settings import Settings
-from core.values import Digest
+from core.values import Digest, sha256
 from devtools.ports import free_port
 from tests.support.api.image_files import picture
 from tests.support.api.service import running
@@ -151,6 +151,7 @@ def test_service_that_cannot_get_ready_says_what_it_waits_for_and_shows_its_key_
         link = sign_in_link(platform)
         assert link is not None
         session, _ = sign_in(platform, link.take(link.token) or Digest(""))
-        assert authenticate_sessions(platform, [session])[session].role is Role.ADMIN
+        (opened_by,) = find_sessions(platform, [sha256(session.encode())]).values()
+        assert opened_by.secret.key.role is Role.ADMIN
     with opened(Settings(home=started.home, host="0.0.0.0")) as platform:
         assert sign_in_link(platform) is None

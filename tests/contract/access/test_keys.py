@@ -1,5 +1,6 @@
 """API keys and sessions of browsers: who is let in, and until when."""
 
+import asyncio
 import base64
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +10,11 @@ from datetime import timedelta
 import pytest
 from pydantic import SecretStr
 
+from api.http.authentication import Holders, KeyUses
 from core.access.authenticate import (
-    authenticate,
-    authenticate_sessions,
+    find_secrets,
+    find_sessions,
+    holder_of,
     make_key,
     sign_in,
     sign_out,
@@ -27,6 +30,7 @@ from core.access.keys import (
 from core.access.rows import Keys, Sessions
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
+from core.database.work import Transactions
 from core.errors import (
     KeyNotFound,
     KeyNotLive,
@@ -61,13 +65,16 @@ def later(platform: Platform, by: timedelta) -> Platform:
 
 
 def lets_in(platform: Platform, secret: str) -> bool:
-    return secret in authenticate(platform, [secret])
+    digest = sha256(secret.encode())
+    found = find_secrets(platform, [digest]).get(digest)
+    return found is not None and found.lets_in(digest, platform.clock())
 
 
 def test_a_key_lets_its_holder_in_with_its_role(platform: Platform, scene: Scene) -> None:
     model = scene.model()
     key, secret = create_key(platform, name="ci", role=Role.OPERATOR, models=[model.name])
-    holder = authenticate(platform, [secret])[secret]
+    digest = sha256(secret.encode())
+    holder = holder_of(find_secrets(platform, [digest])[digest].key)
     assert (holder.name, holder.role, holder.key) == ("ci", Role.OPERATOR, key.id)
     assert holder.models == {model.id}
     assert secret.startswith(key.prefix or "?")
@@ -215,7 +222,9 @@ def test_a_start_finds_an_admin_key_to_sign_in_by_until_none_lets_anyone_in(
 
 
 def holder(platform: Platform, session: str) -> Principal | None:
-    return authenticate_sessions(platform, [session, "unknown"]).get(session)
+    digest = sha256(session.encode())
+    found = find_sessions(platform, [digest, sha256(b"unknown")]).get(digest)
+    return holder_of(found.secret.key) if found and found.lets_in(platform.clock()) else None
 
 
 def stored(platform: Platform, session: str) -> bool:
@@ -273,3 +282,36 @@ def test_who_signs_in_and_out_is_recorded_and_a_wrong_key_leaves_nothing(
         (Action.KEY_CREATED, "service"),
     ]
     assert (events[1].change.key, events[1].change.request_id) == (key.id, "req_1")
+
+
+def test_who_was_let_in_a_moment_ago_is_not_once_the_key_or_its_time_has_ended(
+    platform: Platform, url: str
+) -> None:
+    now = [NOW]
+    ours = replace(platform, clock=lambda: now[0])
+    elsewhere = replace(platform, transactions=Transactions(url))  # another process
+    key, secret = create_key(platform, name="ann", role=Role.VIEWER, expires_at=NOW + 2 * HOUR)
+    session, _ = sign_in(platform, sha256(secret.encode()))
+
+    async def main() -> None:
+        uses = KeyUses(ours)
+        holders = Holders(ours, uses)
+
+        async def let_in() -> tuple[bool, bool]:
+            found = await holders.of_key(secret), await holders.of_session(session)
+            return found[0] is not None, found[1] is not None
+
+        assert [await let_in() for _ in range(3)] == [(True, True)] * 3
+        now[0] += 2 * HOUR  # nothing is committed meanwhile
+        assert await let_in() == (False, False)
+        now[0] = NOW
+        assert await let_in() == (True, True)
+        revoke_key(elsewhere, "ann")
+        assert await let_in() == (False, False)
+        holders.close()
+        uses.close()
+
+    asyncio.run(main())
+    elsewhere.transactions.close()
+    with platform.transactions(read_only=True) as work:
+        assert work[Keys].last_uses([key.id]) == {key.id: NOW}

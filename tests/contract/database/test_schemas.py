@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 from pydantic import SecretStr
 from sqlalchemy import inspect, make_url
 
-from core.access.authenticate import authenticate
+from core.access.authenticate import find_secrets, holder_of
 from core.access.keys import ensure_admin_key
 from core.access.rows import Keys
 from core.database.engine import open_engine
@@ -61,7 +61,8 @@ def test_given_key_is_let_in_once(transactions: Transactions) -> None:
         work[Keys].add(admin, sha256(KEY.encode()))
         commit_beside(work, ensure_admin_key, platform).result()
     holder = Principal(name="admin", role=Role.ADMIN, key=admin.id)
-    assert authenticate(platform, [KEY]) == {KEY: holder}
+    (found,) = find_secrets(platform, [sha256(KEY.encode())]).values()
+    assert holder_of(found.key) == holder
     with transactions(read_only=True) as work:
         assert work[Keys].page(9, None) == [admin]
 

@@ -364,3 +364,31 @@ def test_a_database_that_cannot_be_opened_says_unavailable(tmp_path: Path, where
     with pytest.raises(DatabaseUnavailable), transactions():
         pass
     transactions.close()
+
+
+def test_sqlite_tells_without_a_query_that_something_was_committed(
+    transactions: Transactions, url: str
+) -> None:
+    other = Transactions(url)
+    seen = [transactions.commits.state(), transactions.commits.state()]
+    with other() as work:
+        work[Datasets].add(a_dataset())
+        seen.append(transactions.commits.state())  # before it is committed
+        work.commit()
+    seen += [transactions.commits.state(), transactions.commits.state()]
+    other.close()
+    if url.startswith("sqlite"):
+        assert None not in seen
+        assert len(set(seen[:3])) == len(set(seen[3:])) == 1
+        assert seen[2] != seen[3]
+    else:
+        assert seen == [None] * 5
+    transactions.commits.close()
+    assert transactions.commits.state() is None
+
+
+def test_a_database_that_is_not_there_is_not_made_by_asking_for_its_state(tmp_path: Path) -> None:
+    transactions = Transactions(f"sqlite:///{tmp_path / 'absent.db'}")
+    assert transactions.commits.state() is None
+    transactions.close()
+    assert not list(tmp_path.iterdir())

@@ -2,9 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from threading import Event
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +16,10 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from api.http.authentication import KNOWN_S, KeyCheck, KeyUses, KnownScrapers
+from api.http.authentication import KNOWN_S, Holders, KeyCheck, KeyUses, KnownScrapers
 from api.http.lookups import SharedLookup
 from api.http.middleware import RequestIds
-from core.errors import IssuerUnavailable
+from core.errors import IssuerUnavailable, ModelNotFound
 from core.principal import Principal, Role
 from core.values import KeyId
 from tests.support.factories import NOW, TESTER
@@ -30,9 +31,11 @@ MORE_THAN_THREADS = 60  # all requests share 40
 def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
     may_answer = Event()
 
-    def authenticate(secrets: Collection[str]) -> Mapping[str, Principal]:
-        known = {"key": Principal(name="ci", role=Role.VIEWER)}
-        return {secret: known[secret] for secret in secrets if secret in known}
+    class OneKey(Holders):
+        def __init__(self) -> None: ...
+
+        async def of_key(self, secret: str) -> Principal | None:
+            return Principal(name="ci", role=Role.VIEWER) if secret == "key" else None
 
     def authenticate_token(_token: str) -> Principal:
         may_answer.wait()
@@ -43,8 +46,7 @@ def test_keys_are_accepted_while_many_tokens_wait(tokens: int) -> None:
 
     checked = KeyCheck(
         who,
-        keys=SharedLookup(authenticate),
-        sessions=SharedLookup(lambda _ids: dict[str, Principal]()),
+        holders=OneKey(),
         authenticate_token=authenticate_token,
     )
     statuses: list[int] = []
@@ -107,20 +109,11 @@ class Book:
 def test_many_uses_are_written_once_with_the_last_time() -> None:
     book = Book()
     uses = KeyUses(book)  # type: ignore[arg-type]
-
-    def authenticate(secrets: Any) -> Mapping[str, Principal]:
-        holders = {"one": ONE, "other": OTHER, "token": None}
-        return {
-            secret: Principal(name=secret, role=Role.VIEWER, models=None, key=holders[secret])
-            for secret in secrets
-            if secret in holders
-        }
-
-    noting = uses.noting(authenticate)
-    assert noting(["one", "wrong"]).keys() == {"one"}
+    uses.note(ONE)
     book.now += timedelta(seconds=9)
     for _ in range(100):
-        noting(["one", "other", "token"])
+        uses.note(ONE)
+        uses.note(OTHER)
     assert book.written == []
     uses.flush()
     uses.flush()  # nothing is new
@@ -150,7 +143,7 @@ class Store:
 def test_calls_during_a_look_up_share_the_next_and_see_what_has_changed_since() -> None:
     async def main() -> None:
         store, found = Store(), []
-        shared = SharedLookup(store.look_up)
+        shared = SharedLookup(store.look_up, lambda: None)
 
         async def find(key: str) -> None:
             found.append(await shared.find(key))
@@ -174,7 +167,7 @@ def test_calls_during_a_look_up_share_the_next_and_see_what_has_changed_since() 
 def test_a_call_that_is_given_up_leaves_the_look_up_to_the_others() -> None:
     async def main() -> None:
         store = Store()
-        shared = SharedLookup(store.look_up)
+        shared = SharedLookup(store.look_up, lambda: None)
         async with anyio.create_task_group() as calls:
             try:
                 calls.start_soon(shared.find, "a")
@@ -187,3 +180,54 @@ def test_a_call_that_is_given_up_leaves_the_look_up_to_the_others() -> None:
         assert len(store.asked) == 2
 
     anyio.run(main)
+
+
+def test_a_value_is_looked_up_again_once_anything_was_committed_since_its_look_up_began() -> None:
+    values: dict[str, str | ModelNotFound] = {"a": "old", "fault": ModelNotFound()}
+    state, during = [1], list[Callable[[], None]]()
+    asked: list[str] = []
+
+    def look_up(keys: Collection[str]) -> Mapping[str, str | ModelNotFound]:
+        asked.extend(keys)
+        found = {key: values[key] for key in keys if key in values}
+        if during:
+            during.pop()()
+        return found
+
+    def commit(**changed: str) -> None:
+        values.update(changed)
+        state[0] += 1
+
+    async def main() -> None:
+        shared = SharedLookup(look_up, lambda: state[0])
+        during.append(partial(commit, a="newer"))  # after it has been read
+        assert await shared.find("a") == "old"
+        assert [await shared.find("a") for _ in range(3)] == ["newer"] * 3
+        assert asked == ["a", "a"]
+        commit(a="newest")
+        assert await shared.find("a") == "newest"
+        for _ in range(2):  # neither a fault nor what is not there is remembered
+            assert isinstance(await shared.find("fault"), ModelNotFound)
+            assert await shared.find("none") is None
+        assert asked == ["a"] * 3 + ["fault", "none"] * 2
+        shared.close()
+
+    anyio.run(main)
+
+
+def test_only_so_many_values_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.http.lookups.MOST_KNOWN", 3)
+    asked: list[str] = []
+
+    def look_up(keys: Collection[str]) -> Mapping[str, str]:
+        asked.extend(keys)
+        return {key: key for key in keys}
+
+    async def main() -> None:
+        shared = SharedLookup(look_up, lambda: 1)
+        for key in "abcdea":
+            assert await shared.find(key) == key
+        shared.close()
+
+    anyio.run(main)
+    assert asked == list("abcdea")
