@@ -34,6 +34,7 @@ from core.registry.rows import Models, Versions
 from core.settings import Settings
 
 GRACE_S = 5  # for requests in flight; event streams are cut off after it
+YOUNG_OBJECTS = 10_000  # that the garbage collector searches at a time; a request makes hundreds
 POLL_EVERY_S = 0.2
 REPORT_AFTER_S = 5.0  # an embedded worker starts faster; report only longer waits
 
@@ -144,6 +145,7 @@ class AnnouncingServer(uvicorn.Server):
         if self.started:
             gc.collect()
             gc.freeze()
+            gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
             services: Services = self._app.state.services
             self._announcing = asyncio.create_task(self._announce(services))
 
