@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 from anyio import CapacityLimiter
-from fastapi import Depends, Header, Request
+from fastapi import Header, Request
+from fastapi.params import Depends
 
 from api.inference_client.client import Inference
 from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.sign_ins import SignIns
+from api.threads import Threads
 from api.trial_traffic import TrialTraffic
 from core.access.authenticate import SignInLink
 from core.archives.reader import ArchiveReader
@@ -51,11 +53,19 @@ class Services:
     sign_ins: SignIns
     streams: Counter[str]  # of events that are open, by who reads them
     sign_in_link: SignInLink | None  # of a service that only its own machine reaches
-    # Limits on the threads for decoding, advice and lists of buckets, so that other requests still
-    # get one.
-    decoding: CapacityLimiter
+    decoding: Threads
+    # Limits on the threads for advice and lists of buckets, so that other requests still get one.
     advising: CapacityLimiter
     listing: CapacityLimiter
+
+
+@dataclass(frozen=True)
+class OfRequest(Depends):
+    """A parameter that is found by the request alone.
+
+    Endpoints of a `ThreadRoute` (`api/http/routing.py`) are given it directly: the framework takes
+    several times as long to find out that nothing else is needed for it.
+    """
 
 
 # Coroutines: a plain function would cost a wait for a thread.
@@ -76,8 +86,8 @@ async def principal(request: Request) -> Principal:
     return found
 
 
-WiredServices = Annotated[Services, Depends(services)]
-CurrentPrincipal = Annotated[Principal, Depends(principal)]
+WiredServices = Annotated[Services, OfRequest(services)]
+CurrentPrincipal = Annotated[Principal, OfRequest(principal)]
 
 IdempotencyKey = Annotated[
     str | None,

@@ -19,6 +19,7 @@ from api.inference_client.questions import PixelBudget
 from api.observability import Metrics
 from api.rates import Rates
 from api.sign_ins import SignIns
+from api.threads import Threads
 from api.trial_traffic import TrialTraffic
 from core import bootstrap
 from core.access.authenticate import SignInLink
@@ -33,8 +34,8 @@ from core.jobs.broker import BackgroundNotifier, CeleryNotifier
 from core.platform import Platform
 from core.settings import Settings
 
-DECODING = 8  # threads, of the 40 that all requests share
-ADVISING = 4
+DECODING = 8  # threads of its own
+ADVISING = 4  # threads, of the 40 that all requests share
 LISTING = 4  # orders of imports from buckets, which may be slow to answer
 
 
@@ -142,7 +143,7 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         sign_ins=stack.enter_context(closing(SignIns(platform))),
         streams=Counter(),
         sign_in_link=sign_in_link(platform),
-        decoding=CapacityLimiter(DECODING),
+        decoding=stack.enter_context(closing(Threads(DECODING, "decoding"))),
         advising=CapacityLimiter(ADVISING),
         listing=CapacityLimiter(LISTING),
     )

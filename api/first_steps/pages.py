@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from anyio.to_thread import run_sync
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -88,7 +87,7 @@ async def classify_sample(
         with asked.services.pixels.request() as take:
             take(resolved[0].input.size)
             decode = partial(asked.services.decoder.pixels, data, resolved[0].input)
-            pixels = await run_sync(decode, limiter=asked.services.decoding)
+            pixels = await asked.services.decoding.run(decode)
             answers = await ask(asked.services, wanted, resolved, [pixels])
     except PerennialError as error:
         refusal = error

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from anyio.to_thread import run_sync
 from fastapi import Header, Request
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse, Response
@@ -196,7 +195,7 @@ async def thumbnail_answer(
     def shrink() -> bytes:
         return services.decoder.preview(services.platform.artifacts.get(artifact))
 
-    data = await run_sync(shrink, limiter=services.decoding)
+    data = await services.decoding.run(shrink)
     return Response(data, headers=headers, media_type=WEBP)
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from anyio.to_thread import run_sync
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
@@ -68,7 +67,7 @@ async def receive_form(
     """
     form: Form[T] = Form()
     settings = services.platform.settings
-    pending: deque[asyncio.Task[T]] = deque()
+    pending: deque[asyncio.Future[T]] = deque()
     sizes: deque[int] = deque()  # of the files that are pending
     try:
         async for part in read_parts(request, settings):
@@ -82,11 +81,13 @@ async def receive_form(
             sizes.append(len(part.data))
             most_bytes = LARGEST_IN_FLIGHT * settings.max_file_bytes
             while len(pending) == IN_FLIGHT or sum(sizes) > most_bytes:
-                form.files.append(await pending.popleft())
+                form.files.append(await asyncio.shield(pending[0]))
+                pending.popleft()
                 sizes.popleft()
-            pending.append(asyncio.create_task(run_sync(work, part, limiter=services.decoding)))
+            pending.append(services.decoding.start(work, part))
         while pending:
-            form.files.append(await pending.popleft())
+            form.files.append(await asyncio.shield(pending[0]))
+            pending.popleft()
     finally:
         await asyncio.gather(*pending, return_exceptions=True)
     return form

@@ -74,7 +74,8 @@ class PlainCookies(Layer):
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if any(name == b"cookie" and b"\\" in value for name, value in scope["headers"]):
+        cookies = [value for name, value in scope["headers"] if name == b"cookie"]
+        if any(b"\\" in value for value in cookies):
             scope["headers"] = [
                 (name, _plain(value) if name == b"cookie" else value)
                 for name, value in scope["headers"]
@@ -95,9 +96,10 @@ class HeaderLists(Layer):
     """Joins repeated lines of a header that holds a list into one list (RFC 9110, 5.3)."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        names = [name for name, _ in scope["headers"]]
         for wanted in LISTS:
-            lines = [value for name, value in scope["headers"] if name == wanted]
-            if len(lines) > 1:
+            if names.count(wanted) > 1:
+                lines = [value for name, value in scope["headers"] if name == wanted]
                 others = [line for line in scope["headers"] if line[0] != wanted]
                 scope["headers"] = [*others, (wanted, b", ".join(lines))]
         await self.app(scope, receive, send)

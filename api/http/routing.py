@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterator, Sequence
 from email.message import Message
 from functools import wraps
-from inspect import isclass, iscoroutinefunction
+from inspect import Parameter, isclass, iscoroutinefunction, signature
 from operator import attrgetter
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar, get_args
 
 from fastapi import APIRouter, Request, Response
 from fastapi.dependencies.models import Dependant
@@ -20,6 +20,7 @@ from starlette.datastructures import QueryParams
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from api.dependencies import OfRequest
 from api.http.json_bodies import AT_ONCE, parse_body
 from api.http.problems import MEDIA_TYPE, status_of
 from core.errors import FieldInvalid, FieldUnknown, PerennialError, UnsupportedMediaType
@@ -246,7 +247,33 @@ class ThreadRoute(DeclaredRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         on_loop = endpoint if iscoroutinefunction(endpoint) else _run_in_thread(endpoint)
-        super().__init__(path, on_loop, **options)
+        super().__init__(path, _given_own(on_loop), **options)
+
+
+def _given_own(endpoint: Callable[..., Awaitable[T]]) -> Callable[..., Awaitable[T]]:
+    """Return an endpoint of which the framework need not find what is `OfRequest`."""
+    declared = signature(endpoint, eval_str=True)
+    found = {
+        name: mark.dependency
+        for name, parameter in declared.parameters.items()
+        for mark in get_args(parameter.annotation)[1:]
+        if isinstance(mark, OfRequest) and mark.dependency is not None
+    }
+    others = [one for name, one in declared.parameters.items() if name not in found]
+    names = [one.name for one in others if one.annotation is Request]
+    request = names[0] if names else "request_of_it"
+    if not names:
+        others.append(Parameter(request, Parameter.KEYWORD_ONLY, annotation=Request))
+
+    @wraps(endpoint)
+    async def given(**values: Any) -> T:
+        sent = values[request] if names else values.pop(request)
+        for name, find in found.items():
+            values[name] = await find(sent)
+        return await endpoint(**values)
+
+    given.__signature__ = declared.replace(parameters=others)  # type: ignore[attr-defined]
+    return given if found else endpoint
 
 
 def _run_in_thread(endpoint: Callable[P, T]) -> Callable[P, Awaitable[T]]:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
-from anyio.to_thread import run_sync
 from fastapi import Response
 from pydantic import Field, field_validator
 
@@ -162,10 +161,7 @@ async def _decode(
 
     pixels: list[bytes] = []
     for first in range(0, len(images), IN_FLIGHT):  # so that other requests get a thread
-        part = (
-            run_sync(decode, *one, limiter=services.decoding)
-            for one in images[first : first + IN_FLIGHT]
-        )
+        part = (services.decoding.run(decode, *one) for one in images[first : first + IN_FLIGHT])
         pixels += await asyncio.gather(*part)
     return pixels
 

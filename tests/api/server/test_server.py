@@ -144,3 +144,29 @@ def test_what_is_not_http_is_answered_with_a_problem_document(address: tuple[str
         status, problem, headers = problem_in(answers_to(address, sent))
         assert (status, problem["code"]) == (400, "malformed"), sent
         assert headers["connection"] == "close"
+
+
+NEXT = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+
+
+def test_requests_sent_together_are_answered_one_after_the_other(address: tuple[str, int]) -> None:
+    first = KEYED + b"Content-Length: 2\r\n\r\n{}"
+    for sent in ([first + NEXT], [first + NEXT[:30], NEXT[30:]]):
+        answers = answers_to(address, *sent).split(b"HTTP/1.1 ")
+        assert [answer[:3] for answer in answers] == [b"", b"422", b"200"]
+
+
+def test_a_request_that_offers_another_protocol_is_answered_by_this_one(
+    address: tuple[str, int],
+) -> None:
+    """As Java's client and `curl --http2` do."""
+    offer = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    body = b'Content-Length: 11\r\n\r\n{"nam": "a"}'[:-1]
+    with socket.create_connection(address, timeout=LONG_S) as client:
+        for _ in range(2):
+            client.sendall(KEYED + offer + body)
+            answer = client.recv(65536)
+            assert answer.startswith(b"HTTP/1.1 400 ")  # of its body, which is half an object
+            assert b"not valid JSON" in answer
+        client.sendall(NEXT)
+        assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
