@@ -34,8 +34,8 @@ from core.clip.model import ClipModel, empty_network
 from core.clip.model import publish as publish_weights
 from core.clip.served import TorchModel
 from core.engines.opening import engines_here, open_by
-from core.engines.rules import Precision
 from core.engines.served import ServedModel
+from core.registry.versions import ServingPrecision
 from core.settings import thread_count
 from core.values import ignore_progress
 
@@ -91,8 +91,8 @@ def rows_of(name: str, given: argparse.Namespace) -> Iterator[Row]:
     served: dict[str, ServedModel] = {}
     loads: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for precision in Precision:
-            stated = {} if precision is Precision.FP32 else {"precision": precision.value}
+        for precision in ServingPrecision:
+            stated = {} if precision is ServingPrecision.FP32 else {"precision": precision.value}
             artifacts = LocalArtifacts(Path(folder))
             state = model.network.state_dict()
             config = {**model.config, **stated}

@@ -21,8 +21,9 @@ from core.clip.bases import read_folder
 from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel
 from core.engines.opening import engines_here, opener_of
-from core.engines.rules import Engine, Precision, Tower
+from core.engines.rules import Engine, Tower
 from core.images.child import tower_pixels
+from core.registry.versions import ServingPrecision
 from core.values import ImageInput
 
 # The measurements of one turn of the loop or of the service.
@@ -58,10 +59,10 @@ class Taken:
         return quantiles(self.answers, n=100)[98] if len(self.answers) > 1 else self.answers[0]
 
 
-TORCH = f"{Engine.TORCH} {Precision.FP32}"
+TORCH = f"{Engine.TORCH} {ServingPrecision.FP32}"
 
 
-def bare_engines(precision: Precision) -> list[str]:
+def bare_engines(precision: ServingPrecision) -> list[str]:
     """Return the names of the engines but torch that have loops in a precision."""
     return [f"{engine} {precision}" for engine in engines_here(precision)]
 
@@ -125,7 +126,7 @@ class GraphLoop(Loop):
         state = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
         graph = graphs.towers[Tower.IMAGE]
         tensors = {name: state[name] for name in graph.tensors}
-        open_tower = opener_of(Engine(engine), Precision(precision))
+        open_tower = opener_of(Engine(engine), ServingPrecision(precision))
         self._run = open_tower(Tower.IMAGE, graph, tensors, threads=threads)
         self._input = ImageInput.of(config)
         with torch.inference_mode():

@@ -38,8 +38,8 @@ from benchmarks.serving.classify import (
     write_onnx_of,
     write_random,
 )
-from core.engines.rules import Precision
 from core.exporting.onnx import IMAGE_FILE
+from core.registry.versions import ServingPrecision
 from devtools.ports import free_port
 from devtools.process_memory import cpu_seconds
 
@@ -439,7 +439,7 @@ class Bench:
         """Return how many images a second a bare loop classifies."""
         loop = partial(
             bare.run,
-            bare.bare_engines(Precision.FP32)[0],
+            bare.bare_engines(ServingPrecision.FP32)[0],
             model.open_clip,
             CLASSES,
             self.given.threads,

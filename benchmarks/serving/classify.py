@@ -36,9 +36,9 @@ from benchmarks.serving.bare import Taken
 from core.clip.bases import read_folder
 from core.clip.model import ClipModel
 from core.engines.opening import engines_here
-from core.engines.rules import Precision
 from core.exporting.huggingface import write_huggingface
 from core.exporting.onnx import write_onnx
+from core.registry.versions import ServingPrecision
 from demo.service import Service, running_service
 from devtools.process_memory import cpu_seconds
 
@@ -84,7 +84,7 @@ class Served:
     """A model that the service serves, and requests to classify one image each."""
 
     service: Service
-    precision: Precision
+    precision: ServingPrecision
     targets: Sequence[Target]
 
     def run(self, clients: int, seconds: float) -> Taken:
@@ -123,10 +123,12 @@ def served(
     with service.client() as client:
         client.jobs.wait(client.models.create(name, base=base)["id"])
     targets = classifying(service, name, classes, files)
-    return Served(service=service, precision=Precision.FP32, targets=targets)
+    return Served(service=service, precision=ServingPrecision.FP32, targets=targets)
 
 
-def converted(service: Service, name: str, precision: Precision, files: Sequence[bytes]) -> Served:
+def converted(
+    service: Service, name: str, precision: ServingPrecision, files: Sequence[bytes]
+) -> Served:
     """Make a version in a precision, and return the requests to it."""
     with service.client() as client:
         client.jobs.wait(client.jobs.order_conversion(model=name, precision=precision.value)["id"])
@@ -262,8 +264,8 @@ def bench_classify(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 given.computing.submit(write_random, folder, "ViT-B-32").result()
                 base = str(folder)
             targets = [served(service, model, base, CLASSES, files)]
-            if engines_here(Precision.BF16):
-                targets.append(converted(service, model, Precision.BF16, files))
+            if engines_here(ServingPrecision.BF16):
+                targets.append(converted(service, model, ServingPrecision.BF16, files))
             for target in targets:
                 runs = runs_of(target, folder, arguments.clients, given)
                 found = measure(runs, arguments.rounds, arguments.seconds)

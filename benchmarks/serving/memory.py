@@ -21,9 +21,10 @@ from pydantic import SecretStr
 from core.bootstrap import migrate, opened
 from core.engines.opening import engines_here
 from core.engines.rows import EngineChecks
-from core.engines.rules import Engine, Precision
+from core.engines.rules import Engine
 from core.engines.served import ServedModel
 from core.platform import Platform
+from core.registry.versions import ServingPrecision
 from core.settings import Settings
 from core.values import Digest, ignore_progress
 
@@ -43,19 +44,21 @@ def bench_memory(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _rows(model: str, home: Path, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    for precision in Precision:
+    for precision in ServingPrecision:
         settings = Settings(home=home / precision, admin_key=SecretStr(""))
         migrate(settings)
         with opened(settings) as platform:
             versions = _store(platform, model, precision, arguments.threads)
         engines = [*engines_here(precision)]
-        for engine in [Engine.TORCH, *engines] if precision is Precision.FP32 else engines:
+        for engine in [Engine.TORCH, *engines] if precision is ServingPrecision.FP32 else engines:
             for count in VERSIONS:
                 found = _measured(settings.home, engine, versions[:count], arguments.threads)
                 yield {"model": model, "engine": engine, "precision": precision, **found}
 
 
-def _store(platform: Platform, model: str, precision: Precision, threads: int) -> list[Digest]:
+def _store(
+    platform: Platform, model: str, precision: ServingPrecision, threads: int
+) -> list[Digest]:
     """Store versions that differ in one tensor, and what a check finds about each."""
     import torch
 
@@ -65,11 +68,11 @@ def _store(platform: Platform, model: str, precision: Precision, threads: int) -
     from core.clip.compile import GraphCompiler
     from core.clip.model import publish
 
-    if precision is not Precision.FP32 and not engines_here(precision):
+    if precision is not ServingPrecision.FP32 and not engines_here(precision):
         return []
     built = model_of(ARCHITECTURES[model])
     config = dict(built.config)
-    if precision is not Precision.FP32:
+    if precision is not ServingPrecision.FP32:
         config["precision"] = precision.value
     state = built.network.state_dict()
     digests = []

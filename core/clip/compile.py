@@ -18,20 +18,12 @@ from core.clip.progress import while_computing
 from core.clip.served import EngineModel, TorchModel
 from core.engines.opening import GraphOpener, engines_here, open_by, require_precision
 from core.engines.rows import EngineChecks
-from core.engines.rules import (
-    Comparison,
-    Engine,
-    EngineCheck,
-    Graphs,
-    Precision,
-    architecture_of,
-    precision_of,
-)
+from core.engines.rules import Comparison, Engine, EngineCheck, Graphs, architecture_of
 from core.engines.served import ServedModel
 from core.errors import ArtifactCorrupt, ArtifactMissing, PerennialError
 from core.jobs.rules import Monitor
 from core.platform import Platform
-from core.registry.versions import Weights
+from core.registry.versions import ServingPrecision, Weights, precision_of
 from core.values import Digest
 
 log = logging.getLogger(__name__)
@@ -99,7 +91,7 @@ class GraphCompiler:
         """
         artifacts = self._platform.artifacts
         weights = Weights.from_bytes(artifacts.get(version, monitor.moved))
-        if self._device.type != "cpu" and precision_of(weights.config) is Precision.FP32:
+        if self._device.type != "cpu" and precision_of(weights.config) is ServingPrecision.FP32:
             return None
         served = self._opener.open(weights, self.compile(version, monitor))
         return None if served is None else EngineModel(served, weights.config)

@@ -12,10 +12,10 @@ import numpy as np
 from core.artifacts.store import Artifacts
 from core.engines import onnx, openvino
 from core.engines.graph_model import GraphModel, OpenTower
-from core.engines.rules import Engine, EngineCheck, Graphs, Precision, precision_of
+from core.engines.rules import Engine, EngineCheck, Graphs
 from core.engines.served import ServedModel
 from core.errors import EngineUnavailable, PerennialError
-from core.registry.versions import Weights
+from core.registry.versions import ServingPrecision, Weights, precision_of
 from core.values import Digest
 
 log = logging.getLogger(__name__)
@@ -40,31 +40,31 @@ def release_of(engine: Engine) -> str | None:
     return release.partition("-")[0]
 
 
-def engines_here(precision: Precision, wanted: str = AUTO) -> dict[Engine, str]:
+def engines_here(precision: ServingPrecision, wanted: str = AUTO) -> dict[Engine, str]:
     """Return the engines of this machine that compute in a precision, with their releases.
 
     In fp32 these are all, or the one that is `wanted`.
     """
-    if precision is not Precision.FP32:
+    if precision is not ServingPrecision.FP32:
         engines = [Engine.OPENVINO]
     else:
         engines = [engine for engine in _LIBRARIES if wanted in {AUTO, engine}]
     here = {engine: release for engine in engines if (release := release_of(engine))}
-    if precision is Precision.BF16 and here and not openvino.has_bf16():
+    if precision is ServingPrecision.BF16 and here and not openvino.has_bf16():
         return {}
     return here
 
 
-def require_precision(precision: Precision) -> None:
+def require_precision(precision: ServingPrecision) -> None:
     """Raise EngineUnavailable unless this machine computes in a precision."""
-    if precision is not Precision.FP32 and not engines_here(precision):
+    if precision is not ServingPrecision.FP32 and not engines_here(precision):
         raise EngineUnavailable(
             f"No engine of this machine computes in {precision}: that takes the package `openvino` "
             f"(pip install 'perennial[openvino]') and a CPU with instructions for {precision}."
         )
 
 
-def opener_of(engine: Engine, precision: Precision) -> OpenTower:
+def opener_of(engine: Engine, precision: ServingPrecision) -> OpenTower:
     """Return an engine's way to load a tower in a precision."""
     return onnx.open_tower if engine is Engine.ONNX else openvino.opener(precision)
 
@@ -88,7 +88,7 @@ class GraphOpener:
         self._artifacts = artifacts
         self._threads = threads
         self._wanted = wanted
-        self._fastest: dict[tuple[Digest, Precision], Engine] = {}
+        self._fastest: dict[tuple[Digest, ServingPrecision], Engine] = {}
 
     def open(
         self,
@@ -102,10 +102,10 @@ class GraphOpener:
         no engine here computes in it.
         """
         precision = precision_of(weights.config)
-        if precision is not Precision.FP32:
+        if precision is not ServingPrecision.FP32:
             require_precision(precision)
         opened = self._opened(weights, check, precision, run) if check else None
-        if opened is None and precision is not Precision.FP32:
+        if opened is None and precision is not ServingPrecision.FP32:
             raise EngineUnavailable(
                 f"The version's precision is {precision}, in which no engine here can load it."
             )
@@ -115,7 +115,7 @@ class GraphOpener:
         self,
         weights: Weights,
         check: EngineCheck,
-        precision: Precision,
+        precision: ServingPrecision,
         run: Pass,
     ) -> GraphModel | None:
         known = self._fastest.get((check.architecture, precision))

@@ -11,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.engines.graph_model import OpenTower, Run
-from core.engines.rules import WEIGHTS, Graph, Precision, Tower
+from core.engines.rules import WEIGHTS, Graph, Tower
 from core.engines.served import Floats
+from core.registry.versions import ServingPrecision
 
-_HINTS: Mapping[Precision, str] = {Precision.FP32: "f32", Precision.BF16: "bf16"}
+_HINTS: Mapping[ServingPrecision, str] = {
+    ServingPrecision.FP32: "f32",
+    ServingPrecision.BF16: "bf16",
+}
 
 
-def opener(precision: Precision) -> OpenTower:
+def opener(precision: ServingPrecision) -> OpenTower:
     """Return what loads towers in a precision."""
 
     def open_tower(
@@ -50,7 +54,7 @@ def _core() -> Any:
 
 
 def _compile(
-    graph: Graph, tensors: Mapping[str, NDArray[Any]], precision: Precision, threads: int
+    graph: Graph, tensors: Mapping[str, NDArray[Any]], precision: ServingPrecision, threads: int
 ) -> Any:
     """Return a compiled tower. OpenVINO reads weights from a file alone, which lasts as long."""
     import onnx

@@ -9,7 +9,8 @@ from core.artifacts.store import ArtifactKind
 from core.database.statements import upsert
 from core.database.tables import engine_checks, versions
 from core.database.work import Rows
-from core.engines.rules import Comparison, Engine, EngineCheck, Precision
+from core.engines.rules import Comparison, Engine, EngineCheck
+from core.registry.versions import ServingPrecision
 from core.values import Digest
 
 
@@ -54,6 +55,6 @@ def artifacts_of_engines(connection: Connection, kind: ArtifactKind) -> set[Dige
 
 def _to_check(row: Row[Any]) -> EngineCheck:
     stored = dict(row._mapping)
-    precision = Precision(stored.pop("precision"))
+    precision = ServingPrecision(stored.pop("precision"))
     engines = {Engine(name): Comparison(**found) for name, found in stored.pop("engines").items()}
     return EngineCheck(precision=precision, engines=engines, **stored)

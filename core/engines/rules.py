@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Any, Self
 
 from core.registry.versions import ServingPrecision
-from core.registry.versions import precision_of as precision_of  # noqa: PLC0414
 from core.values import Digest, Json, canonical_json, sha256
 
 
@@ -24,9 +23,6 @@ class Engine(StrEnum):
     TORCH = "torch"
     ONNX = "onnx"  # ONNX Runtime
     OPENVINO = "openvino"  # where it is installed
-
-
-Precision = ServingPrecision
 
 
 class Tower(StrEnum):
@@ -117,7 +113,7 @@ class EngineCheck:
 
     weights: Digest
     architecture: Digest
-    precision: Precision
+    precision: ServingPrecision
     graphs: Digest | None  # the artifact; None if the architecture has no graphs
     engines: Mapping[Engine, Comparison]  # that a worker had
     problem: str | None  # why no engine but torch serves the version
@@ -142,4 +138,4 @@ class EngineCheck:
         """
         if cosine is None:
             return False
-        return self.precision is not Precision.FP32 or cosine >= LEAST_COSINE
+        return self.precision is not ServingPrecision.FP32 or cosine >= LEAST_COSINE

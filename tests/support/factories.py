@@ -18,14 +18,14 @@ from core.datasets.rules import (
     Suite,
     SuiteKind,
 )
-from core.engines.rules import Comparison, Engine, EngineCheck, Precision
+from core.engines.rules import Comparison, Engine, EngineCheck
 from core.gate.rules import GatePolicy
 from core.jobs.orders import ImportOrder, JobType
 from core.jobs.rules import Job, model_of
 from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.aliases import Alias, AliasMove, MoveKind
-from core.registry.versions import Model, Version
+from core.registry.versions import Model, ServingPrecision, Version
 from core.trials.rules import Arm, Prediction, Trial, TrialMode
 from core.values import (
     DatasetId,
@@ -170,7 +170,7 @@ def an_engine_check(weights: Digest, **changes: Any) -> EngineCheck:
     """The check of a version whose features by ONNX Runtime are those by torch."""
     compared = {Engine.ONNX: Comparison(release="1.32.0", cosine=1.0)}
     given = {"architecture": digest("architecture"), "graphs": None, "engines": compared}
-    given |= {"precision": Precision.FP32, "problem": None, "checked_at": NOW}
+    given |= {"precision": ServingPrecision.FP32, "problem": None, "checked_at": NOW}
     return EngineCheck(weights=weights, **(given | changes))
 
 

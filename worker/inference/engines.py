@@ -12,10 +12,9 @@ import numpy as np
 
 from core.engines.opening import AUTO, GraphOpener, first_pass
 from core.engines.rows import EngineChecks
-from core.engines.rules import Precision, precision_of
 from core.engines.served import ServedModel
 from core.platform import Platform
-from core.registry.versions import Weights
+from core.registry.versions import ServingPrecision, Weights, precision_of
 from core.values import Digest
 from worker.inference.classifier import MAX_IMAGES, MicroBatcher
 
@@ -60,7 +59,7 @@ class EngineChooser:
 
     def _by_graphs(self, digest: Digest) -> ServedModel | None:
         weights = Weights.from_bytes(self._platform.artifacts.get(digest))
-        if self.device != "cpu" and precision_of(weights.config) is Precision.FP32:
+        if self.device != "cpu" and precision_of(weights.config) is ServingPrecision.FP32:
             return None
         with self._platform.transactions(read_only=True) as work:
             check = work[EngineChecks].find(digest)

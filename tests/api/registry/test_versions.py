@@ -14,14 +14,14 @@ from core.access.keys import create_key
 from core.bundles.evidence import FACTS_FILE, REPORT_FILE
 from core.bundles.rules import ENVELOPE_FILE
 from core.engines.rows import EngineChecks
-from core.engines.rules import Comparison, Engine, Precision
+from core.engines.rules import Comparison, Engine
 from core.evaluation.evidence import EVIDENCE
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.principal import Role
-from core.registry.versions import Model
+from core.registry.versions import Model, ServingPrecision
 from core.values import Digest, canonical_json
 from tests.support.api.browsing import browser_of
 from tests.support.api.seeds import a_candidate, a_root, a_verdict
@@ -54,13 +54,13 @@ def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
 @pytest.mark.parametrize(
     ("precision", "cosine", "shown"),
     [
-        (Precision.FP32, 1.0, "onnx, with torch"),
-        (Precision.FP32, 0.99, "features differ"),
-        (Precision.BF16, 0.99, "onnx, in bf16"),
+        (ServingPrecision.FP32, 1.0, "onnx, with torch"),
+        (ServingPrecision.FP32, 0.99, "features differ"),
+        (ServingPrecision.BF16, 0.99, "onnx, in bf16"),
     ],
 )
 def test_a_version_says_which_engine_serves_it(
-    service: Service, model: Model, precision: Precision, cosine: float, shown: str
+    service: Service, model: Model, precision: ServingPrecision, cosine: float, shown: str
 ) -> None:
     assert service.client.get(f"{VERSIONS}/1").json()["engines"] is None
     browser = browser_of(service, Role.VIEWER)

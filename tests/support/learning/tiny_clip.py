@@ -15,9 +15,9 @@ from torch import nn
 from core.artifacts.store import Artifacts
 from core.clip.model import ClipModel, empty_network, publish
 from core.engines.rows import EngineChecks
-from core.engines.rules import EngineCheck, Graphs, Precision
+from core.engines.rules import EngineCheck, Graphs
 from core.platform import Platform
-from core.registry.versions import Weights
+from core.registry.versions import ServingPrecision, Weights
 from core.values import Digest
 
 CONFIG: dict[str, Any] = {
@@ -81,7 +81,7 @@ def add_graphs(platform: Platform) -> None:
         weights=Digest("0" * 64),
         architecture=Graphs.from_bytes(data).architecture,
         graphs=graphs,
-        precision=Precision.FP32,
+        precision=ServingPrecision.FP32,
         engines={},
         problem=None,
         checked_at=platform.clock(),

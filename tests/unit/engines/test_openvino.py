@@ -16,11 +16,11 @@ from core.clip.model import load, publish
 from core.clip.served import TorchModel
 from core.engines import opening, openvino
 from core.engines.rows import EngineChecks
-from core.engines.rules import LEAST_COSINE, Engine, EngineCheck, Precision
+from core.engines.rules import LEAST_COSINE, Engine, EngineCheck
 from core.engines.served import ServedModel
 from core.errors import EngineUnavailable
 from core.platform import Platform
-from core.registry.versions import Weights
+from core.registry.versions import ServingPrecision, Weights
 from core.settings import Settings
 from core.values import Digest, ignore_progress
 from worker.inference.classifier import MicroBatcher
@@ -37,10 +37,10 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         yield platform
 
 
-def bundled(platform: Platform, precision: Precision = Precision.FP32) -> Digest:
+def bundled(platform: Platform, precision: ServingPrecision = ServingPrecision.FP32) -> Digest:
     """The bundled model in a precision: the same tensors."""
     config, network = read_folder(BUNDLED)
-    stated = {} if precision is Precision.FP32 else {"precision": precision.value}
+    stated = {} if precision is ServingPrecision.FP32 else {"precision": precision.value}
     state = network.state_dict()
     return publish({**config, **stated}, state, platform.artifacts, ignore_progress).digest
 
@@ -102,7 +102,7 @@ def test_an_engine_that_is_installed_later_is_compared_then(
 
 
 def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Platform) -> None:
-    version, exact = bundled(platform, Precision.BF16), bundled(platform)
+    version, exact = bundled(platform, ServingPrecision.BF16), bundled(platform)
     tensors = [Weights.from_bytes(platform.artifacts.get(one)).tensors for one in (version, exact)]
     assert version != exact
     assert tensors[0] == tensors[1]
@@ -130,7 +130,7 @@ def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Plat
 def test_a_version_in_bf16_is_never_served_by_other_numbers(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, lack: str
 ) -> None:
-    version = bundled(platform, Precision.BF16)
+    version = bundled(platform, ServingPrecision.BF16)
     if lack == "library":
         monkeypatch.setattr(opening, "release_of", lambda _: None)
     else:
