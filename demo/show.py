@@ -128,7 +128,7 @@ class Show:
         rows = [
             [
                 f"{measure['kind']}: {measure['name']}"
-                + (f", {measure['classes']} classes" if measure["asked"] == "union" else ""),
+                + (f", {measure['classes']} classes" if measure["asked"] != "own" else ""),
                 measure["baseline"],
                 str(measure["count"]),
                 percent(measure["right_before"] / measure["count"]),

@@ -84,9 +84,11 @@ _LONGEST_CLASS = 24  # beside its counts
 def measure_title(measure: Measure) -> str:
     """Return the name of a measure for plots and tables."""
     flips = " · negative flips" if measure.formerly_right else ""
-    top_1 = "top-1"
+    top_1, count = "top-1", "" if measure.classes is None else f"{measure.classes:,} "
     if measure.asked is ClassList.UNION:
-        top_1 = f"all {'' if measure.classes is None else f'{measure.classes:,} '}classes"
+        top_1 = f"all {count}classes"
+    if measure.asked is ClassList.WITH_SUITES:
+        top_1 = f"with suites, {count}classes"
     if measure.own_prompts:
         top_1 = f"{top_1}, own prompts"
     return {

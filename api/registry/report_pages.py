@@ -64,7 +64,7 @@ def render_report(
         limits=LIMITS,
         guarded=guarded(report),
         gains=gains(report),
-        both_lists=both_lists(report),
+        by_lists=by_lists(report),
         taken=sorted(report.taken, key=lambda row: -row.images)[:SHOWN_TAKEN],
         same_names=list(
             dict.fromkeys((row.class_name, row.answered) for row in report.taken if row.may_be_same)
@@ -179,17 +179,22 @@ def labels_wanted(report: Report) -> set[str]:
     }
 
 
-def both_lists(report: Report) -> list[tuple[Ruling, Ruling]]:
-    """Return what was forgotten beside what was swallowed, of each suite and holdout."""
+def by_lists(report: Report) -> list[tuple[Ruling, Ruling | None, Ruling | None]]:
+    """Return what was forgotten beside what was swallowed, of each suite and holdout.
+
+    The last of each row is what was swallowed with the suites' classes to choose from, too.
+    """
     asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right)]
-    own = [m for m in asked if m.asked is ClassList.OWN]
+    longer: dict[tuple[MeasureKind, str, str], dict[ClassList, Ruling]] = {}
+    for m in asked:
+        if m.asked is not ClassList.OWN:
+            longer.setdefault((m.kind, m.name, m.baseline), {})[m.asked] = m
     return [
-        (measure, union)
-        for union in asked
-        if union.asked is ClassList.UNION
-        for measure in own
-        if (measure.kind, measure.name) == (union.kind, union.name)
-        and union.baseline in measure.baseline
+        (own, found.get(ClassList.UNION), found.get(ClassList.WITH_SUITES))
+        for (kind, name, baseline), found in longer.items()
+        for own in asked
+        if (own.asked, own.kind, own.name) == (ClassList.OWN, kind, name)
+        and baseline in own.baseline
     ]
 
 

@@ -13,12 +13,13 @@ from core.values import Digest
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
-    Suites are compared over their own list alone: with newer classes to choose from, a name that
-    overlaps with a class may take all of it, and be right.
+    Where classes of suites and learned ones compete, none is compared: a name that overlaps with a
+    class may take all of it, and be right.
     """
     for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
         (exam, _), *others = one.pairs
-        overlaps = one.kind in SUITES and one.asked is ClassList.UNION
+        overlaps = one.asked is ClassList.WITH_SUITES
+        overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         if isinstance(exam, ClassEvaluation) and not (others or overlaps):
             yield from _of_each(results, one, exam)
 

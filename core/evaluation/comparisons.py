@@ -4,8 +4,8 @@ A candidate is compared with the versions that it may replace, its parent and th
 the limits of one update; and, wider, with versions further back, so that small losses do not add up
 unseen: suites with the root, an earlier holdout with its settled version. Over the classes of its
 time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
-to choose from, it shows what callers get who ask for all: to them, what newer classes swallow is
-lost.
+to choose from, it shows what newer classes swallow, and holdouts with those of the model's
+zero-shot suites, too, what callers get who ask with everything.
 
 Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
 too, are asked once more, each version in its own prompt.
@@ -160,7 +160,8 @@ def _with_each(
 
     If prompts differ, a second one follows, but of captions. Roles that the same version has are
     one baseline, with the smallest of their tolerances. The live version is named where it is not
-    the parent, which has the same tolerances.
+    the parent, which has the same tolerances. With the suites' classes, what is `pooled` is judged
+    in the pool alone.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -171,6 +172,9 @@ def _with_each(
                 found.setdefault(key, []).append(role)
         for same in found.values():
             pairs = roles[same[0]]
+            in_pool = pooled is not None and all(role in pooled[asked] for role in same)
+            if in_pool and asked is ClassList.WITH_SUITES:
+                continue
             compared = Comparison(
                 kind=kind,
                 asked=asked,
@@ -178,7 +182,7 @@ def _with_each(
                 baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
                 tolerance=min(tolerances[role] for role in same),
                 pairs=pairs,
-                pooled=pooled is not None and all(role in pooled[asked] for role in same),
+                pooled=in_pool,
             )
             yield compared
             others = any(version.prompt != plan.candidate.prompt for _, version in pairs)
@@ -187,9 +191,10 @@ def _with_each(
 
 
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:
-    """Return whether a list is one of its own; the union is not where it adds no class."""
+    """Return whether a list is one of its own; a longer one is not where it adds no class."""
     own = asked is ClassList.OWN
-    return any(own or exam.over(asked).digest != exam.own.digest for exam, _ in pairs)
+    lists = ((exam.over(asked), exam.over(asked.shorter)) for exam, _ in pairs)
+    return any(own or longer.digest != shorter.digest for longer, shorter in lists)
 
 
 def _name(plan: EvaluationPlan, pairs: Pairs) -> str:

@@ -13,6 +13,7 @@ from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
 from core.gate.measures import ClassList
 from core.gate.rules import GatePolicy
+from core.recipes.rules import distinct
 from core.registry.versions import Model, Version
 from core.rejection.queries import CalibrationQuery, CalibrationSource, source_of
 from core.rejection.rules import LEARNED
@@ -21,19 +22,23 @@ from core.values import Digest, SuiteId
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEvaluation:
-    """Two queries on the same images: with their own class list, and with the union.
+    """Three queries on the same images, each with more classes to choose from.
 
     `own` shows what is forgotten. In `union`, all classes that the candidate has learned compete
-    too, so it shows what newer classes swallow. If that adds no class, the two queries are equal.
+    too, so it shows what newer classes swallow. In `with_suites`, which is for holdouts, those of
+    the model's zero-shot suites do too, as for callers who ask with everything. Where a list adds
+    no class, the query is equal to the one before.
     """
 
     name: str
     own: ClassQuery
     union: ClassQuery
+    with_suites: ClassQuery
 
     def over(self, asked: ClassList) -> ClassQuery:
         """Return the query over one of the lists."""
-        return self.union if asked is ClassList.UNION else self.own
+        others = {ClassList.UNION: self.union, ClassList.WITH_SUITES: self.with_suites}
+        return others.get(asked, self.own)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +136,11 @@ class EvaluationPlan:
         """The queries that each version must answer, without duplicate versions or queries.
 
         Candidate, parent, root and live version answer the queries on suites and on the lineage's
-        holdouts; candidate and live version also answer those on `live_holdouts`. The version that
-        learned an earlier holdout and the settled one answer that holdout's own query: they did so
-        as candidates and the answers are stored, so their weights may have been collected. Anchors
-        answer the candidate's list. If prompts differ, versions answer in their own, too.
+        holdouts, the root not with the suites' classes; candidate and live version also answer
+        those on `live_holdouts`. The version that learned an earlier holdout and the settled one
+        answer that holdout's own query: they did so as candidates and the answers are stored, so
+        their weights may have been collected. Anchors answer the candidate's lists. If prompts
+        differ, versions answer in their own, too.
         Candidate and root are calibrated; the others were when they were candidates. Equal plans
         have the same order.
         """
@@ -149,13 +155,15 @@ class EvaluationPlan:
         for holdout in self.live_holdouts:
             whole += holdout.queries
         asked = [
-            (self.candidate, whole + _asked(self.calibration)),
-            (self.parent, shared),
-            (self.root, shared + _asked(self.root_calibration)),
+            (self.candidate, [*whole, *_with_suites(self.kept), *_asked(self.calibration)]),
+            (self.parent, [*shared, *_with_suites(self.earlier)]),
+            (self.root, [*shared, *_asked(self.root_calibration)]),
         ]
         if self.live is not None:
-            asked.append((self.live, whole))
-        asked += [(h.anchor, [h.exam.union]) for h in self.kept if h.anchor is not None]
+            asked.append((self.live, [*whole, *_with_suites(self.kept)]))
+        for h in self.kept:
+            if h.anchor is not None:
+                asked.append((h.anchor, [h.exam.union, h.exam.with_suites]))
         for h in self.kept:
             if h.common is not None:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
@@ -172,6 +180,10 @@ class EvaluationPlan:
         if version.prompt == self.candidate.prompt and version not in (self.candidate, self.live):
             return []
         return [in_prompt_of(version, one) for one in queries if isinstance(one, ClassQuery)]
+
+
+def _with_suites(holdouts: Iterable[HoldoutEvaluation]) -> list[EvalQuery]:
+    return [holdout.exam.with_suites for holdout in holdouts]
 
 
 def _asked(query: EvalQuery | None) -> list[EvalQuery]:
@@ -234,6 +246,7 @@ def plan_queries(
     """
     own = replace(candidate, more=(), added=None)  # what it gained is for its own images to show
     learned, views = candidate.version.classes, policy.judged_views
+    of_suites = distinct(name for scored in suites for name in scored.suite.classes)
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassEvaluation] = []
     retrieval: list[RetrievalEvaluation] = []
@@ -258,9 +271,11 @@ def plan_queries(
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
-        holdouts=_holdout_evaluations((*earlier, own), candidate.version, part, views, can_answer),
+        holdouts=_holdout_evaluations(
+            (*earlier, own), candidate.version, of_suites, part, views, can_answer
+        ),
         live_holdouts=_holdout_evaluations(
-            live.updates if live else (), candidate.version, part, views, can_answer
+            live.updates if live else (), candidate.version, of_suites, part, views, can_answer
         ),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
@@ -344,14 +359,18 @@ def _learned(updates: Sequence[HeldOutUpdate]) -> CalibrationSource | None:
     return source_of(LEARNED, held_out, learner.classes, learner.prompt)
 
 
-def _class_evaluation(name: str, own: ClassQuery, learned: tuple[str, ...]) -> ClassEvaluation:
+def _class_evaluation(
+    name: str, own: ClassQuery, learned: tuple[str, ...], of_suites: tuple[str, ...] = ()
+) -> ClassEvaluation:
     union = replace(own, classes=_union(own.classes, learned))
-    return ClassEvaluation(name=name, own=own, union=union)
+    with_suites = replace(union, classes=_union(union.classes, of_suites))
+    return ClassEvaluation(name=name, own=own, union=union, with_suites=with_suites)
 
 
 def _holdout_evaluations(
     updates: Sequence[HeldOutUpdate],
     candidate: Version,
+    of_suites: tuple[str, ...],
     part: Part,
     views: int,
     can_answer: Callable[[Version, ClassQuery], bool],
@@ -367,7 +386,7 @@ def _holdout_evaluations(
             passed = (one.version for one in later if one.passed and one.version != candidate)
             own = replace(holdout_query(learner, entries), views=views)
             settled = next(passed, learner)
-            exam = _class_evaluation(name, own, candidate.classes)
+            exam = _class_evaluation(name, own, candidate.classes, of_suites)
             common: ClassEvaluation | None = exam
             if entries != at_first and not all(can_answer(one, own) for one in (learner, settled)):
                 first = replace(holdout_query(learner, at_first), views=views)

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import ReportUnreadable
 from core.gate.classes import ClassLoss
-from core.gate.measures import Measure, MeasureKind, Ruling
+from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
 from core.gate.rules import GatePolicy, Verdict
 from core.registry.versions import ServingPrecision
 from core.rejection.rules import Calibration
@@ -107,9 +107,10 @@ class ListScore:
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """Images that the baseline had right among all classes and the candidate gives one answer."""
+    """Images that the baseline had right over a longer list and the candidate gives one answer."""
 
     kind: MeasureKind
+    asked: ClassList
     name: str
     baseline: str
     baseline_version: int
@@ -123,7 +124,8 @@ class Taken:
     may_be_same: bool = field(
         metadata=description(
             "Whether the two names may mean the same: a learned class took most of what a suite's "
-            "class lost, and little else. If they do, name the pair in `same_names` of a policy."
+            "class lost, or the reverse, and little else. If they do, name the pair in "
+            "`same_names` of a policy."
         )
     )
 

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
-from core.evaluation.comparisons import comparisons
+from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.plan import ClassEvaluation
 from core.evaluation.queries import ClassQuery, RetrievalAnswers
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken
@@ -19,6 +19,7 @@ from core.gate.intervals import Flips, paired_interval, proportion_interval
 from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import SETTLED
 from core.registry.versions import Version
+from core.values import Digest
 
 
 def scores(results: EvaluationResults, role: str, version: Version) -> Scores:
@@ -48,7 +49,7 @@ def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
     found.sort(key=lambda one: one.kind is not MeasureKind.GAIN)
     for one in found:
         (exam, before), *others = one.pairs
-        wide = one.asked is ClassList.UNION or one.baseline == SETTLED
+        wide = one.asked is not ClassList.OWN or one.baseline == SETTLED
         if others or wide or one.own_prompts or not isinstance(exam, ClassEvaluation):
             continue
         yield ChangeTable(
@@ -138,59 +139,67 @@ LEAST_SAME = 3  # images that show that two names may mean the same
 
 
 def taken(results: EvaluationResults) -> Iterator[Taken]:
-    """Yield the answers to images that were right among all classes and are wrong, most first.
+    """Yield the answers to images that were right over a longer list and are wrong, most first.
 
-    They are told for each suite and holdout, and for each version that the candidate may replace.
+    They are told for each suite and holdout with all learned classes to choose from, for the pool
+    of holdouts with those of suites too, and for each version that the candidate may replace.
     """
-    now = results.plan.candidate
     for one in comparisons(results.plan):
-        (exam, before), *others = one.pairs
-        if others or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
+        (exam, _), *others = one.pairs
+        pooled = bool(others) and one.asked is not ClassList.WITH_SUITES
+        if pooled or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
             continue
+        if isinstance(exam, ClassEvaluation):
+            rows = [*_taken_in(results, one)]
+            rows.sort(key=lambda row: (-row.images, row.class_name, row.answered))
+            yield from (row for n, row in enumerate(rows) if n < MOST_TAKEN or row.may_be_same)
+
+
+def _taken_in(results: EvaluationResults, one: Comparison) -> Iterator[Taken]:
+    now, own, shorter = results.plan.candidate, set[str](), set[str]()
+    lost_to: dict[Digest, tuple[str, str | None] | None] = {}  # an image in several counts once
+    for exam, before in one.pairs:
         if not isinstance(exam, ClassEvaluation):
             continue
-        asked, own = exam.union, {name.lower() for name in exam.own.classes}
-        hits = results.paired(one)
+        own |= {name.lower() for name in exam.own.classes}
+        shorter |= {name.lower() for name in exam.over(one.asked.shorter).classes}
+        asked = exam.over(one.asked)
         answers = zip(
             asked.entries,
             results.class_answers(now, asked).predicted,
-            hits.now,
-            hits.before,
+            results.hits(now, asked),
+            results.hits(before, asked),
             strict=True,
         )
-        wrong = Counter(
-            (entry.class_name, (*asked.classes, None)[predicted])
-            for entry, predicted, right, was_right in answers
-            if was_right and not right
+        for entry, predicted, right, was_right in answers:
+            confused = entry.class_name, (*asked.classes, None)[predicted]
+            lost_to[entry.pixels] = confused if was_right and not right else None
+    wrong = Counter(found for found in lost_to.values() if found is not None)
+    lost, took = Counter[str](), Counter[str | None]()
+    for (class_name, answered), images in wrong.items():
+        lost[class_name] += images
+        took[answered] += images
+    may_overlap = one.kind is MeasureKind.ZERO_SHOT or one.asked is ClassList.WITH_SUITES
+    for (class_name, answered), images in wrong.items():
+        if answered is None:
+            continue
+        mostly = 2 * images > max(lost[class_name], took[answered])
+        yield Taken(
+            kind=one.kind,
+            asked=one.asked,
+            name=one.name,
+            baseline=one.baseline,
+            baseline_version=one.pairs[0][1].number,
+            class_name=class_name,
+            answered=answered,
+            newer=answered.lower() not in own,
+            images=images,
+            lost=lost[class_name],
+            may_be_same=may_overlap
+            and answered.lower() not in shorter
+            and images >= LEAST_SAME
+            and mostly,
         )
-        lost, took = Counter[str](), Counter[str | None]()
-        for (class_name, answered), images in wrong.items():
-            lost[class_name] += images
-            took[answered] += images
-        rows = []
-        for (class_name, answered), images in wrong.items():
-            if answered is None:
-                continue
-            newer = answered.lower() not in own
-            mostly = 2 * images > max(lost[class_name], took[answered])
-            row = Taken(
-                kind=one.kind,
-                name=one.name,
-                baseline=one.baseline,
-                baseline_version=before.number,
-                class_name=class_name,
-                answered=answered,
-                newer=newer,
-                images=images,
-                lost=lost[class_name],
-                may_be_same=one.kind is MeasureKind.ZERO_SHOT
-                and newer
-                and images >= LEAST_SAME
-                and mostly,
-            )
-            rows.append(row)
-        rows.sort(key=lambda row: (-row.images, row.class_name, row.answered))
-        yield from (row for n, row in enumerate(rows) if n < MOST_TAKEN or row.may_be_same)
 
 
 def recall_rows(results: EvaluationResults) -> Iterator[Recall]:

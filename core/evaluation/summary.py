@@ -116,7 +116,7 @@ def _lost(worst: Ruling | None, *, to_label: bool) -> str:
             "least as many answers are right as before."
         )
     what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
-    if worst.asked is ClassList.UNION:
+    if worst.asked is not ClassList.OWN:
         what = f"{what}, {among(worst)}"
     if worst.own_prompts:
         what = f"{what}, {OWN_PROMPTS}"
@@ -155,6 +155,8 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "it forgot more than the limits allow"
     if ClassList.UNION in asked:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
+    elif ClassList.WITH_SUITES in asked:
+        yield "suites' classes take more of the earlier ones' answers than the limits allow"
     if any(m.own_prompts for m in kept):
         yield "callers who send no prompt would lose more than the limits allow"
     if len(judgement.lost_classes) > len(judgement.inherited_classes):

@@ -67,6 +67,12 @@ class ClassList(StrEnum):
 
     OWN = "own"  # of the suite, or what was known when the update was learned: what is forgotten?
     UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
+    WITH_SUITES = "with_suites"  # and those of zero-shot suites, too: what do all swallow together?
+
+    @property
+    def shorter(self) -> "ClassList":
+        """The list before it, to which it may add classes."""
+        return ClassList.UNION if self is ClassList.WITH_SUITES else ClassList.OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +125,9 @@ class Measure(Changes):
         default=ClassList.OWN,
         metadata=description(
             "The classes that both versions choose from: those of the suite or of the time when "
-            "the update was learned (`own`), or these and all that this version has learned "
-            "(`union`)."
+            "the update was learned (`own`), these and all that this version has learned "
+            "(`union`), or, for holdouts, these and the classes of the model's zero-shot suites "
+            "(`with_suites`)."
         ),
     )
     own_prompts: bool = field(

@@ -37,7 +37,7 @@ def subject(measure: Measure) -> str:
     about = _SUBJECT[measure.kind].format(name=measure.name)
     if measure.formerly_right:
         about = f"negative flips in {about}"
-    if measure.asked is ClassList.UNION:
+    if measure.asked is not ClassList.OWN:
         about = f"{about}, {among(measure)},"
     if measure.own_prompts:
         about = f"{about.removesuffix(',')}, {OWN_PROMPTS},"
@@ -50,7 +50,8 @@ OWN_PROMPTS = "each version in its own prompt"
 def among(measure: Measure) -> str:
     """Return what the versions chose from: "with all 10 classes to choose from"."""
     count = "learned" if measure.classes is None else f"{measure.classes:,}"
-    return f"with all {count} classes to choose from"
+    suites = ", those of suites included" if measure.asked is ClassList.WITH_SUITES else ""
+    return f"with all {count} classes to choose from{suites}"
 
 
 def points(fraction: float, *, signed: bool = True) -> str:

@@ -53,7 +53,9 @@ class GatePolicy:
         "may be lost",
         description="Zero-shot suites, against the parent and the live version, with all classes "
         "that the version has learned to choose from too. Against the root, they may lose this or "
-        "`root_tolerance`, whichever is larger.",
+        "`root_tolerance`, whichever is larger. Holdouts of other updates, with the classes of "
+        "zero-shot suites to choose from too, may lose this or `holdout_tolerance`; against the "
+        "settled version this or `swallow_tolerance`, whichever is larger.",
     )
     holdout_tolerance: float = limited(
         0.05,
@@ -201,8 +203,16 @@ class GatePolicy:
     def tolerances(self, kind: MeasureKind, asked: ClassList) -> Mapping[str, float]:
         """Return the loss that a measure may show, by what its baseline is to the candidate.
 
-        Empty if there is no such measure: captions and the gain have one list of classes.
+        Empty if there is no such measure: captions and the gain have one list of classes. Where
+        classes of suites may take answers of learned ones or the reverse, names may overlap, which
+        `union_tolerance` leaves room for.
         """
+        if asked is ClassList.WITH_SUITES:
+            if kind not in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}:
+                return {}
+            once = max(self.union_tolerance, self.holdout_tolerance)
+            in_all = max(self.union_tolerance, self.swallow_tolerance)
+            return {PARENT: once, LIVE: once, SETTLED: in_all}
         if asked is ClassList.UNION:
             limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
                 (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance

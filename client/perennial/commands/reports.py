@@ -148,7 +148,7 @@ def _print_taken(found: Report) -> None:
             ("of", "against", "class", "answered now", "images", "of lost"),
             [
                 (
-                    row["name"],
+                    row["name"] + (", with suites" if row["asked"] == "with_suites" else ""),
                     row["baseline"],
                     row["class_name"],
                     row["answered"],

@@ -136,11 +136,14 @@ MEASURES = {
 }
 
 
+LISTS = {"union": ", all classes", "with_suites": ", with suites' classes"}
+
+
 def measure_name(
     kind: str, formerly_right: bool, asked: str = "own", own_prompts: bool = False
 ) -> str:
     """Return the name of a measure: its kind, and which classes, prompts and answers count."""
-    name = MEASURES.get(kind, kind) + (", all classes" if asked == "union" else "")
+    name = MEASURES.get(kind, kind) + LISTS.get(asked, "")
     name += ", own prompts" if own_prompts else ""
     return f"{name}{', formerly right' if formerly_right else ''}"
 

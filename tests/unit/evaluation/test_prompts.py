@@ -72,7 +72,8 @@ def test_the_first_update_does_not_pass_in_a_prompt_that_loses_what_callers_got(
     lost = report_of(plan, wrong(FIRST, OTHER, EMOJI.manifest.entries))
     assert lost.verdict is Verdict.FAILED
     failing = {(m.name, m.asked, m.own_prompts) for m in lost.measures if m.outcome == "fails"}
-    assert failing == {("emoji", asked, True) for asked in ClassList}
+    asked = {ClassList.OWN, ClassList.UNION}
+    assert failing == {("emoji", one, True) for one in asked}
     assert lost.reasons[0].startswith(
         "Top-1 on emoji, each version in its own prompt, against the parent and root changed by"
     )
@@ -118,8 +119,10 @@ def test_what_another_live_line_has_learned_is_asked_in_the_prompts_that_callers
     plan = first_update(live=line)
     report = report_of(plan, wrong(FIRST, OTHER, line.updates[0].holdout if lost else ()))
     own = [one for one in report.measures if one.own_prompts and one.baseline == "live version"]
-    prompted = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
-    assert {(one.kind, one.asked) for one in own} == {(k, a) for k in prompted for a in ClassList}
+    kinds, lists = (MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT), (ClassList.OWN, ClassList.UNION)
+    prompted = {(kind, asked) for kind in kinds for asked in lists}
+    prompted |= {(MeasureKind.HOLDOUTS, asked) for asked in ClassList}
+    assert {(one.kind, one.asked) for one in own} == prompted
     failing = {(m.name, m.own_prompts) for m in report.measures if m.outcome is Outcome.FAILS}
     assert report.verdict is (Verdict.FAILED if lost else Verdict.PASSED)
     assert failing - {("2 updates of the live version", True)} == {("version 9", True)} & failing

@@ -66,6 +66,7 @@ def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> 
         ("text_to_image", "shapes", None, "root", 0.02),
         ("holdout", "version 2", 2, "parent and settled version", 0.04),
         ("holdout", "version 2", 4, "parent and settled version", 0.04),
+        ("holdout", "version 2", 7, "parent and settled version", 0.04),
         ("gain", "version 3", 4, "parent", 0.0),
     ]
     assert [n for n, m in enumerate(measures) if m.asked is ClassList.UNION] == [2, 3, 9]
@@ -138,8 +139,8 @@ def broken(plan: EvaluationPlan, version: Version, kind: type[EvalQuery]) -> Ans
     return answers
 
 
-# shapes, emoji and the first holdout over two lists each, its own holdout over one
-@pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuery, 5), (RetrievalQuery, 1)])
+# shapes, emoji over two lists, the first holdout over three, its own holdout over one
+@pytest.mark.parametrize(("kind", "broken_ones"), [(ClassQuery, 6), (RetrievalQuery, 1)])
 def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
     kind: type[EvalQuery], broken_ones: int
 ) -> None:
@@ -150,7 +151,7 @@ def test_candidate_whose_answers_are_no_numbers_has_failed_and_says_so(
     )
     assert report.verdict is Verdict.FAILED
     assert report.reasons[0] == (
-        f"The version's features contain NaN or infinity in {broken_ones} of 6 evaluations, so it "
+        f"The version's features contain NaN or infinity in {broken_ones} of 7 evaluations, so it "
         "cannot be used. Images with such features count as wrong below."
     )
 
@@ -206,6 +207,7 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
         ("text_to_image", "shapes", "own"): (9, 0.01),
         ("holdout", "version 9", "own"): (9, 0.04),
         ("holdout", "version 9", "union"): (9, 0.04),
+        ("holdout", "version 9", "with_suites"): (9, 0.05),
     }
     assert (report.live, report.retention) == (9, 1.0)
     assert report.images["version 9"] == 20
@@ -508,6 +510,7 @@ def test_a_version_that_answers_its_newest_class_for_everything_fails() -> None:
         ("version 2", 5, 20),
         ("version 3", 5, 20),
         ("2 updates", 5, 40),
+        ("2 updates", 8, 40),
     }
     assert report.verdict is Verdict.FAILED
     assert "with all 8 classes to choose from: 0 of 40 answers" in report.summary.lost
@@ -563,6 +566,52 @@ def test_a_list_to_which_the_candidate_adds_no_class_is_asked_once() -> None:
     # the holdout of version 3 has all that is known; it counts among the pooled ones
     suites, others = [("zero_shot", "bags")] * 2, [("holdout", "version 2")] * 2
     assert asked == [*suites, *others, *[("holdouts", "2 updates")] * 2]
+
+
+def cats_for(*classes: str) -> Callable[[ManifestEntry, int], str | None]:
+    """The candidate takes images of learned classes for the class of a suite, where it may."""
+    return lambda entry, n: "cat" if entry.class_name in classes else None
+
+
+def test_a_version_that_answers_suites_classes_for_learned_ones_fails() -> None:
+    """Nobody sees it over the learned classes, and the suite's images stay right."""
+    plan = third_update(policy=policy(alpha=0.05))
+    report = answering(plan, cats_for("bag", "shirt", "boot", "coat"))
+    lost = {(m.name, m.asked, m.baseline, m.classes, m.lost) for m in report.measures if m.lost}
+    assert lost == {
+        ("2 updates", ClassList.WITH_SUITES, baseline, 8, 40)
+        for baseline in ("parent", "settled version")
+    }
+    assert report.verdict is Verdict.FAILED
+    assert report.lost_classes == ()  # names may overlap
+    assert report.reasons[0].startswith(
+        "Top-1 on the pooled holdouts of 2 updates, with all 8 classes to choose from, those of "
+        "suites included, against the parent changed by −100.0 points"
+    )
+    assert report.summary.go_live == (
+        "It may not go live: suites' classes take more of the earlier ones' answers than the "
+        "limits allow."
+    )
+    taken = {(row.name, row.asked, row.class_name, row.answered, row.lost) for row in report.taken}
+    assert taken == {
+        ("2 updates", ClassList.WITH_SUITES, name, "cat", 10)
+        for name in ("bag", "shirt", "boot", "coat")
+    }
+    assert not any(row.may_be_same for row in report.taken)
+
+
+def test_a_suites_class_that_means_the_same_as_a_learned_one_may_take_its_answers() -> None:
+    plan = third_update(policy=policy(alpha=0.05))
+    (row,) = answering(plan, cats_for("coat")).taken
+    assert (row.class_name, row.answered, row.may_be_same, row.newer) == ("coat", "cat", True, True)
+    declared = third_update(policy=policy(alpha=0.05, same_names=(("coat", "cat"),)))
+    assert answering(declared, cats_for("coat")).taken == ()
+
+
+def test_holdouts_are_not_asked_with_suites_classes_where_there_are_none() -> None:
+    plan = third_update(suites=[])
+    asked = {m.asked for m in report_of(plan, right).measures}
+    assert asked == {ClassList.OWN, ClassList.UNION}
 
 
 def test_report_tells_which_classes_took_the_answers_most_first() -> None:

@@ -246,6 +246,11 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
     """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
+    if asked == "with_suites":
+        if kind not in {"holdout", "holdouts"} or role == "settled version":
+            return None
+        same = "swallow_tolerance" if role == "anchor" else "holdout_tolerance"
+        return max(policy["union_tolerance"], policy[same])
     if kind in {"holdout", "holdouts"}:
         if role == "anchor":  # the settled version that answers the candidate's list
             return policy["swallow_tolerance"] if asked == "union" else None
@@ -267,15 +272,17 @@ def of_roles(
     together: set[str] = set(),  # noqa: B006
 ) -> Iterator[dict[str, Any]]:
     """The measures on some images against each role; roles of one version are one baseline."""
-    for asked in ("own", "union"):
+    for before, asked in (("own", "own"), ("own", "union"), ("union", "with_suites")):
         same: dict[str, list[str]] = {}
         for role, pairs in roles.items():
             limit = tolerance(evidence.policy, kind, asked, role)
-            other = any(exam["union"] != exam["own"] for exam, _ in pairs if "union" in exam)
+            other = any(exam.get(asked) != exam.get(before) for exam, _ in pairs)
             if pairs and limit is not None and (asked == "own" or other):
                 key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
                 same.setdefault(key, []).append(role)
         for names in same.values():
+            if asked == "with_suites" and set(names) <= together:
+                continue  # which is asked of the pool alone
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
             prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
             differ = prompted and any(version["prompt"] != own for _, version in pairs)
@@ -343,7 +350,7 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     found: dict[object, Row] = {}
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
     for exam, version in pairs:
-        query = exam["own"] if asked == "own" else exam.get("union", exam["own"])
+        query = exam.get(asked, exam["own"])
         given = [
             (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
             for who in (now, version)
@@ -567,7 +574,7 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
         return {}
     every: list[tuple[float, tuple[str, str], bool, tuple[Any, ...]]] = []
     for one in [*found, *own_beside_live(evidence, found)]:
-        asked = one["asked"] == "own" or one["kind"] == "holdout"
+        asked = one["asked"] == "own" or (one["kind"], one["asked"]) == ("holdout", "union")
         if one["kind"] not in {"zero_shot", "holdout", "gain"} or one["flips"] or not asked:
             continue
         ((exam, _),) = one["pairs"]
@@ -644,6 +651,11 @@ def useless(evidence: Evidence) -> bool:
     exams = [*plan["zero_shot"], *plan["unlabelled"], *(one["exam"] for one in plan["holdouts"])]
     exams += [one["exam"] for one in plan["live_holdouts"]]
     queries = [query for exam in exams for query in (exam["own"], exam["union"])]
+    queries += [
+        one["exam"]["with_suites"]
+        for one in (*plan["holdouts"], *plan["live_holdouts"])
+        if one["learner"]["digest"] != plan["candidate"]["digest"]
+    ]
     return any(
         max(evidence.answers(plan["candidate"], query)["predicted"]) == len(query["classes"])
         for query in queries

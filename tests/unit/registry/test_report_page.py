@@ -17,7 +17,7 @@ import pytest
 from api.pages import rendering as numbers
 from api.pages.plots import interval_plot
 from api.registry.report_pages import (
-    both_lists,
+    by_lists,
     guarded,
     render_report,
     report_svg,
@@ -222,9 +222,10 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         "ds_9, version 4",
     ):
         assert told in words, told
-    # of each measure, of what is worn out, and of both lists beside each other
+    # of each measure, of what is worn out, and of the lists beside each other
     worn_out = sum(use.worn_out for use in report.budgets)
-    tags = len(report.measures) + worn_out + 2 * len(both_lists(report))
+    beside = sum(one is not None for row in by_lists(report) for one in row)
+    tags = len(report.measures) + worn_out + beside
     assert html.count('class="tag ') == tags
     stored = report_of(second_update(), mostly_right).to_json()
     del stored["notes"], stored["reference"]  # as before there were any
@@ -253,6 +254,16 @@ def test_page_shows_what_was_forgotten_beside_what_was_swallowed_and_who_took_it
     words = words_of(page(crowded))
     assert "Only the most frequent 30 are shown" in words
     assert words.count("cat → hat 10 of 10") == 30
+
+
+def test_page_shows_what_holdouts_lose_to_classes_of_suites_beside_the_other_lists() -> None:
+    plan = third_update(policy=policy(alpha=0.05))
+    words = words_of(page(answering(plan, lambda one, n: "cat" if one.class_name == "bag" else "")))
+    own, union = "0.0 open −6.3 to +6.3 decided by −7.1", "0.0 open −6.3 to +6.3 decided by −7.1 5"
+    row = f"holdouts of 2 updates against parent, version 3 {own} {union} classes −25.0 open −37.6"
+    assert row in words
+    assert "holdouts of 2 updates against parent, with suites bag → cat 10 of 10" in words
+    assert "With suites" not in page(report_of(third_update(suites=[]), mostly_right))
 
 
 def test_page_names_the_edition_that_holds_a_measure_back_and_measures_in_own_prompts() -> None:
