@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.output import OUT, show, write
 from benchmarks.serving.beside import bench_beside
-from benchmarks.serving.classify import MODELS, bench_classify
+from benchmarks.serving.classify import AB, MODELS, PYTHON, bench_classify
 from benchmarks.serving.costs import bench_costs
 from benchmarks.serving.memory import bench_memory
 from benchmarks.serving.moves import bench_moves
@@ -47,6 +47,7 @@ def parsed() -> argparse.Namespace:
     add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="costs, moves: tiny")
     part = parser.add_argument_group("classify, costs").add_argument
     part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once; costs: 1")
+    part("--sender", default=PYTHON, choices=[PYTHON, AB], help="classify: ab is ApacheBench")
     part("--rounds", type=int, default=5, help="rounds that measure all once")
     part("--seconds", type=float, default=3.0, help="length of each measurement")
     part = parser.add_argument_group("beside").add_argument

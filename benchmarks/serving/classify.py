@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from benchmarks.api.scene import Target, load
 from benchmarks.ingest import write_jpegs
 from benchmarks.serving import bare
+from benchmarks.serving.ab import by_ab
 from benchmarks.serving.bare import Taken
 from core.clip.bases import read_folder
 from core.clip.model import ClipModel
@@ -76,6 +77,8 @@ def write_onnx_of(source: Path, folder: Path) -> None:
 # The service that is measured, with the models that it serves.
 
 
+PYTHON, AB = "python", "ab"  # what sends
+
 UNLIMITED = {"PERENNIAL_RATE_REQUESTS": str(10**9)}  # all clients have one key
 
 
@@ -87,11 +90,13 @@ class Served:
     precision: ServingPrecision
     targets: Sequence[Target]
 
-    def run(self, clients: int, seconds: float) -> Taken:
+    def run(self, clients: int, seconds: float, sender: str = PYTHON) -> Taken:
         """Have clients classify one image after the other; call this in another process.
 
         Raises RuntimeError if a request failed.
         """
+        if sender == AB:
+            return by_ab(self.targets[0], clients, seconds)
         worked = cpu_seconds(self.service.pid)
         taken = load(self.targets, clients, seconds)
         if taken.errors:
@@ -183,7 +188,7 @@ def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given"
     engines = {name: best_of(name) for name in bare.bare_engines(served.precision)}
 
     def served_run(number: int, seconds: float) -> Taken:
-        return given.sending.submit(served.run, number, seconds).result()
+        return given.sending.submit(served.run, number, seconds, given.sender).result()
 
     return {
         f"{BATCHED} ({by_torch})": partial(bare_run, bare.TORCH, by_torch),
@@ -204,6 +209,7 @@ class Given:
         self.files = files
         self.seconds: float = arguments.seconds
         self.rounds: int = arguments.rounds
+        self.sender: str = arguments.sender
         self.threads: int = arguments.threads
         self.computing = ProcessPoolExecutor(1, mp_context=spawning)  # the bare loop
         self.sending = ProcessPoolExecutor(1, mp_context=spawning)  # the clients
