@@ -157,7 +157,8 @@ class DeclaredRoute(APIRoute):
         async def handle_declared(request: Request) -> Response:
             if role is not None:
                 request.scope["state"]["principal"].require(role)
-            _require_declared(request.query_params, parameters)
+            if request.scope["query_string"]:
+                _require_declared(request.query_params, parameters)
             if validate is None:
                 return await handle(request)
             if _has_body(request) and not _is_json(request):

@@ -46,7 +46,7 @@ def parsed() -> argparse.Namespace:
     add("--threads", type=int, default=os.cpu_count(), help="of torch")
     add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="costs, moves: tiny")
     part = parser.add_argument_group("classify, costs").add_argument
-    part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once; costs: 1")
+    part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once; costs: the first")
     part("--sender", default=PYTHON, choices=[PYTHON, AB], help="classify: ab is ApacheBench")
     part("--rounds", type=int, default=5, help="rounds that measure all once")
     part("--seconds", type=float, default=3.0, help="length of each measurement")

@@ -111,6 +111,28 @@ def remembered() -> Iterator[None]:
 
 
 @contextmanager
+def asking() -> Iterator[None]:
+    """Ask the database for the key and the version of each request."""
+    from core.database.engine import Commits
+
+    with patch.object(Commits, "state", lambda _: None):
+        yield
+
+
+@contextmanager
+def unshared() -> Iterator[None]:
+    """Have each request call the inference process by itself."""
+    from api.inference_client.questions import MAX_CALLS, ClassifyImages, SharedCalls
+
+    at_once = property(lambda _: MAX_CALLS, lambda *_: None)
+    with (
+        patch.object(ClassifyImages, "most", 1),
+        patch.object(SharedCalls, "at_once", at_once, create=True),
+    ):
+        yield
+
+
+@contextmanager
 def silent() -> Iterator[None]:
     """Neither log nor count requests."""
     from api.observability import Telemetry
@@ -140,6 +162,8 @@ ALTERATIONS: dict[str, Callable[[], AbstractContextManager[None]]] = {
         in_process,
         unchecked,
         remembered,
+        asking,
+        unshared,
         silent,
         reading,
     )

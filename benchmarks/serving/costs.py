@@ -152,6 +152,8 @@ OF_IMAGES = (
     Variant("alias looked up once", api="remembered"),
     Variant("no log, no metrics", api="silent"),
     Variant("the last three together", api="unchecked remembered silent"),
+    Variant("key and version asked of the database", api="asking"),
+    Variant("each request calls inference", api="unshared"),
 )
 
 OF_MOVES = (SERVED, Variant("each version read again", api="reading"))
@@ -193,6 +195,7 @@ class Site:
     home: Path
     settings: Mapping[str, str]
     files: Sequence[bytes]
+    clients: int  # that classify at once
     seconds: float  # of a turn that classifies
     sending: ProcessPoolExecutor
 
@@ -203,6 +206,7 @@ class Site:
         files: Sequence[bytes],
         *,
         threads: int,
+        clients: int,
         seconds: float,
         sending: ProcessPoolExecutor,
     ) -> "Site":
@@ -221,14 +225,15 @@ class Site:
             home=service.home,
             settings=settings,
             files=files,
+            clients=clients,
             seconds=seconds,
             sending=sending,
         )
 
     def classify(self, service: Service, reference: str, seconds: float) -> int:
-        """Have one client classify; return how many images. Raises RuntimeError."""
+        """Have clients classify; return how many images. Raises RuntimeError."""
         targets = classifying(service, reference, CLASSES, self.files)
-        done = self.sending.submit(load, targets, 1, seconds).result()
+        done = self.sending.submit(load, targets, self.clients, seconds).result()
         if done.errors:
             raise RuntimeError(f"{len(done.errors)} requests failed, as {done.errors[0]}")
         return len(done.latencies)
@@ -327,9 +332,10 @@ def _barely(stack: ExitStack, site: Site) -> Callable[[], Cost]:
 
 # CPU time of a request and of a move of an alias, by process, with one part altered at a time.
 #
-# One client classifies one JPEG after the other with the bundled model, through an API process and
-# an inference process, parts of which are altered between turns. Beside that stand calls of the
-# inference process with pixels, and the bare open_clip call. Turns of all alternate, and every
+# Clients, by default one, classify one JPEG after the other with the bundled model, through an API
+# process and an inference process, parts of which are altered between turns. Beside that stand
+# calls of the inference process with pixels, and the bare open_clip call; both have one client.
+# Turns of all alternate, and every
 # second round takes them in the opposite order. `more` is the difference in CPU time of the
 # altered processes alone, from the mean of those turns of the same round in which these are not
 # altered: its median over rounds, with quartiles. CPU time can be compared on a busy machine too,
@@ -399,6 +405,7 @@ def bench_costs(given: argparse.Namespace) -> list[dict[str, Any]]:
             home,
             files,
             threads=given.threads,
+            clients=given.clients[0],
             seconds=given.seconds,
             sending=stack.enter_context(sending),
         )
