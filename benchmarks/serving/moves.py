@@ -39,6 +39,8 @@ from core.bootstrap import build, close
 from core.clip.model import load, publish
 from core.gate.rules import Verdict
 from core.registry.rows import Models, Versions
+from core.registry.verdict_rows import Verdicts
+from core.registry.verdicts import VersionVerdict
 from core.registry.versions import Version, VersionStatus
 from core.settings import Settings
 from demo.service import Service
@@ -77,6 +79,19 @@ def add_version(home: Path, model: str) -> Version:
                 created_at=platform.clock(),
             )
             work[Versions].add(version)
+            verdict = VersionVerdict(
+                model=found.id,
+                version=version.number,
+                beside=root.number,
+                policy=found.policy,
+                suites=tuple(sorted(found.suites)),
+                verdict=Verdict.PASSED,
+                report=platform.artifacts.put(b"{}"),
+                images=0,
+                job=root.job,
+                at=version.created_at,
+            )
+            work[Verdicts].add(verdict)
             work.commit()
     finally:
         close(platform)
