@@ -30,7 +30,6 @@ from core.inference.classify import (
     ClassificationRequest,
     Resolved,
     classification_of,
-    known_classes,
 )
 from core.principal import Role
 from core.rejection.rules import DEFAULT_RATE, Chosen, ErrorRate, Statistic, choose
@@ -179,8 +178,8 @@ async def classify_images(
 ) -> Response:
     """Classify images; `reference` is `name`, `name@alias`, `name:7` or `name@sha256:...`.
 
-    By default the classes are those that the version has learned or, for a root, those of its
-    model's zero-shot suites. With `none_of_these`, each image is also told to show one of the
+    By default the classes are those that the version has learned; one that has learned none, such
+    as a root, needs `classes`. With `none_of_these`, each image is also told to show one of the
     classes or none, by a threshold whose error rates stand beside it.
 
     While the alias has a trial, a canary answers a share of the routing keys, and `prediction` is
@@ -197,10 +196,7 @@ async def classify_images(
         part = _part(resolved, form.fields, key)
         resolved = part.answering if part else resolved
         prompts, classes = await _prompts(form.fields), await _texts(form.fields, "classes")
-        names = classes or ()
-        if not names:
-            names = await run_in_threadpool(known_classes, services.platform, resolved)
-        asked = classification_of(resolved, names, prompts=prompts)
+        asked = classification_of(resolved, classes or (), prompts=prompts)
         top_k = _top_k(text_field(form.fields, "top_k"))
         rate = text_field(form.fields, "none_of_these")
         chosen = await _chosen(services, asked, rate)
@@ -210,8 +206,7 @@ async def classify_images(
     if part is not None:
 
         def request_to(candidate: Resolved) -> ClassificationRequest:
-            names = classes or known_classes(services.platform, candidate)
-            return classification_of(candidate, names, prompts=prompts)
+            return classification_of(candidate, classes or (), prompts=prompts)
 
         best = [one.predictions[0]["class"] for one in found]
         ids = services.trials.answered(part, best)

@@ -13,7 +13,7 @@ from api.pages.browsing import PageRoute
 from api.pages.forms import TOKEN, require_token
 from api.pages.rendering import PageRequest
 from core.errors import PerennialError, VersionNotFound
-from core.inference.classify import Resolved, classification_of, known_classes
+from core.inference.classify import Resolved, classification_of
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
@@ -102,8 +102,7 @@ async def ask(
     Without classes they choose from those of the version that has learned most.
     """
     if not classes:
-        most = max(resolved, key=lambda one: len(one.version.classes))
-        classes = await run_in_threadpool(known_classes, services.platform, most)
+        classes = max((one.version.classes for one in resolved), key=len)
     top_k, answers = min(SHOWN, len(classes)), []
     for (role, number), one in zip(wanted, resolved, strict=True):
         asked = classification_of(one, classes)

@@ -60,10 +60,10 @@ from core.registry.aliases import PRODUCTION, AliasMove
 from core.registry.promotable import is_overridable, role_to_override
 from core.registry.promote import (
     can_go_back,
-    deciding_verdict,
     expected_refusal,
     find_rollback_target,
     promote,
+    promotion_requirements,
     roll_back,
 )
 from core.registry.read import added_to_line, read_json, read_report, report_digest
@@ -487,8 +487,9 @@ def _ask(
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
         expected = expected_refusal(work, to, alias) if kind == PROMOTION else None
-        deciding = deciding_verdict(work, to, alias) if kind == PROMOTION else None
         verdicts = work[Verdicts].on(found.id, to.number)
+        required = promotion_requirements(work, to, alias)
+    deciding = required.deciding(verdicts) if kind == PROMOTION else None
     told = deciding or to
     sent = fields or {}
     seen = sent.get("revision", "")
@@ -503,6 +504,7 @@ def _ask(
         last=newest[-1] if newest else None,
         moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
         deciding=deciding,
+        unlisted=required.unlisted,
         told=told,
         summary=(read_json(platform.artifacts, told.report) or {}).get("summary"),
         reason=sent.get("reason", ""),

@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
-from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import ClassTexts, class_texts
-from core.registry.read import open_classes_of
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried
 from core.values import ImageInput
@@ -53,25 +51,19 @@ class Classifier(Protocol):
         """
 
 
-def known_classes(platform: Platform, resolved: Resolved) -> tuple[str, ...]:
-    """Return the classes that a version has learned; for a root, those of its model's suites."""
-    if resolved.version.classes:
-        return resolved.version.classes
-    with platform.transactions(read_only=True) as work:
-        return open_classes_of(work, resolved.model)
-
-
 def classification_of(
     resolved: Resolved, classes: Sequence[str], *, prompts: Sequence[str] = ()
 ) -> ClassificationRequest:
     """Return the request to classify by these classes, each with all of the prompt templates.
 
-    Without templates, the version's is taken. Raises ClassInvalid, PromptInvalid, and FieldInvalid
-    for no class or too many, and for too many prompts.
+    Without classes, those that the version has learned are taken; without templates, its prompt.
+    Raises ClassInvalid, PromptInvalid, and FieldInvalid for no class or too many, and for too many
+    prompts.
     """
+    classes = classes or resolved.version.classes
     if not classes:
         raise FieldInvalid(
-            "This version has learned no classes and its model has no zero-shot suite: "
+            f"Version {resolved.version.number} has learned no classes to choose from by default: "
             "send `classes`.",
             pointer="/classes",
         )

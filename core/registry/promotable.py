@@ -30,6 +30,9 @@ class PromotionRequirements:
     back: bool = False  # whether `live` descends from the version
     lost: tuple[Version, ...] = ()  # updates that `live` inherits and the version lacks
     lost_classes: tuple[str, ...] = ()  # taught by these and not learned by the version
+    # The classes of `live` that the version has not learned: callers who send none get them no
+    # longer.
+    unlisted: tuple[str, ...] = ()
     # Where nothing is live to compare with: the ancestors since the nearest that a passing verdict
     # let go live, each with the worst verdict beside its parent. Of a conversion of what is not
     # live, that version.
@@ -115,7 +118,8 @@ def require_promotable(
     """Raise unless an alias may move to a version; return whether that took the override.
 
     A version may go live if the deciding verdict passed it, or if that is inconclusive and there is
-    a reason. An override with a reason skips every check but that for a missing verdict. Raises
+    a reason. It takes a reason, too, if callers who send no classes would get some no longer. An
+    override with a reason skips every check but that for a missing verdict. Raises
     EvaluationPending, LearnedErasedImages, GateFailed with the scores, or EvaluationStale with what
     no verdict covers.
     """
@@ -234,6 +238,8 @@ def _require(
     outcome = now.outcome(verdicts)
     if outcome is Verdict.FAILED or (outcome is Verdict.INCONCLUSIVE and not reason):
         raise _descends_from_unproven(version, now, outcome, scores)
+    if now.unlisted and not reason:
+        raise _shortens_list(deciding, now, what, scores)
 
 
 def _descends_from_unproven(
@@ -263,6 +269,22 @@ def _descends_from_unproven(
         verdict=verdict and verdict.verdict.value,
         beside=verdict.beside if verdict else ancestor.parent,
         scores=scores(verdict.report if verdict else None),
+    )
+
+
+def _shortens_list(
+    verdict: VersionVerdict, now: PromotionRequirements, what: str, scores: Scores
+) -> errors.GateFailed:
+    """Return the refusal of a version that has not learned what callers get by default."""
+    return errors.GateFailed(
+        f"Callers who send no `classes` would get {', '.join(now.unlisted)} no longer: version "
+        f"{verdict.version} has not learned what the live version has. {what.capitalize()} "
+        "requires a reason.",
+        version=verdict.version,
+        verdict=verdict.verdict.value,
+        beside=verdict.beside,
+        scores=scores(verdict.report),
+        lost={"classes": list(now.unlisted)},
     )
 
 

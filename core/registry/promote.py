@@ -330,6 +330,9 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         lost_classes=distinct(
             name for one in lost for name in one.update_classes if name.lower() not in known
         ),
+        unlisted=tuple(
+            name for name in (live.classes if live else ()) if name.lower() not in known
+        ),
         unproven=_unproven(work, model, version, work[Aliases].find(model.id, alias)),
         added={
             number: suite.id

@@ -17,7 +17,7 @@ SCRIPT = "<script>alert(2)</script>"
 def here(shared_service: Service) -> str:
     """The address of a model with an inconclusive version 2 and a failed version 3."""
     model = a_root(shared_service.platform, "moved")
-    a_candidate(shared_service.platform, model, verdict=Verdict.INCONCLUSIVE)
+    a_candidate(shared_service.platform, model, verdict=Verdict.INCONCLUSIVE, teaches=("hat",))
     a_candidate(shared_service.platform, model, verdict=Verdict.FAILED)
     return "/ui/models/moved"
 
@@ -57,6 +57,7 @@ def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
     back = f"{here}/aliases/production/rollback"
     assert f'href="{back}"' in text
     assert f'href="{back}"' not in viewer.get(here).text
+    assert "has learned and this one has not: hat." in operator.get(back).text
     fields = move_of(operator, back)
     assert fields == {"version": "1", "revision": "2"}
     assert operator.send(back, **fields, reason="").status_code == 422

@@ -43,7 +43,7 @@ def replaced(scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch) -> Mod
     knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     update(scene, model, *OWLS, parent=1)
-    go_live(scene, model, 3)
+    go_live(scene, model, 3, reason="nobody asks for cats")
     assert scene.live(model) == 3
     return model
 

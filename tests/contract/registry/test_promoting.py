@@ -86,7 +86,26 @@ def test_version_that_was_not_compared_with_what_is_live_replaces_it_by_override
     scene.order(model, EvaluateOrder(version=3, alias="staging"))
     assert scene.run().status is JobStatus.SUCCEEDED
     assert report(scene, model, 3).live == 2
-    go_live(scene, model, 3, alias="staging")
+    go_live(scene, model, 3, alias="staging", reason="nobody asks for dogs")
+
+
+def test_version_that_takes_classes_from_callers_who_send_none_goes_live_with_a_reason(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It still knows them, so that the gate passes it, but it was not taught them."""
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS, 4: SUITES + CATS + OWLS + ANTS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    ended = update(scene, model, *OWLS, parent=1)
+    assert (promotion(ended)["moved"], scene.live(model)) == (False, 2)
+    assert scene.version(model, 3).verdict is Verdict.PASSED
+    with pytest.raises(GateFailed, match="would get cat, dog no longer") as no:
+        go_live(scene, model, 3)
+    assert no.value.facts["lost"] == {"classes": ["cat", "dog"]}
+    assert scene.live(model) == 2
+    go_live(scene, model, 3, reason="nobody asks for cats")
+    update(scene, model, *ANTS)  # of those on the list now it takes none
+    assert scene.live(model) == 4
 
 
 def test_version_that_descends_from_what_is_live_replaces_it_once_it_was_compared_with_it(

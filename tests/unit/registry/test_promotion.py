@@ -314,6 +314,22 @@ def test_gates_refusal_says_what_a_move_needs(verdict: Verdict, needed: str) -> 
     }
 
 
+def test_a_pass_that_shortens_the_list_of_callers_who_send_no_classes_takes_a_reason() -> None:
+    listed = replace(BESIDE, unlisted=("dog",))
+    passed = on_seven(PASSED, beside=3)
+    told = refusal(listed, passed)
+    assert isinstance(told, GateFailed)
+    assert told.message == (
+        "Callers who send no `classes` would get dog no longer: version 7 has not learned what the "
+        "live version has. Moving an alias to it requires a reason."
+    )
+    assert told.facts["lost"] == {"classes": ["dog"]}
+    assert decided(listed, passed, reason="no dogs") is False
+    assert decided(BESIDE, passed) is False  # what the live version has replaced is not on its list
+    with pytest.raises(GateFailed, match="A canary of it requires a reason"):
+        require_canary(version(), listed, [passed], reason="", scores=scores)
+
+
 def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
     with pytest.raises(GateFailed) as back:
         require_override(

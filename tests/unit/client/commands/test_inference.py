@@ -82,7 +82,7 @@ def test_images_are_classified(perennial: Run, taught: int, tmp_path: Path) -> N
     assert [str(tmp_path / "a.png"), "cat", "50.0"] in rows(ended.out, 3)
     assert f"demo: version {taught}\n" in ended.out
     assert "b.png: Images must be" in ended.err
-    refused = perennial("classify", "demo:1", images[0], "--none-of-these", "0.1")
+    refused = perennial("classify", "demo:1", images[0], "-c", "cat", "--none-of-these", "0.1")
     assert (refused.code, "teach the model" in refused.err) == (ERROR, True), refused.err
 
 
