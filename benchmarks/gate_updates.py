@@ -57,6 +57,8 @@ HOLDOUT = limit(MeasureKind.HOLDOUT, ClassList.OWN)
 
 HOLDOUT_UNION = limit(MeasureKind.HOLDOUT, ClassList.UNION)
 
+HOLDOUT_WITH_SUITES = limit(MeasureKind.HOLDOUT, ClassList.WITH_SUITES)
+
 
 def first(accuracy: float, images: int, draws: int, rng: np.random.Generator) -> Mask:
     """Return the right answers of a version, (draws, images)."""
@@ -227,7 +229,7 @@ def newcomer(
     """Yield how often a first and a second update pass that lose nothing and gain clearly.
 
     If the lists of classes are alike, each image is right over the union exactly where it is right
-    over the old list; else the two lists' answers are drawn independently. The second update is
+    over the old list; else the answers over each list are drawn independently. The second update is
     judged where the first has passed, whose luck it inherits.
     """
     for images in SUITES:
@@ -251,6 +253,7 @@ def _two_updates(
     union = own if alike else line.draw(images, draws, rng)
     learned = line.draw(HELD_OUT, draws, rng)
     learned_union = learned if alike else line.draw(HELD_OUT, draws, rng)
+    with_suites = learned if alike else line.draw(HELD_OUT, draws, rng)
     first_passes = _first_passes(own[0], union[0], soft=soft)
     if not first_passes.any():
         return 0.0, None
@@ -261,6 +264,7 @@ def _two_updates(
         & _held(union[2], max(SUITE_UNION, SUITE_ROOT), soft=soft)
         & _held(learned[1], HOLDOUT, soft=soft)
         & _held(learned_union[1], HOLDOUT_UNION, soft=soft)
+        & _held(with_suites[1], HOLDOUT_WITH_SUITES, soft=soft)
     )
     return float(first_passes.mean()), float(second_passes[first_passes].mean())
 
