@@ -87,13 +87,17 @@ def guard(before: Mask, now: Mask, tolerance: float, *, pooled: bool = False) ->
 
 
 def measures_of(before: Mask, now: Mask, tolerance: float, parts: int) -> list[Guard]:
-    """Return the measure of all images and, if they are several holdouts, also of each."""
+    """Return the measure of all images and, if they are several holdouts, also of each.
+
+    Holdouts with the policy's minimum of images are not measured together.
+    """
     together = guard(before, now, tolerance)
     if parts == 1:
         return [together]
     old, new = (np.array_split(answers, parts, axis=1) for answers in (before, now))
-    each = [guard(b, n, tolerance, pooled=True) for b, n in zip(old, new, strict=True)]
-    return [*each, together]
+    pooled = before.shape[1] < parts * IN_USE.minimum_count
+    each = [guard(b, n, tolerance, pooled=pooled) for b, n in zip(old, new, strict=True)]
+    return [*each, together] if pooled else each
 
 
 # Newest classes that swallow earlier ones.

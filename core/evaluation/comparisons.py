@@ -5,7 +5,9 @@ the limits of one update; and, wider, with versions further back, so that small 
 unseen: suites with the root, an earlier holdout with its settled version. Over the classes of its
 time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
 to choose from, it shows what newer classes swallow, and holdouts with those of the model's
-zero-shot suites, too, what callers get who ask with everything.
+zero-shot suites, too, what callers get who ask with everything. Earlier holdouts with fewer images
+than the policy's minimum are also compared together. A larger one shows by itself what it lost;
+among the others it would hide their losses.
 
 Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
 too, are asked once more, each version in its own prompt.
@@ -92,10 +94,7 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     for captioned in plan.retrieval:
         for kind in (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE):
             yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
-    several = {
-        asked: {role: p for role, p in _of_holdouts(plan, plan.kept, asked).items() if len(p) > 1}
-        for asked in ClassList
-    }
+    several = {asked: _small_ones(plan, asked) for asked in ClassList}
     for holdout in plan.kept:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
         yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
@@ -149,6 +148,20 @@ def _of_holdouts(
     }
 
 
+def _small_ones(plan: EvaluationPlan, asked: ClassList) -> Mapping[str, Pairs]:
+    """Return the pairs of each role that are compared together, as each alone has few images."""
+    least, found = plan.policy.minimum_count, _of_holdouts(plan, plan.kept, asked)
+    small = {
+        role: tuple(
+            (exam, version)
+            for exam, version in pairs
+            if len({entry.group for entry in exam.own.entries}) < least
+        )
+        for role, pairs in found.items()
+    }
+    return {role: pairs for role, pairs in small.items() if len(pairs) > 1}
+
+
 def _with_each(
     plan: EvaluationPlan,
     kind: MeasureKind,
@@ -172,7 +185,9 @@ def _with_each(
                 found.setdefault(key, []).append(role)
         for same in found.values():
             pairs = roles[same[0]]
-            in_pool = pooled is not None and all(role in pooled[asked] for role in same)
+            in_pool = pooled is not None and all(
+                one in pooled[asked].get(role, ()) for role in same for one in roles[role]
+            )
             if in_pool and asked is ClassList.WITH_SUITES:
                 continue
             compared = Comparison(
@@ -201,7 +216,8 @@ def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
     if len(pairs) == 1:
         return pairs[0][0].name
     names, own = [exam.name for exam, _ in pairs], [one.exam.name for one in plan.earlier]
-    if names == own:
+    if {*names} <= {*own}:
         return f"{len(names)} updates"
     live = [one.exam.name for one in plan.kept if one.learner.number in plan.live_lineage]
-    return f"{len(names)} updates of {'the live version' if names == live else 'both lines'}"
+    whose = "the live version" if {*names} <= {*live} else "both lines"
+    return f"{len(names)} updates of {whose}"

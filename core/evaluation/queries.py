@@ -352,22 +352,37 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
     """Return the hits on several queries as those on one, with those on views if all have them.
 
-    An image in more than one of them counts once, with the class that was taught last.
+    An image in more than one of them counts once, with the class that was taught last. If it was
+    taught by several classes, it counts as lost if it is lost by one of them; else as right before
+    and now, if it is by one; else as gained. So whoever teaches images by another class neither
+    hides that they were lost nor makes them a smaller part of the pool.
     """
-    found: dict[Digest, tuple[bool, bool, Digest, int, int | None]] = {}
+    found: dict[Digest, dict[str, _PooledHit]] = {}
     views = 0
     for query, hits in parts:
         viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
-        rows = zip(query.entries, hits.now, hits.before, viewed, strict=True)
-        for entry, now, before, change in rows:
-            found[entry.pixels] = (now, before, entry.group, entry.edition, change)
+        rows = zip(query.entries, query.truths, hits.now, hits.before, viewed, strict=True)
+        for entry, truth, now, before, change in rows:
+            by_class = found.setdefault(entry.pixels, {})
+            by_class.pop(truth, None)  # so that the one that was taught last is last
+            by_class[truth] = (now, before, entry.group, entry.edition, change)
         views = hits.views
-    changes = [change for *_, change in found.values() if change is not None]
+    counted = [max(reversed(each.values()), key=_tells) for each in found.values()]
+    changes = [change for *_, change in counted if change is not None]
     return PairedHits(
-        now=[now for now, *_ in found.values()],
-        before=[before for _, before, *_ in found.values()],
-        groups=[group for _, _, group, *_ in found.values()],
-        editions=[edition for *_, edition, _ in found.values()],
+        now=[now for now, *_ in counted],
+        before=[before for _, before, *_ in counted],
+        groups=[group for _, _, group, *_ in counted],
+        editions=[edition for *_, edition, _ in counted],
         viewed=changes if len(changes) == len(found) else None,
         views=views,
     )
+
+
+# Right now, right before, the group, the edition, and the change over views.
+_PooledHit = tuple[bool, bool, Digest, int, int | None]
+
+
+def _tells(hit: _PooledHit) -> tuple[bool, bool]:
+    now, before, *_ = hit
+    return before, now != before

@@ -37,7 +37,7 @@ def replaced(scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch) -> Mod
 
     Version 4 is the child of version 3 and has forgotten them; version 5 has not.
     """
-    judged_by(scene, model, holdout_tolerance=0.2, settled_tolerance=0.3)
+    judged_by(scene, model, holdout_tolerance=0.2, settled_tolerance=0.3, minimum_count=30)
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
     known |= {4: SUITES + OWLS + ANTS, 5: SUITES + CATS + OWLS + MORE}
     knowing_each(scene, model, monkeypatch, known)

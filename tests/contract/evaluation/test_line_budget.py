@@ -38,6 +38,7 @@ FISH = ("cod", "eel")
 KNOWN = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS, 4: SUITES + CATS + OWLS + ANTS}
 
 LIMITS = {"line_error": 0.2, "line_updates": 10, "holdout_tolerance": 0.5, "settled_tolerance": 0.5}
+LIMITS |= {"minimum_count": 30}  # more than a holdout has
 
 SHARES = {k: LOOK_SHARES[0] * 0.2 * 10 / ((9 + k) * (10 + k)) for k in (1, 2, 3)}
 

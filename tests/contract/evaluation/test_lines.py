@@ -43,6 +43,7 @@ def model(scene: Scene) -> Model:
 def test_every_earlier_update_is_asked_and_compared_with_parent_live_and_settled_version(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged_by(scene, model, minimum_count=30)  # more than a holdout has
     known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + OWLS + ANTS, 4: SUITES + OWLS + ANTS}
     knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
@@ -74,6 +75,7 @@ def test_every_earlier_update_is_asked_and_compared_with_parent_live_and_settled
 def test_a_settled_version_without_weights_is_asked_by_its_stored_answers(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    judged_by(scene, model, minimum_count=30)
     line = [SUITES, SUITES + CATS, SUITES + CATS + OWLS, SUITES + CATS + OWLS + ANTS]
     more = ("fox", "pig")
     knowing_each(scene, model, monkeypatch, {n: line[min(n, 4) - 1] for n in range(1, 5)})

@@ -54,7 +54,7 @@ from tests.support.scene import answered_where
 
 def policy(**changes: Any) -> GatePolicy:
     """The default policy, which judges few images, with changes."""
-    return a_policy(**{"id": PolicyId("gate_1"), "name": "default", "minimum_count": 10, **changes})
+    return a_policy(**{"id": PolicyId("gate_1"), "name": "default", "minimum_count": 21, **changes})
 
 
 MODEL = a_model(policy(), id=ModelId("model_1"), name="demo")

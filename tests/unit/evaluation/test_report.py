@@ -279,7 +279,7 @@ def test_report_records_what_was_judged_by_what_and_how_it_was_made() -> None:
             "class_tolerance": 0.3,
             "wanted_gain": 0.0,
             "gain_error": 0.05,
-            "minimum_count": 10,
+            "minimum_count": 21,
             "alpha": 0.1,
             "views": 2,
             "line_error": 0.05,
@@ -394,6 +394,40 @@ def test_holdouts_are_pooled_only_where_there_are_several(updates: int) -> None:
     alone = [m.pooled for m in measures if m.kind is MeasureKind.HOLDOUT]
     assert set(alone) == {updates > 1}
     assert not any(m.pooled for m in measures if m.kind is not MeasureKind.HOLDOUT)
+
+
+def test_a_large_holdout_stands_alone_so_that_it_hides_no_loss_of_several_small_ones() -> None:
+    """Five small updates lose 15 points each; an earlier one of 800 images loses nothing."""
+    names = [("bag",), ("shirt",)]
+    small, before = list[HeldOutUpdate](), ROOT
+    for number in range(2, 8):
+        before, count = taught(before, number, ("bag", "shirt")), 20 if number < 7 else 400
+        images = entries(f"update {number}", names * count)
+        small.append(HeldOutUpdate(version=before, holdout=images))
+    candidate = HeldOutUpdate(
+        version=taught(before, 8, ("hat",)), holdout=entries("own", [("hat",)])
+    )
+    emoji = suite("emoji", entries("many", [("cat",), ("dog",)] * 500), SuiteKind.ZERO_SHOT)
+
+    def forgets(who: Version, question: EvalQuery, index: int) -> bool:
+        return who.number < 8 or len(question.entries) > 40 or index % 20 > 2
+
+    def judged(earlier: list[HeldOutUpdate]) -> Report:
+        plan = second_update(
+            policy=policy(minimum_count=350, class_tolerance=None),
+            candidate=candidate,
+            parent=before,
+            earlier=earlier,
+            suites=[emoji],
+        )
+        return report_of(plan, forgets)
+
+    beside = judged(small)
+    assert judged(small[:-1]).verdict is beside.verdict is Verdict.FAILED
+    pool = next(m for m in beside.measures if m.kind is MeasureKind.HOLDOUTS)
+    assert (pool.name, pool.images, pool.lost) == ("5 updates", 200, 30)
+    large = [m for m in beside.measures if m.name == "version 7"]
+    assert {(m.pooled, m.guards(350)) for m in large} == {(False, True)}
 
 
 def test_a_holdout_counts_as_pooled_only_if_it_is_with_all_that_its_baseline_is() -> None:

@@ -234,12 +234,24 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             "anchor": [(h["exam"], h["anchor"]) for h in some if h["anchor"]],
         }
 
-    together = {role: found for role, found in pairs(kept).items() if len(found) > 1}
+    least = evidence.policy["minimum_count"]
+    few = {
+        role: [one for one in found if distinct(one[0]) < least]
+        for role, found in pairs(kept).items()
+    }
+    together = {role: found for role, found in few.items() if len(found) > 1}
     for one in kept:
-        yield from of_roles(evidence, "holdout", pairs([one]), set(together))
+        own_pairs = pairs([one])
+        among = {role for role in together if all(p in together[role] for p in own_pairs[role])}
+        yield from of_roles(evidence, "holdout", own_pairs, among)
     yield from of_roles(evidence, "holdouts", together)
     for one in own:
         yield from of_roles(evidence, "gain", {"parent": [(one["exam"], plan["parent"])]})
+
+
+def distinct(exam: Json) -> int:
+    """The images of a holdout, near-duplicates counted once."""
+    return len({oldest or pixels for pixels, oldest, *_ in exam["own"]["entries"]})
 
 
 def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
@@ -346,8 +358,12 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
 
 
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
-    """The answers that are right now, and before; an image in several holdouts counts once."""
-    found: dict[object, Row] = {}
+    """The answers that are right now, and before; an image in several holdouts counts once.
+
+    It counts by the class that was taught last, but as lost, kept or gained, in this order, if it
+    is by any of its classes.
+    """
+    found: dict[object, dict[str, Row]] = {}
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
     for exam, version in pairs:
         query = exam.get(asked, exam["own"])
@@ -365,8 +381,14 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
             change = None
             if soft[0] is not None and soft[1] is not None:
                 change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
-            found[pixels if len(pairs) > 1 else place] = (new, old, group, born, change)
-    return list(found.values())
+            classes = found.setdefault(pixels if len(pairs) > 1 else place, {})
+            named = query["entries"][place][-1].lower() if len(pairs) > 1 else ""
+            classes.pop(named, None)
+            classes[named] = (new, old, group, born, change)
+    order = [(False, True), (True, True), (True, False), (False, False)]
+    return [
+        min([*rows.values()][::-1], key=lambda row: order.index(row[:2])) for rows in found.values()
+    ]
 
 
 def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int, list[Any], float]:
@@ -818,6 +840,16 @@ CASES = {
             policy=policy(
                 line_error=0.1, minimum_count=200, same_names=(("bag", "BOOT"), ("boot", "sack"))
             ),
+        ),
+        0.05,
+        0.02,
+    ),
+    "one large": (
+        second_update(
+            earlier=larger(60)[:1],
+            live=live_line(),
+            suites=[EMOJI],
+            policy=policy(minimum_count=100),
         ),
         0.05,
         0.02,
