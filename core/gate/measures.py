@@ -306,13 +306,24 @@ class Measure(Changes):
         )
 
     def guards(self, minimum_count: int) -> bool:
-        """Return whether it has images enough to show that accuracy was kept.
+        """Return whether it can show that accuracy was kept: by images enough, and a loss."""
+        return self.has_images(minimum_count) and self.can_fall
 
-        An unlabelled suite on which no answer differs has nothing that shows what it asks.
-        """
+    def has_images(self, minimum_count: int) -> bool:
+        """Return whether it is one of suites and earlier holdouts with images enough."""
         alone = self.kind is not MeasureKind.GAIN and not self.pooled
-        known = self.disagreements is None or self.disagreements.labelled > 0
-        return alone and known and self.distinct >= minimum_count
+        return alone and self.distinct >= minimum_count
+
+    @property
+    def can_fall(self) -> bool:
+        """True if the baseline had more right than may be lost, and there was a choice.
+
+        Of an unlabelled suite it is known only if a disagreement has a label: one on which no
+        answer differs has nothing that shows what it asks.
+        """
+        if self.disagreements is not None:
+            return self.disagreements.labelled > 0
+        return self.classes != 1 and self.right_before > self.tolerance * self.count
 
     @property
     def flips(self) -> Flips:

@@ -79,15 +79,10 @@ def explain(
         lines.append(_passing(rulings))
     if not (has_guard or will_guard):
         lines.append(
-            "No measure guards this model: it has no suite or earlier holdout with at least "
-            f"{counted(minimum_count, 'distinct test image')}, so no version is promoted "
-            "automatically. Let a suite grow."
+            "No measure guards this model: it has no suite or earlier holdout that can show a loss "
+            f"and has at least {counted(minimum_count, 'distinct test image')}, so no version is "
+            "promoted automatically. Let a suite grow."
         )
-        if any(r.disagreements and not r.disagreements.total for r in rulings):
-            lines.append(
-                "An unlabelled suite on which no answer differs guards nothing: whether it shows "
-                "what it asks is seen only by labels of disagreements."
-            )
     if not has_gain:
         lines.append(
             "This update's own holdout has no test images, so there is no evidence that it "
@@ -110,6 +105,10 @@ def explain(
     }.values()
     lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
+    guarding = {r.name for r in rulings if r.guards(minimum_count)}
+    lines += {
+        r.name: _blind(r) for r in rulings if r.has_images(minimum_count) and r.name not in guarding
+    }.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
     if small:
         lines.append(_small(small, minimum_count))
@@ -346,6 +345,23 @@ def _worn_out(measure: Measure) -> str:
         f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
         f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
         "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
+    )
+
+
+def _blind(measure: Measure) -> str:
+    """Return why a suite or holdout guards nothing, though it has images enough."""
+    whose = "" if measure.kind in SUITES else "The holdout of "
+    told = f"{whose}{measure.name} guards nothing"
+    if measure.disagreements is not None:
+        return (
+            f"{told}, as no answer differs: only labels of disagreements tell whether the suite "
+            "shows what it asks."
+        )
+    if measure.classes == 1:
+        return f"{told}: with one class to choose from, every version is right."
+    return (
+        f"{told}: {the_baseline(measure)} had {measure.right_before:,} of "
+        f"{counted(measure.count, 'answer')} right, which is no more than may be lost."
     )
 
 

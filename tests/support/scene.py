@@ -66,6 +66,7 @@ class Script:
     asked: list[Digest] = field(default_factory=list)  # versions, one a call
     asked_questions: list[tuple[Digest, Digest]] = field(default_factory=list)
     wrong: set[Digest] = field(default_factory=set)  # versions that answer wrongly
+    tenths: int = 0  # about how many of ten images these are right
     tasks: list[TrainingSpec] = field(default_factory=list)
     notes: Json = field(default_factory=dict)  # what training will have chosen
     environments: tuple[Mapping[str, str], ...] = ({},)  # what it will have gone through
@@ -112,7 +113,7 @@ class Script:
 
     def tenths_known(self, version: Digest) -> int:
         """About how many of ten images a version is right."""
-        return 0 if version in self.wrong else 10
+        return self.tenths if version in self.wrong else 10
 
     def formats(self) -> Collection[ExportFormat]:
         """All but one of them."""

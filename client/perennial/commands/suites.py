@@ -89,6 +89,8 @@ def create_suite(
         if prompt is None and model is not None and not found:
             prompt = next((one["prompt"] for one in client.versions.list(model)), None)
         made = found or _send_suite(client, name, images, kind, prompt, names, mirror=mirror)
+        if kind == "zero_shot" and len(made["classes"]) == 1:
+            note("It has one class: it guards nothing before versions learn others to choose from.")
         if model is not None:
             known = client.models.get(model)["suites"]
             client.models.change(model, suites=list(dict.fromkeys([*known, name])))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from core.gate.intervals import p_below, paired_interval
-from core.gate.measures import MeasureKind, Outcome
+from core.gate.measures import Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict, images_to_settle, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
@@ -123,6 +123,44 @@ def test_as_many_images_as_the_policy_asks_for_are_a_guard() -> None:
     judgement = judge([measure(count=499), gain()], POLICY)
     assert judgement.verdict is Verdict.INCONCLUSIVE
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
+
+
+def blind(right: int, *, classes: int | None = None, lost: int = 0) -> Measure:
+    """A suite of 1,000 images of which the parent had so many right, and 30 may be lost."""
+    before = [True] * right + [False] * (1000 - right)
+    return Measure.of(
+        MeasureKind.ZERO_SHOT,
+        name="hard",
+        baseline="parent",
+        baseline_version=1,
+        tolerance=0.03,
+        images=1000,
+        now=[False] * lost + before[lost:],
+        before=before,
+        alpha=0.005,
+        minimum_count=500,
+        classes=classes,
+    )
+
+
+def test_a_suite_that_cannot_show_a_loss_guards_nothing_and_says_why() -> None:
+    few, one = blind(10, classes=9, lost=10), blind(1000, classes=1)
+    assert few.holds
+    assert one.holds
+    for found, why in (
+        (few, "the parent had 10 of 1,000 answers right, which is no more than may be lost."),
+        (one, "with one class to choose from, every version is right."),
+    ):
+        judgement = judge([found, gain()], POLICY)
+        assert judgement.verdict is Verdict.INCONCLUSIVE
+        assert f"hard guards nothing: {why}" in judgement.reasons
+        assert any("No measure guards this model" in reason for reason in judgement.reasons)
+    beside = judge([few, measure(), gain()], POLICY)
+    assert beside.verdict is Verdict.PASSED
+    assert any("hard guards nothing" in reason for reason in beside.reasons)
+    enough = judge([blind(31, classes=9), gain()], POLICY)
+    assert enough.verdict is Verdict.PASSED
+    assert not any("guards nothing" in reason for reason in enough.reasons)
 
 
 def test_a_p_value_at_the_level_does_not_fail() -> None:

@@ -177,8 +177,8 @@ def test_a_bound_that_decides_apart_from_the_interval_is_said_beside_it() -> Non
 )
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
     assert said(has_guard=False, minimum_count=minimum) == (
-        "No measure guards this model: it has no suite or earlier holdout with at least "
-        f"{images}, so no version is promoted automatically. Let a suite grow.",
+        "No measure guards this model: it has no suite or earlier holdout that can show a loss and "
+        f"has at least {images}, so no version is promoted automatically. Let a suite grow.",
     )
 
 

@@ -135,6 +135,10 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     assert perennial("suite", "retire", "animals").code == 0
     assert site.client.suites.get("animals")["retired_at"]
     assert "which was retired" in perennial(*command).err
+    (tmp_path / "one" / "owl").mkdir(parents=True)
+    (tmp_path / "one" / "owl" / "1.png").write_bytes(picture(505))
+    told = perennial("suite", "create", "owls", tmp_path / "one")
+    assert "It has one class: it guards nothing" in told.err
 
 
 def test_a_suite_grows_by_class_folders_of_its_own_classes(
