@@ -219,7 +219,7 @@ def _require_alike(weights: Weights, of_parent: Weights) -> None:
     def shapes(of: Weights) -> list[tuple[object, ...]]:
         return sorted((tensor.name, tensor.dtype, tensor.shape) for tensor in of.tensors)
 
-    if weights.config.get("precision") not in {None, *ServingPrecision}:
+    if weights.config.get("precision", ServingPrecision.FP32) not in [*ServingPrecision]:
         raise BundleInvalid("The version has a precision that this release does not know.")
     ours, theirs = (in_precision(one, ServingPrecision.FP32).config for one in (weights, of_parent))
     if (ours, shapes(weights)) != (theirs, shapes(of_parent)):

@@ -1,6 +1,7 @@
 """Bundles: made by one service, imported by another that trusts its key, and scored there."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from core.jobs.rules import JobStatus
 from core.principal import Role
 from core.registry.marks import Marks
 from core.registry.rows import Models, Versions
-from core.registry.versions import Version
+from core.registry.versions import Version, Weights
 from core.settings import Settings
 from core.upkeep.delete import retire_suite
 from core.values import ErasureId, JobId
@@ -231,6 +232,21 @@ def test_a_bundle_keeps_the_precision_of_its_version(desk: Desk) -> None:
     )
     assert (here["precision"], here["digest"], here["parent"]) == ("bf16", there["digest"], 1)
     assert here["update_classes"] == ["boot", "bag"]
+
+
+@EMBEDDED
+@pytest.mark.parametrize("precision", ["fp8", ["bf16"], None])
+def test_a_precision_that_is_not_known_here_is_refused(desk: Desk, precision: Any) -> None:
+    files, artifacts = unpacked(bundle_of(desk)), desk.service.platform.artifacts
+    digest = desk.get("/v1/models/demo/versions/3").json()["digest"]
+    weights = Weights.from_bytes(artifacts.get(digest))
+    weights = replace(weights, config={**weights.config, "precision": precision})
+    files |= {"open_clip_config.json": json.dumps(weights.config).encode()}
+    data = signed_again(
+        files, key=OURS, change=lambda said: said["line"][-1].update(digest=weights.digest)
+    )
+    error = imported(desk, packed(data))["error"]
+    assert (error["code"], "precision" in error["message"]) == ("bundle_invalid", True), error
 
 
 @EMBEDDED
