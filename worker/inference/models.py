@@ -8,12 +8,13 @@ from threading import Event, Lock, Thread
 from typing import Generic, TypeVar
 
 from core.artifacts.store import Artifacts
+from core.engines.opening import require_precision
 from core.engines.served import ServedModel
 from core.errors import ArtifactMissing, Corrupt, TrialNotFound, Unavailable, VersionNotFound
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
-from core.registry.versions import Weights
+from core.registry.versions import Weights, precision_of
 from core.trials.rows import Trials
 from core.values import Digest
 
@@ -104,9 +105,14 @@ class ModelCache:
         return found
 
     def size_of(self, digest: Digest) -> int:
-        """Return the bytes of a version's tensors. Raises ArtifactMissing or ArtifactCorrupt."""
+        """Return the bytes of a version's tensors.
+
+        Raises ArtifactMissing, ArtifactCorrupt, or EngineUnavailable for a version that cannot be
+        loaded here, so that no other makes room for it.
+        """
         if digest not in self._sizes:
             weights = Weights.from_bytes(self._artifacts.get(digest))
+            require_precision(precision_of(weights.config))
             self._sizes[digest] = sum(entry.size for entry in weights.tensors)
         return self._sizes[digest]
 

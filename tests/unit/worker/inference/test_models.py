@@ -9,14 +9,16 @@ from fastapi.testclient import TestClient
 
 from core.clip.model import load
 from core.clip.served import TorchModel
+from core.engines import opening
 from core.engines.served import Floats, ServedModel
-from core.errors import ArtifactsUnavailable
+from core.errors import ArtifactsUnavailable, EngineUnavailable
 from core.gate.policies import ensure_default_policy
 from core.inference.wire import TEXTS_AT_ONCE
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.rows import Versions
+from core.registry.versions import ServingPrecision, in_precision
 from core.trials.rows import Trials
 from core.values import Digest, ModelId
 from tests.support.api.seeds import a_root
@@ -72,6 +74,21 @@ def test_room_is_made_before_the_next_version_takes_its_memory(
     monkeypatch.setattr(models, "_open", opened)
     models.get(two)
     assert beside == [[]]
+
+
+def test_a_version_that_this_machine_cannot_compute_pushes_nobody_out(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, one = live_models(platform, versions=1), store(platform, 1)
+    loaded = models.get(one)
+    weights = in_precision(weights_of(platform, 2), ServingPrecision.BF16)
+    other = platform.artifacts.put(weights.to_bytes())
+    monkeypatch.setattr(opening, "release_of", lambda _: None)
+    monkeypatch.setattr(AliasFollower, "_named", lambda _: [other, one])
+    with pytest.raises(EngineUnavailable):
+        models.get(other)
+    AliasFollower(platform, models).look()
+    assert models.get(one) is loaded
 
 
 def test_aliases_are_followed_as_far_as_the_bytes_go_and_push_nobody_out(
