@@ -62,17 +62,11 @@ class GraphCompiler:
             found = work[EngineChecks].find(version)
         if found is not None and found.architecture != architecture_of(weights.config):
             found = None
-        known = found.engines if found else {}
-        new = {
-            engine: release
-            for engine, release in here.items()
-            if engine not in known or known[engine].release != release
-        }
-        if not new:
+        if not _new(here, found.engines if found else {}):
             return found
         monitor.advance("compiling", 0, 2)
         model = load(version, self._platform.artifacts, moved=monitor.moved).freeze()
-        check = self._check(weights, model, known, new, monitor)
+        check = self._check(weights, model, found, here, monitor)
         with self._platform.transactions() as work:
             work[EngineChecks].put(check)
             work.commit()
@@ -100,12 +94,12 @@ class GraphCompiler:
         self,
         weights: Weights,
         model: ClipModel,
-        known: Mapping[Engine, Comparison],
-        new: Mapping[Engine, str],
+        before: EngineCheck | None,
+        here: Mapping[Engine, str],
         monitor: Monitor,
     ) -> EngineCheck:
-        """Compare the engines that are new, and keep what is known of the others."""
-        graphs, artifact, problem, found = None, None, None, dict(known)
+        """Compare the engines that are new; keep what is known of the others by the same graphs."""
+        graphs, artifact, problem = None, None, None
         try:
             graphs = self._graphs(model, monitor)
             artifact = self._platform.artifacts.put(graphs.to_bytes())
@@ -115,7 +109,8 @@ class GraphCompiler:
             log.warning("a version cannot be compiled", exc_info=True)
             problem = f"{type(error).__name__}: {_first_line(error)}"
         monitor.advance("compiling", 1, 2)
-        for engine, release in new.items():
+        found = dict(before.engines) if before and before.graphs == artifact else {}
+        for engine, release in _new(here, found).items():
             cosine = None
             try:
                 if graphs is not None:
@@ -164,12 +159,21 @@ class GraphCompiler:
         return while_computing(partial(write_graphs, model), monitor)
 
 
+def _new(here: Mapping[Engine, str], known: Mapping[Engine, Comparison]) -> dict[Engine, str]:
+    """Return the engines of this machine, with their releases, that were not compared yet."""
+    return {
+        engine: release
+        for engine, release in here.items()
+        if engine not in known or known[engine].release != release
+    }
+
+
 def _difference(check: EngineCheck) -> str:
     """Return why no engine is exact that has computed a version's features."""
     if not check.engines:
         return "No other engine is installed where it was made."
     each = ", ".join(
-        f"{engine} has features that are no numbers" if cosine is None else f"{engine} {cosine:.8f}"
+        f"{engine} none" if cosine is None else f"{engine} {cosine:.8f}"
         for engine, cosine in check.cosines.items()
     )
     return f"Its features differ from torch's; their least cosines: {each}."

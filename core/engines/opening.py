@@ -80,7 +80,7 @@ def open_by(
 class GraphOpener:
     """Opens versions by graphs, each by the fastest engine here that its check names.
 
-    Engines are timed at the first version of an architecture, if there are several; this process
+    Engines are timed at the first version of an architecture that several may serve; this process
     remembers the fastest. `wanted` is the only one to be used, or `auto`.
     """
 
@@ -119,9 +119,8 @@ class GraphOpener:
         run: Pass,
     ) -> GraphModel | None:
         known = self._fastest.get((check.architecture, precision))
-        engines = [
-            engine for engine in engines_here(precision, self._wanted) if engine in check.serving
-        ]
+        here = engines_here(precision, self._wanted)
+        engines = [engine for engine in here if engine in check.serving]
         engines.sort(key=lambda engine: engine is not known)
         if check.graphs is None or not engines:
             if check.serving and self._wanted != Engine.TORCH.value:
@@ -148,7 +147,16 @@ class GraphOpener:
         if not passes:
             return None
         fastest = passes[min(passes)]
-        self._fastest[check.architecture, precision] = fastest.engine
+        if timed:
+            self._fastest[check.architecture, precision] = fastest.engine
+        compared = check.engines[fastest.engine].release
+        if here[fastest.engine] != compared:
+            log.warning(
+                "%s %s serves a version that was compared by %s: have it scored again",
+                fastest.engine,
+                here[fastest.engine],
+                compared,
+            )
         return fastest
 
 

@@ -88,6 +88,47 @@ def test_the_fastest_exact_engine_serves_and_is_remembered(
     assert (first == kept).all()  # a later call does not write into what an earlier one returned
 
 
+def test_an_engine_is_not_remembered_as_the_fastest_before_others_were_timed(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a version that was compared before the others were installed."""
+    old = bundled(platform)
+    config, network = read_folder(BUNDLED)
+    state = {name: values * 1.01 for name, values in network.state_dict().items()}
+    new = publish(config, state, platform.artifacts, ignore_progress).digest
+    with monkeypatch.context() as without:
+        without.setattr(opening, "release_of", lambda engine: "1" if engine == "onnx" else None)
+        compiled(platform, old)
+    assert len(compiled(platform, new).serving) == 2
+    seconds = {Engine.ONNX: 0.2, Engine.OPENVINO: 0.1}
+    monkeypatch.setattr(opening, "first_pass", lambda model, **_: seconds[model.engine])
+    chosen = chooser(platform)
+    assert [chosen.open(one).engine for one in (old, new)] == [Engine.ONNX, Engine.OPENVINO]
+
+
+def test_a_comparison_by_other_graphs_is_made_again(platform: Platform) -> None:
+    version = bundled(platform)
+    check = compiled(platform, version)
+    inexact = {Engine.ONNX: replace(check.engines[Engine.ONNX], cosine=0.5)}
+    other = replace(check, graphs=Digest("0" * 64), engines=inexact)  # OpenVINO is new
+    with platform.transactions() as work:
+        work[EngineChecks].put(other)
+        work.commit()
+    assert compiled(platform, version).engines == check.engines
+
+
+def test_another_release_than_was_compared_serves_with_a_warning(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    version = bundled(platform)
+    compiled(platform, version)
+    chooser(platform).open(version)
+    assert "was compared by" not in caplog.text
+    monkeypatch.setattr(opening, "release_of", lambda engine: "9" if engine == "onnx" else None)
+    assert chooser(platform).open(version).engine is Engine.ONNX
+    assert "onnx 9 serves a version that was compared by" in caplog.text
+
+
 def test_an_engine_that_is_installed_later_is_compared_then(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
