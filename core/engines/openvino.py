@@ -1,7 +1,10 @@
 """OpenVINO, in fp32, or in bf16 on CPUs that have instructions for it."""
 
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -14,6 +17,12 @@ from core.engines.graph_model import OpenTower, Run
 from core.engines.rules import WEIGHTS, Graph, Tower
 from core.engines.served import Floats
 from core.registry.versions import ServingPrecision
+
+# Inputs of a call. What computing more takes is given back after it: else each version keeps it,
+# beyond the limit on loaded versions.
+LARGEST_KEPT = 16
+
+_PREFIX, _LEFT_S = "perennial-openvino-", 3600.0  # of folders of weights; their greatest age
 
 _HINTS: Mapping[ServingPrecision, str] = {
     ServingPrecision.FP32: "f32",
@@ -34,6 +43,8 @@ def opener(precision: ServingPrecision) -> OpenTower:
         def run(inputs: NDArray[Any]) -> Floats:
             with lock:  # a request has one place for its output
                 found: Floats = request.infer([inputs])[0].copy()
+                if len(inputs) > LARGEST_KEPT:
+                    compiled.release_memory()
             return found
 
         return run
@@ -59,9 +70,10 @@ def _compile(
     """Return a compiled tower. OpenVINO reads weights from a file alone, which lasts as long."""
     import onnx
 
+    _tidy()
     model = onnx.load_from_string(graph.onnx)
     places = {one.name: one for one in model.graph.initializer if one.name in tensors}
-    with tempfile.TemporaryDirectory(prefix="perennial-openvino-") as folder:
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder:
         with (Path(folder) / WEIGHTS).open("wb") as file:
             for name, values in tensors.items():
                 data = np.ascontiguousarray(values)
@@ -80,6 +92,14 @@ def _compile(
             settings["INFERENCE_NUM_THREADS"] = threads
         core = _core()
         return core.compile_model(core.read_model(written), "CPU", settings)
+
+
+def _tidy() -> None:
+    """Delete the files that processes which were killed have left: none is written for so long."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):  # another process has deleted it
+            if time.time() - folder.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _refer(initializer: Any, *, offset: int, length: int) -> None:

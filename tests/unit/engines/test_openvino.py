@@ -1,22 +1,25 @@
 """OpenVINO has torch's features in fp32, and serves versions whose precision is bf16, if it can."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from benchmarks.output import NullMonitor
 from core.bootstrap import migrate, opened
 from core.clip.bases import BUNDLED, read_folder
-from core.clip.compile import GraphCompiler, least_cosine
+from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
 from core.clip.model import load, publish
 from core.clip.served import TorchModel
 from core.engines import opening, openvino
 from core.engines.rows import EngineChecks
-from core.engines.rules import LEAST_COSINE, Engine, EngineCheck
+from core.engines.rules import LEAST_COSINE, Engine, EngineCheck, Graphs
 from core.engines.served import ServedModel
 from core.errors import EngineUnavailable
 from core.platform import Platform
@@ -24,7 +27,7 @@ from core.registry.versions import ServingPrecision, Weights
 from core.settings import Settings
 from core.values import Digest, ignore_progress
 from worker.inference.classifier import MicroBatcher
-from worker.inference.engines import EngineChooser
+from worker.inference.engines import EngineChooser, give_back_memory
 
 CPU = torch.device("cpu")
 
@@ -54,6 +57,12 @@ def compiled(platform: Platform, version: Digest) -> EngineCheck:
 
 def chooser(platform: Platform) -> EngineChooser:
     return EngineChooser(platform, MicroBatcher(), threads=1)
+
+
+def open_openvino(platform: Platform, version: Digest) -> ServedModel:
+    weights = Weights.from_bytes(platform.artifacts.get(version))
+    graphs = Graphs.from_bytes(SHIPPED.read_bytes())
+    return opening.open_by(Engine.OPENVINO, weights, graphs, platform.artifacts, threads=1)
 
 
 def features_of(model: ServedModel, count: int = 3) -> np.ndarray:
@@ -127,6 +136,29 @@ def test_another_release_than_was_compared_serves_with_a_warning(
     monkeypatch.setattr(opening, "release_of", lambda engine: "9" if engine == "onnx" else None)
     assert chooser(platform).open(version).engine is Engine.ONNX
     assert "onnx 9 serves a version that was compared by" in caplog.text
+
+
+def test_a_version_keeps_no_memory_of_its_large_batches(platform: Platform) -> None:
+    opened = open_openvino(platform, bundled(platform))
+    features_of(opened)
+    give_back_memory()
+    before = psutil.Process().memory_info().rss
+    features_of(opened, count=256)  # which take 150 MB
+    give_back_memory()
+    assert psutil.Process().memory_info().rss - before < 75 * 10**6
+
+
+def test_weights_that_a_killed_process_has_left_are_deleted(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, young = (tmp_path / f"perennial-openvino-{name}" for name in ("left", "young"))
+    for folder in (left, young):
+        folder.mkdir()
+        (folder / "weights").write_bytes(b"x")
+    os.utime(left, (1e9, 1e9))
+    compiled(platform, bundled(platform))
+    assert [*tmp_path.glob("perennial-openvino-*")] == [young]
 
 
 def test_an_engine_that_is_installed_later_is_compared_then(
