@@ -11,6 +11,7 @@ from core.blame.plan import BlamePlan, plan_blame
 from core.blame.rules import ClassBlame, GroupChange, blame_groups
 from core.database.work import Work
 from core.datasets.rows import ErasedImages
+from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, BlameNotFound, ImageErased, StopRequested
 from core.evaluation.evaluate import Evaluator
 from core.evaluation.queries import ClassAnswers
@@ -21,6 +22,7 @@ from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
 from core.registry.read import read_json
 from core.registry.rows import Versions
+from core.registry.verdict_rows import Tries
 from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
 from core.values import Digest, JobId, Json, canonical_json, from_plain
@@ -36,9 +38,11 @@ def blame_images(
 ) -> None:
     """Find the images that cost a class its accuracy; a resumed job trains no group again.
 
-    Nothing is promoted, and what is trained becomes no version: no row names its weights, so that
-    garbage collection deletes them. Raises what `plan_blame`, `spec_of` and the trainer raise,
-    and ImageErased or LearnedErasedImages when something that it needs was erased meanwhile.
+    Nothing is promoted, and what is trained becomes no version: no row needs its weights, so that
+    garbage collection deletes them. But whoever then orders the update without a group chooses it
+    among all: each is stored as a try on the suites that were asked. Raises what `plan_blame`,
+    `spec_of` and the trainer raise, and ImageErased or LearnedErasedImages when something that it
+    needs was erased meanwhile.
     """
     plan = _pin(platform, trainer, job, order, monitor)
     finished = read_finished(platform.artifacts, job.checkpoint, plan.digest)
@@ -77,6 +81,12 @@ def blame_images(
     }
     with platform.transactions() as work:
         _require_unerased(work, plan)
+        work[Tries].add(
+            plan.inputs.line,
+            [one.digest for one in by_group.finished.groups],
+            [work[Suites].get(name).id for name in {*plan.asked} if " " not in name],  # no holdouts
+            platform.clock(),
+        )
         work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
         work.commit()
     by_group.clear()

@@ -525,8 +525,9 @@ verdicts = _table(
     ForeignKeyConstraint(["model", "version"], ["versions.model", "versions.number"]),
 )
 
-# The versions that suites have judged, by what they were made of: tries that count wherever the
-# same weights are taught. They stay when their model is deleted.
+# The versions that suites have judged, by what they were made of, and what blames have asked about
+# suites: tries that count wherever the same weights are taught. They stay when their model is
+# deleted.
 tries = _table(
     "tries",
     Column("model", String, primary_key=True),

@@ -143,7 +143,7 @@ def _record(work: Work, version: Version, newest: Sequence[VersionVerdict]) -> V
     for verdict in newest:
         work[Verdicts].add(verdict)
     line = (*ancestors(work, version), version)
-    work[Tries].add(line, newest[-1].suites, newest[-1].at)
+    work[Tries].add(line[:-1], [line[-1].digest], newest[-1].suites, newest[-1].at)
     shown = shown_verdict(
         newest[-1],
         work[Verdicts].on(version.model, version.number),

@@ -2,7 +2,8 @@
 
 Verdicts are counted, not answers: they stay when images are erased. A suite goes on with the count
 of every suite that had half of its test images, so neither another name nor an erasure starts it
-anew. Nor does another model: what others tried on the same weights counts, too. The holdout of an
+anew. Nor does another model: what others tried on the same weights counts, too, and so does what a
+blame has trained and asked about a suite's images. The holdout of an
 update goes on with that of the update which it repeats without erased images, because a version
 stands in the place of the one that it replaces.
 """
@@ -45,7 +46,7 @@ def spending_in(
         return {query: Spending(look=look.number, seen=look.seen) for query, look in at.items()}
     judged, descents = work[Verdicts].suites(plan.model.id), work[Versions].descents(plan.model.id)
     place, candidate = places(descents), plan.candidate.number
-    elsewhere, made = work[Tries].elsewhere(plan.model.id), work[Versions].made(plan.model.id)
+    elsewhere, made = work[Tries].beside(plan.model.id), work[Versions].made(plan.model.id)
     suites = {*ids.values(), *_flat(judged.values()), *(one.suite for one in elsewhere)}
     images = tested_images(work, artifacts, suites)
     found: dict[Digest, Spending] = {}
@@ -76,7 +77,7 @@ def _flat(sets: Iterable[Iterable[T]]) -> set[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class TryElsewhere:
-    """A version of another model, at the place of its parent among those of this model."""
+    """What another model or a blame has made, at the place of its parent among the versions."""
 
     parent: int | None  # None: it has no version with these weights
     before: int  # the first version here that was made later
@@ -85,7 +86,7 @@ class TryElsewhere:
 def _placed(
     tries: Iterable[Try], made: Mapping[int, tuple[Digest, datetime]], place: Mapping[int, int]
 ) -> list[TryElsewhere]:
-    """Return the tries of other models, each version once."""
+    """Return the tries that are no versions of the model, each once."""
     numbers = {digest: place[number] for number, (digest, _) in made.items()}
     return [
         TryElsewhere(

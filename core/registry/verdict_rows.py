@@ -72,22 +72,35 @@ def _to_verdict(row: Row[Any]) -> VersionVerdict:
 
 
 class Tries(Rows):
-    """Rows of the versions that suites have judged, by the digests of what they were made of."""
+    """Rows of the weights that suites have judged, by the digests of what they were made of.
 
-    def add(self, line: Sequence[Version], suites: Collection[SuiteId], at: datetime) -> None:
-        """Store that suites judged the last version of a line; the first time counts."""
-        *_, parent, version = line
-        same = {
-            "model": version.model,
-            "version": version.digest,
-            "parent": parent.digest,
-            "root": line[0].digest,
-            "at": at,
-        }
-        insert_missing(self._connection, tries, [{**same, "suite": one} for one in sorted(suites)])
+    They are versions, and what a blame has trained without some of a version's images.
+    """
 
-    def elsewhere(self, model: ModelId) -> Sequence[Try]:
-        """Return the tries of other models on what a model's versions were made of, oldest first.
+    def add(
+        self,
+        line: Sequence[Version],
+        made: Collection[Digest],
+        suites: Collection[SuiteId],
+        at: datetime,
+    ) -> None:
+        """Store that suites judged what was made of the last version of a line.
+
+        The first time counts.
+        """
+        parent = line[-1]
+        same = {"model": parent.model, "parent": parent.digest, "root": line[0].digest, "at": at}
+        rows = [
+            {**same, "version": digest, "suite": suite}
+            for digest in sorted(made)
+            for suite in sorted(suites)
+        ]
+        insert_missing(self._connection, tries, rows)
+
+    def beside(self, model: ModelId) -> Sequence[Try]:
+        """Return the tries on what a model's versions were made of that are none, oldest first.
+
+        They are of other models, or of the model's blames.
 
         The root of one of the two is a version of the other, mostly its root. Versions that the
         model has too are left out, because their answers are the same.
@@ -99,7 +112,6 @@ class Tries(Rows):
         )
         query = select(tries).where(
             or_(tries.c.root.in_(theirs), tries.c.root.in_(above)),
-            tries.c.model != model,
             tries.c.version.not_in(theirs),
         )
         return self._found(query)

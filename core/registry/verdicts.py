@@ -56,7 +56,7 @@ class VersionVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Try:
-    """A version that a suite has judged, in whatever model."""
+    """A version that a suite has judged, in whatever model, or what a blame asked it about."""
 
     version: Digest
     parent: Digest

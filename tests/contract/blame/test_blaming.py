@@ -16,6 +16,7 @@ from core.jobs.rules import Job, JobStatus, Monitor
 from core.upkeep.rows import ArtifactRoots
 from core.values import Digest, sha256
 from tests.support.evaluation.blamed import BAD, EACH, UPLOADS, Blamed, ordered
+from tests.support.evaluation.judged import judged_by, report
 from tests.support.factories import NOW, a_dataset
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -70,6 +71,23 @@ def test_the_upload_that_costs_a_class_its_accuracy_is_named(
     assert told == [{"group": n, "groups": UPLOADS, "images": 2 * EACH} for n in (1, 2, 3)]
     progress = [event.data for event in scene.events(job) if event.kind == "phase"]
     assert {data["group"] for data in progress} == {1, 2, 3}
+
+
+@ON_SQLITE
+def test_each_group_spends_as_much_of_a_lines_budget_as_a_version(blamed: Blamed) -> None:
+    """Whoever orders the update without the best group has chosen it by the suite's test images."""
+    scene, model = blamed.scene, blamed.model
+    limits = {"line_error": 0.2, "holdout_tolerance": 0.5, "settled_tolerance": 0.5}
+    judged_by(scene, model, name="line", **limits)
+    teach_more(blamed)
+    before = {one.name: one.verdicts for one in report(scene, model, 3).budgets}
+    for suite in ("version 2", None):  # of which the second asks about "easy", too
+        ordered(blamed, suite=suite)
+        assert scene.run().error is None
+    scene.update(model, scene.frozen("ant", "bee", offset=160), parent=2, auto_promote=False)
+    assert scene.run().error is None
+    after = {one.name: one.verdicts for one in report(scene, model, 4).budgets}
+    assert (before["easy"], after["easy"]) == (2, 3 + UPLOADS)
 
 
 @ON_SQLITE
