@@ -126,21 +126,23 @@ class EnginesView(ResponseModel):
     serving: list[Engine] = Field(
         description="The engines that may serve the version. In fp32 their features are those of "
         "torch: whichever of them and torch has scored the version, any may serve it, and each "
-        "server takes the fastest that it has. If empty, torch alone scores and serves it."
+        "server takes the fastest that it has. If empty, torch alone scores and serves a version "
+        "in fp32, and nothing one in another precision."
     )
     cosines: dict[str, float | None] = Field(
         description="By engine, the least cosine of its features with those by torch in fp32. "
         "Exact ones have at least 0.999999. Null if the engine cannot run the version.",
         examples=[{"onnx": 0.99999988}],
     )
-    problem: str | None = Field(description="Why torch alone serves it; null if others may.")
+    problem: str | None = Field(description="Why none of them serves it; null if one may.")
 
 
 class VersionView(VersionSummaryView):
     """A version of a model."""
 
     engines: EnginesView | None = Field(
-        description="Null if no worker has looked: then torch serves it."
+        description="Null if no worker has looked: then torch serves it in fp32, and nothing in "
+        "another precision."
     )
     recipe: dict[str, Any] | None = Field(
         description="With every field; `precision` is the one that was used, never 'auto'."

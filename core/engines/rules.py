@@ -116,7 +116,7 @@ class EngineCheck:
     precision: ServingPrecision
     graphs: Digest | None  # the artifact; None if the architecture has no graphs
     engines: Mapping[Engine, Comparison]  # that a worker had
-    problem: str | None  # why no engine but torch serves the version
+    problem: str | None  # why none of them serves the version
     checked_at: datetime
 
     @property

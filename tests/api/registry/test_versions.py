@@ -57,10 +57,11 @@ def test_a_list_leaves_what_training_was_told_and_found_to_each_version(
         (ServingPrecision.FP32, 1.0, "onnx, with torch"),
         (ServingPrecision.FP32, 0.99, "features differ"),
         (ServingPrecision.BF16, 0.99, "onnx, in bf16"),
+        (ServingPrecision.BF16, None, "nothing<small>Its features differ"),
     ],
 )
 def test_a_version_says_which_engine_serves_it(
-    service: Service, model: Model, precision: ServingPrecision, cosine: float, shown: str
+    service: Service, model: Model, precision: ServingPrecision, cosine: float | None, shown: str
 ) -> None:
     assert service.client.get(f"{VERSIONS}/1").json()["engines"] is None
     browser = browser_of(service, Role.VIEWER)
