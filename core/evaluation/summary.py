@@ -49,7 +49,7 @@ def largest_loss(measures: Sequence[Ruling], minimum_count: int) -> Ruling | Non
     there are any: in a small holdout, a few answers are a large share by chance.
     """
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
-    telling = [m for m in kept if m.guards(minimum_count) or m.outcome is Outcome.FAILS]
+    telling = [m for m in kept if m.has_images(minimum_count) or m.outcome is Outcome.FAILS]
     return min(telling or kept, key=lambda m: m.difference, default=None)
 
 

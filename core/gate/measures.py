@@ -306,8 +306,12 @@ class Measure(Changes):
         )
 
     def guards(self, minimum_count: int) -> bool:
-        """Return whether it can show that accuracy was kept: by images enough, and a loss."""
-        return self.has_images(minimum_count) and self.can_fall
+        """Return whether it can show that accuracy was kept: by images enough, and a loss.
+
+        Its own list decides: with one class on it, longer lists show only what newer ones swallow.
+        """
+        own = self.asked is ClassList.OWN
+        return own and self.has_images(minimum_count) and self.can_fall
 
     def has_images(self, minimum_count: int) -> bool:
         """Return whether it is one of suites and earlier holdouts with images enough."""

@@ -107,7 +107,9 @@ def explain(
     lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
     guarding = {r.name for r in rulings if r.guards(minimum_count)}
     lines += {
-        r.name: _blind(r) for r in rulings if r.has_images(minimum_count) and r.name not in guarding
+        r.name: _blind(r)
+        for r in rulings
+        if r.asked is ClassList.OWN and r.has_images(minimum_count) and r.name not in guarding
     }.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
     if small:

@@ -90,7 +90,7 @@ def create_suite(
             prompt = next((one["prompt"] for one in client.versions.list(model)), None)
         made = found or _send_suite(client, name, images, kind, prompt, names, mirror=mirror)
         if kind == "zero_shot" and len(made["classes"]) == 1:
-            note("It has one class: it guards nothing before versions learn others to choose from.")
+            note("It has one class, so it guards nothing: with no other, every version is right.")
         if model is not None:
             known = client.models.get(model)["suites"]
             client.models.change(model, suites=list(dict.fromkeys([*known, name])))

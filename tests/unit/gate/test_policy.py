@@ -1,5 +1,6 @@
 """Verdicts of the gate and their reasons."""
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 
 from core.gate.intervals import p_below, paired_interval
-from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
 from core.gate.rules import Verdict, images_to_settle, judge
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
@@ -155,6 +156,8 @@ def test_a_suite_that_cannot_show_a_loss_guards_nothing_and_says_why() -> None:
         assert judgement.verdict is Verdict.INCONCLUSIVE
         assert f"hard guards nothing: {why}" in judgement.reasons
         assert any("No measure guards this model" in reason for reason in judgement.reasons)
+    longer = replace(one, asked=ClassList.UNION, classes=5)
+    assert judge([one, longer, gain()], POLICY).verdict is Verdict.INCONCLUSIVE
     beside = judge([few, measure(), gain()], POLICY)
     assert beside.verdict is Verdict.PASSED
     assert any("hard guards nothing" in reason for reason in beside.reasons)

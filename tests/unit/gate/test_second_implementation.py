@@ -579,7 +579,10 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
-    guarded = any(one["distinct"] >= least and not one["pooled"] and one["shown"] for one in kept)
+    guarded = any(
+        one["distinct"] >= least and not one["pooled"] and one["shown"] and one["asked"] == "own"
+        for one in kept
+    )
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
     if (

@@ -138,7 +138,7 @@ def test_a_suite_is_made_of_class_folders(site: Site, perennial: Run, tmp_path: 
     (tmp_path / "one" / "owl").mkdir(parents=True)
     (tmp_path / "one" / "owl" / "1.png").write_bytes(picture(505))
     told = perennial("suite", "create", "owls", tmp_path / "one")
-    assert "It has one class: it guards nothing" in told.err
+    assert "It has one class, so it guards nothing" in told.err
 
 
 def test_a_suite_grows_by_class_folders_of_its_own_classes(
