@@ -352,10 +352,11 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
     """Return the hits on several queries as those on one, with those on views if all have them.
 
-    An image in more than one of them counts once, with the class that was taught last. If it was
-    taught by several classes, it counts as lost if it is lost by one of them; else as right before
-    and now, if it is by one; else as gained. So whoever teaches images by another class neither
-    hides that they were lost nor makes them a smaller part of the pool.
+    A group of near-duplicates counts once, in one holdout or several: by the last image of the
+    class that was taught last. If it was taught by several classes, it counts as lost if it is lost
+    by one of them; else as right before and now, if it is by one; else as gained. So whoever
+    teaches images or copies of them by another class neither hides that they were lost nor makes
+    them a smaller part of the pool, and an update in bursts does not fill it.
     """
     found: dict[Digest, dict[str, _PooledHit]] = {}
     views = 0
@@ -363,7 +364,7 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
         viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
         rows = zip(query.entries, query.truths, hits.now, hits.before, viewed, strict=True)
         for entry, truth, now, before, change in rows:
-            by_class = found.setdefault(entry.pixels, {})
+            by_class = found.setdefault(entry.group, {})
             by_class.pop(truth, None)  # so that the one that was taught last is last
             by_class[truth] = (now, before, entry.group, entry.edition, change)
         views = hits.views

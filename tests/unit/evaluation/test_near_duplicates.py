@@ -74,8 +74,49 @@ def test_every_kind_of_measure_counts_copies_as_one_image() -> None:
         assert measure.images == images
         right_before = 2 / 3 if measure.formerly_right else 1
         assert measure.distinct == images // 3 * right_before
-        assert measure.design_effect > 2
+        if measure.kind is MeasureKind.HOLDOUTS:
+            assert (measure.count, measure.design_effect) == (images // 3, 1)
+        else:
+            assert measure.design_effect > 2
         assert not measure.guards(images // 3 + 1)
+
+
+def forgets_the_first(who: Version, question: EvalQuery, index: int) -> bool:
+    return not (who is THIRD and question.entries[index].class_name in {"bag", "shirt"})
+
+
+def saved_again(images: tuple[ManifestEntry, ...], *classes: str) -> tuple[ManifestEntry, ...]:
+    """Copies of images with other pixels, one by each of the classes."""
+    return tuple(
+        replace(
+            one,
+            pixels=digest(f"{one.pixels} {name} {n}"),
+            near_duplicate_of=one.pixels,
+            texts=(name,),
+        )
+        for one in images
+        for n, name in enumerate(classes)
+    )
+
+
+@pytest.mark.parametrize("how", ["saved again by another class", "another update in bursts"])
+def test_copies_do_not_make_a_loss_a_smaller_part_of_the_pool(how: str) -> None:
+    first = HeldOutUpdate(version=FIRST, holdout=entries("first", [("bag",), ("shirt",)] * 10))
+    others = first.holdout if "again" in how else entries("second", [("boot",)] * 4)
+    copies = saved_again(others, *["boot", "coat"] * 10)
+    second = HeldOutUpdate(version=SECOND, holdout=copies)
+    plan = third_update(
+        policy=policy(minimum_count=100), candidate=copied("third", "hat"), earlier=[first, second]
+    )
+    pools = [
+        one
+        for one in report_of(plan, forgets_the_first).measures
+        if one.kind is MeasureKind.HOLDOUTS and not one.formerly_right
+    ]
+    assert pools
+    for pool in pools:
+        assert (pool.lost, pool.count) == (20, 20 if "again" in how else 24)
+        assert pool.count == pool.distinct
 
 
 def test_the_design_effect_of_copies_that_flip_together_is_worked_by_hand() -> None:

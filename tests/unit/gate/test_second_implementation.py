@@ -35,6 +35,7 @@ from tests.support.evaluation.evaluations import (
 )
 from tests.support.evaluation.evidence import evidence_of, spent
 from tests.support.evaluation.unlabelled import answers_to, labels_of, photos
+from tests.support.factories import digest
 
 Json = Mapping[str, Any]
 SAME = pytest.approx
@@ -358,10 +359,10 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
 
 
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
-    """The answers that are right now, and before; an image in several holdouts counts once.
+    """The answers that are right now, and before; several holdouts count a group once.
 
-    It counts by the class that was taught last, but as lost, kept or gained, in this order, if it
-    is by any of its classes.
+    It counts by the last image of the class that was taught last, but as lost, kept or gained, in
+    this order, if it is by any of its classes.
     """
     found: dict[object, dict[str, Row]] = {}
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
@@ -371,17 +372,17 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
             (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
             for who in (now, version)
         ]
-        groups = [(pixels, oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
+        groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
         if kind == "text_to_image":
             texts = [texts for _, _, _, *texts in query["entries"]]
             groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
         hits = (evidence.right(who, its, kind) for who, its in given)
         soft = [evidence.soft(who, its, kind) for who, its in given]
-        for place, (new, old, (pixels, group, born)) in enumerate(zip(*hits, groups, strict=True)):
+        for place, (new, old, (group, born)) in enumerate(zip(*hits, groups, strict=True)):
             change = None
             if soft[0] is not None and soft[1] is not None:
                 change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
-            classes = found.setdefault(pixels if len(pairs) > 1 else place, {})
+            classes = found.setdefault(group if len(pairs) > 1 else place, {})
             named = query["entries"][place][-1].lower() if len(pairs) > 1 else ""
             classes.pop(named, None)
             classes[named] = (new, old, group, born, change)
@@ -760,12 +761,19 @@ BOTH = [EMOJI, SHAPES]
 
 
 def larger(count: int) -> list[Any]:
-    """The holdouts of the line, with more images; one of them is in both, by another class."""
+    """The holdouts of the line, with more images; two are in both by another class, one a copy."""
     found: list[Any] = []
     for n, one in enumerate(EARLIER):
         names = [(name,) for name in one.version.update_classes]
         images = entries(f"more {n}", names * count)
-        twice = tuple(replace(old.holdout[0], texts=names[1]) for old in found)
+        twice = tuple(
+            replace(image, texts=names[1], pixels=pixels, near_duplicate_of=oldest)
+            for old in found
+            for image, pixels, oldest in (
+                (old.holdout[0], old.holdout[0].pixels, None),
+                (old.holdout[1], digest("saved again"), old.holdout[1].pixels),
+            )
+        )
         found.append(replace(one, holdout=twice + images))
     return found
 
@@ -936,7 +944,7 @@ def test_a_second_implementation_agrees_on_every_number_and_verdict(case: str, s
 def test_earlier_editions_that_hold_back_are_recomputed_of_suites_captions_and_pools() -> None:
     plan, rate, loss = CASES["grown"]
     found = set()
-    for seed in (0, 1, 3):
+    for seed in (0, 9):
         file = evidence_of(plan, answered(plan, flipping(seed, rate, loss)))
         agrees(file)
         found |= {
