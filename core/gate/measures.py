@@ -322,12 +322,14 @@ class Measure(Changes):
     def can_fall(self) -> bool:
         """True if the baseline had more right than may be lost, and there was a choice.
 
-        Of an unlabelled suite it is known only if a disagreement has a label: one on which no
-        answer differs has nothing that shows what it asks.
+        Where everything may be lost, nobody asks for a guard that could show it. Of an unlabelled
+        suite it is known only if a disagreement has a label: one on which no answer differs has
+        nothing that shows what it asks.
         """
         if self.disagreements is not None:
             return self.disagreements.labelled > 0
-        return self.classes != 1 and self.right_before > self.tolerance * self.count
+        had_more = self.tolerance >= 1 or self.right_before > self.tolerance * self.count
+        return self.classes != 1 and had_more
 
     @property
     def flips(self) -> Flips:
