@@ -237,12 +237,13 @@ def changes(report: Report) -> Mapping[str, Ruling]:
 
     Suites are compared with version 1, so the changes of successive updates add up.
     """
-    found = {}
+    found, earlier = {}, {"own": EARLIER, "union": AMONG_ALL}
     for measure in report["measures"]:
         if measure["kind"] == "gain":
             found[NEW] = measure
         elif measure["name"] == _parent(report) and "parent" in measure["baseline"]:
-            found[EARLIER if measure["asked"] == "own" else AMONG_ALL] = measure
+            if measure["asked"] in earlier:
+                found[earlier[measure["asked"]]] = measure
         elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
             found[SUITES[measure["kind"]]] = measure
     return found

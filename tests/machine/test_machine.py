@@ -110,7 +110,8 @@ def erasures(service: Service) -> None:
         for place, (_, version) in enumerate(service.promises.versions)
         if version.erasure is not None and version.collected_at is None
     )
-    service.promote(which=marked, override=False, reason="because", late=0, death=None)
+    move = {"which": marked, "override": False, "reason": "because", "late": 0, "death": None}
+    service.promote(**move, name="staging")  # in production it is live already
     service.promises_hold()
 
 

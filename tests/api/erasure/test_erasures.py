@@ -57,7 +57,8 @@ def test_an_image_is_erased_and_what_learned_from_it_is_replaced(ready: Service)
 
     promoted = {"version": 2, "reason": "for now", "override": True}
     client.put(production, json=promoted, headers={"If-Match": "*"})
-    for step in ("Wait for the update", "Promote version 3, which replaces it."):
+    wait = "Wait for the job that makes what replaces it."
+    for step in (wait, "Promote version 3, which replaces it."):
         told = client.get("/v1/models/demo/versions/2").json()["next_step"]
         assert told.startswith(step)
         listed = client.get("/v1/models/demo/versions").json()["data"]

@@ -153,7 +153,8 @@ def test_an_operator_overrides_no_failure_where_another_version_is_live(
 def test_a_loss_does_not_go_live_by_a_child_that_learns_nothing(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known = {1: (), 2: SUITES + CATS, 3: CATS + OWLS, 4: CATS + OWLS + ANTS}
+    judged_by(scene, model, root_tolerance=1.0, union_tolerance=1.0)
+    known = {1: SUITES, 2: SUITES + CATS, 3: CATS + OWLS, 4: CATS + OWLS + ANTS}
     knowing_each(scene, model, monkeypatch, known)
     update(scene, model, *CATS)
     update(scene, model, *OWLS)

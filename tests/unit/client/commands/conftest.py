@@ -29,9 +29,11 @@ from tests.support.tools import tools_of
 
 MODEL = "demo"
 
-LENIENT = dict.fromkeys(
-    (f"{limit}_tolerance" for limit in ("parent", "root", "union", "holdout", "settled")), 0.5
-)
+# Suites may lose all: the root is right about none of their images, so none could show a loss.
+LENIENT = {
+    **dict.fromkeys(("parent_tolerance", "root_tolerance", "union_tolerance"), 1.0),
+    **dict.fromkeys(("holdout_tolerance", "settled_tolerance"), 0.5),
+}
 
 
 @dataclass
