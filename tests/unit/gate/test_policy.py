@@ -161,6 +161,9 @@ def test_a_suite_that_cannot_show_a_loss_guards_nothing_and_says_why() -> None:
     beside = judge([few, measure(), gain()], POLICY)
     assert beside.verdict is Verdict.PASSED
     assert any("hard guards nothing" in reason for reason in beside.reasons)
+    for limit, verdict in ((1.0, Verdict.PASSED), (0.99, Verdict.INCONCLUSIVE)):
+        lenient = replace(few, tolerance=limit)  # where all may be lost, nobody asks for a guard
+        assert judge([lenient, gain()], POLICY).verdict is verdict
     enough = judge([blind(31, classes=9), gain()], POLICY)
     assert enough.verdict is Verdict.PASSED
     assert not any("guards nothing" in reason for reason in enough.reasons)

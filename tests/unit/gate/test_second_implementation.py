@@ -491,7 +491,7 @@ def bounded(policy: Json, rows: Sequence[Row], level: float | None, about: Json)
         **found,
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "shown": lists(about) != {1}
-        and sum(row[1] for row in rows) / len(rows) > about["tolerance"],
+        and (about["tolerance"] >= 1 or sum(r[1] for r in rows) / len(rows) > about["tolerance"]),
         "level": level,
         "lower": decided(found, asked),
         "held_back_by": held_back,
