@@ -15,7 +15,7 @@ from benchmarks.output import NullMonitor
 from core.bootstrap import migrate, opened
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
-from core.clip.model import load, publish
+from core.clip.model import ClipModel, load, publish
 from core.clip.served import TorchModel
 from core.engines import opening, openvino
 from core.engines.rows import EngineChecks
@@ -26,6 +26,7 @@ from core.platform import Platform
 from core.registry.versions import ServingPrecision, Weights
 from core.settings import Settings
 from core.values import Digest, ignore_progress
+from tests.support.learning.tiny_clip import add_graphs, tiny_clip
 from worker.inference.classifier import MicroBatcher
 from worker.inference.engines import EngineChooser, give_back_memory
 
@@ -40,12 +41,17 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         yield platform
 
 
-def bundled(platform: Platform, precision: ServingPrecision = ServingPrecision.FP32) -> Digest:
-    """The bundled model in a precision: the same tensors."""
-    config, network = read_folder(BUNDLED)
+def a_version(
+    platform: Platform,
+    precision: ServingPrecision = ServingPrecision.FP32,
+    model: ClipModel | None = None,
+) -> Digest:
+    """A small model in a precision: the same tensors in any."""
+    add_graphs(platform)
+    model = model or tiny_clip(1)
     stated = {} if precision is ServingPrecision.FP32 else {"precision": precision.value}
-    state = network.state_dict()
-    return publish({**config, **stated}, state, platform.artifacts, ignore_progress).digest
+    config, state = {**model.config, **stated}, model.network.state_dict()
+    return publish(config, state, platform.artifacts, ignore_progress).digest
 
 
 def compiled(platform: Platform, version: Digest) -> EngineCheck:
@@ -59,21 +65,23 @@ def chooser(platform: Platform) -> EngineChooser:
     return EngineChooser(platform, MicroBatcher(), threads=1)
 
 
-def open_openvino(platform: Platform, version: Digest) -> ServedModel:
-    weights = Weights.from_bytes(platform.artifacts.get(version))
+def bundled_by_openvino(platform: Platform) -> ServedModel:
+    config, network = read_folder(BUNDLED)
+    weights = publish(config, network.state_dict(), platform.artifacts, ignore_progress)
     graphs = Graphs.from_bytes(SHIPPED.read_bytes())
     return opening.open_by(Engine.OPENVINO, weights, graphs, platform.artifacts, threads=1)
 
 
 def features_of(model: ServedModel, count: int = 3) -> np.ndarray:
-    pixels = np.random.default_rng(1).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+    size = count, model.input.height, model.input.width, 3
+    pixels = np.random.default_rng(1).integers(0, 256, size, dtype=np.uint8)
     return model.encode_images(pixels)
 
 
 def test_the_fastest_exact_engine_serves_and_is_remembered(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = bundled(platform)
+    version = a_version(platform)
     check = compiled(platform, version)
     assert set(check.serving) == {Engine.ONNX, Engine.OPENVINO}
     seconds = {Engine.ONNX: 0.2, Engine.OPENVINO: 0.1}
@@ -101,10 +109,8 @@ def test_an_engine_is_not_remembered_as_the_fastest_before_others_were_timed(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of a version that was compared before the others were installed."""
-    old = bundled(platform)
-    config, network = read_folder(BUNDLED)
-    state = {name: values * 1.01 for name, values in network.state_dict().items()}
-    new = publish(config, state, platform.artifacts, ignore_progress).digest
+    old = a_version(platform)
+    new = a_version(platform, model=tiny_clip(2))
     with monkeypatch.context() as without:
         without.setattr(opening, "release_of", lambda engine: "1" if engine == "onnx" else None)
         compiled(platform, old)
@@ -116,20 +122,21 @@ def test_an_engine_is_not_remembered_as_the_fastest_before_others_were_timed(
 
 
 def test_a_comparison_by_other_graphs_is_made_again(platform: Platform) -> None:
-    version = bundled(platform)
+    version = a_version(platform)
     check = compiled(platform, version)
     inexact = {Engine.ONNX: replace(check.engines[Engine.ONNX], cosine=0.5)}
     other = replace(check, graphs=Digest("0" * 64), engines=inexact)  # OpenVINO is new
     with platform.transactions() as work:
         work[EngineChecks].put(other)
         work.commit()
+    add_graphs(platform)  # again, so that these are the newest
     assert compiled(platform, version).engines == check.engines
 
 
 def test_another_release_than_was_compared_serves_with_a_warning(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    version = bundled(platform)
+    version = a_version(platform)
     compiled(platform, version)
     chooser(platform).open(version)
     assert "was compared by" not in caplog.text
@@ -139,7 +146,7 @@ def test_another_release_than_was_compared_serves_with_a_warning(
 
 
 def test_a_version_keeps_no_memory_of_its_large_batches(platform: Platform) -> None:
-    opened = open_openvino(platform, bundled(platform))
+    opened = bundled_by_openvino(platform)
     features_of(opened)
     give_back_memory()
     before = psutil.Process().memory_info().rss
@@ -157,14 +164,14 @@ def test_weights_that_a_killed_process_has_left_are_deleted(
         folder.mkdir()
         (folder / "weights").write_bytes(b"x")
     os.utime(left, (1e9, 1e9))
-    compiled(platform, bundled(platform))
+    compiled(platform, a_version(platform))
     assert [*tmp_path.glob("perennial-openvino-*")] == [young]
 
 
 def test_an_engine_that_is_installed_later_is_compared_then(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    version = bundled(platform)
+    version = a_version(platform)
     with monkeypatch.context() as without:
         without.setattr(opening, "release_of", lambda engine: "1" if engine == "onnx" else None)
         before = compiled(platform, version)
@@ -175,7 +182,7 @@ def test_an_engine_that_is_installed_later_is_compared_then(
 
 
 def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Platform) -> None:
-    version, exact = bundled(platform, ServingPrecision.BF16), bundled(platform)
+    version, exact = a_version(platform, ServingPrecision.BF16), a_version(platform)
     tensors = [Weights.from_bytes(platform.artifacts.get(one)).tensors for one in (version, exact)]
     assert version != exact
     assert tensors[0] == tensors[1]
@@ -194,7 +201,7 @@ def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Plat
     scored = GraphCompiler(platform, device=torch.device("cuda"), threads=1)
     model = scored.open(version, NullMonitor())
     assert model is not None
-    pixels = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
     answers = model.encode_images(torch.from_numpy(pixels).permute(0, 3, 1, 2))
     assert (answers.numpy() == features_of(served)).all()
 
@@ -203,7 +210,7 @@ def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Plat
 def test_a_version_in_bf16_is_never_served_by_other_numbers(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, lack: str
 ) -> None:
-    version = bundled(platform, ServingPrecision.BF16)
+    version = a_version(platform, ServingPrecision.BF16)
     if lack == "library":
         monkeypatch.setattr(opening, "release_of", lambda _: None)
     else:
@@ -218,7 +225,7 @@ def test_a_version_in_bf16_is_never_served_by_other_numbers(
 
 
 def test_nothing_is_compared_where_torch_alone_is_to_serve(platform: Platform) -> None:
-    version = bundled(platform)
+    version = a_version(platform)
     by_torch = replace(platform, settings=platform.settings.model_copy(update={"engine": "torch"}))
     compiler = GraphCompiler(by_torch, device=CPU, threads=1)
     assert compiler.compile(version, NullMonitor()) is None
