@@ -115,7 +115,7 @@ def a_site(home: Path, model: str) -> Iterator[Site]:
             messages, heard = settings.home / "broker", 0
             while not stopped.wait(0.02):
                 told = len(list(messages.glob("*.msg")))  # a look for jobs takes much longer
-                while told > heard:
+                while told > heard and not stopped.is_set():  # else it claims what it gives back
                     if run_next_job(platform, tools, owner="w", stopping=stopped.is_set) is None:
                         heard = told
 
