@@ -77,7 +77,7 @@ def _flat(sets: Iterable[Iterable[T]]) -> set[T]:
 
 @dataclass(frozen=True, kw_only=True)
 class TryElsewhere:
-    """What another model or a blame has made, at the place of its parent among the versions."""
+    """A try by another model or a blame, at the place of its parent among the versions."""
 
     parent: int | None  # None: it has no version with these weights
     before: int  # the first version here that was made later

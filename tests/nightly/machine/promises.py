@@ -281,7 +281,7 @@ class Promises:
             assert found is None or found.collected_at is None, "what is live was given up"
 
     def _by_job(self, row: AliasMove, jobs: dict[JobId, Job]) -> bool:
-        """Whether a job has moved the alias itself; then its version had passed."""
+        """True if a job has moved the alias itself; then its version had passed."""
         job = jobs.get(JobId(row.actor.removeprefix("job ")))
         if job is None or not isinstance(job.order, CandidateOrder):  # an import makes the alias
             return False

@@ -1,4 +1,4 @@
-"""What endpoints are given of their request, and by which request."""
+"""The values that endpoints are given of their request."""
 
 from typing import Annotated, Any
 
