@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 AUTO = "auto"  # the fastest one here
 BATCHES, TURNS = (1, 16), 3  # that are timed
-# OpenVINO holds a version's tensors nearly twice, and so must be faster by this to be chosen.
+# By these, times are multiplied: OpenVINO, which holds tensors nearly twice, must be faster by it.
 HANDICAPS = {Engine.ONNX: 1.0, Engine.OPENVINO: 1.2}
 
 _LIBRARIES = {Engine.ONNX: "onnxruntime", Engine.OPENVINO: "openvino"}
@@ -59,8 +59,8 @@ def require_precision(precision: ServingPrecision) -> None:
     """Raise EngineUnavailable unless this machine computes in a precision."""
     if precision is not ServingPrecision.FP32 and not engines_here(precision):
         raise EngineUnavailable(
-            f"No engine of this machine computes in {precision}: that takes the package `openvino` "
-            f"(pip install 'perennial[openvino]') and a CPU with instructions for {precision}."
+            f"No engine of this machine computes in {precision}: that takes the extra `openvino` "
+            f"and a CPU with instructions for {precision}."
         )
 
 
