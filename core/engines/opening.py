@@ -1,6 +1,7 @@
 """Open a version by the fastest engine of this machine that may serve it."""
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,9 @@ AUTO = "auto"  # the fastest one here
 BATCHES, TURNS = (1, 16), 3  # that are timed
 # By these, times are multiplied: OpenVINO, which holds tensors nearly twice, must be faster by it.
 HANDICAPS = {Engine.ONNX: 1.0, Engine.OPENVINO: 1.2}
+
+# Variables that hide instructions from a part of OpenVINO alone, which then crashes the process.
+LIMITS = {"ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"}
 
 _LIBRARIES = {Engine.ONNX: "onnxruntime", Engine.OPENVINO: "openvino"}
 
@@ -49,6 +53,8 @@ def engines_here(precision: ServingPrecision, wanted: str = AUTO) -> dict[Engine
         engines = [Engine.OPENVINO]
     else:
         engines = [engine for engine in _LIBRARIES if wanted in {AUTO, engine}]
+    if LIMITS & os.environ.keys():
+        engines = [engine for engine in engines if engine is not Engine.OPENVINO]
     here = {engine: release for engine in engines if (release := release_of(engine))}
     if precision is ServingPrecision.BF16 and here and not openvino.has_bf16():
         return {}

@@ -206,13 +206,15 @@ def test_a_version_in_bf16_is_scored_and_served_by_openvino_alone(platform: Plat
     assert (answers.numpy() == features_of(served)).all()
 
 
-@pytest.mark.parametrize("lack", ["library", "instructions", "check"])
+@pytest.mark.parametrize("lack", ["library", "instructions", "check", "limit"])
 def test_a_version_in_bf16_is_never_served_by_other_numbers(
     platform: Platform, monkeypatch: pytest.MonkeyPatch, lack: str
 ) -> None:
     version = a_version(platform, ServingPrecision.BF16)
     if lack == "library":
         monkeypatch.setattr(opening, "release_of", lambda _: None)
+    elif lack == "limit":
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     else:
         monkeypatch.setattr(openvino, "has_bf16", lambda: lack == "check")
     with pytest.raises(EngineUnavailable):
