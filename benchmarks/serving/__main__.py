@@ -5,6 +5,7 @@
 - costs: CPU time of a request and of a move, by process, with one part altered at a time.
 - memory: start time and memory of the inference process, by engine.
 - moves: an alias moves between two versions while clients classify over it.
+- updates: wall time of an update, by engine.
 
 The module of each part says how it measures.
 
@@ -25,6 +26,7 @@ from benchmarks.serving.classify import AB, MODELS, PYTHON, bench_classify
 from benchmarks.serving.costs import bench_costs
 from benchmarks.serving.memory import bench_memory
 from benchmarks.serving.moves import bench_moves
+from benchmarks.serving.updates import bench_updates
 
 PARTS = {
     "classify": bench_classify,
@@ -32,6 +34,7 @@ PARTS = {
     "costs": bench_costs,
     "memory": bench_memory,
     "moves": bench_moves,
+    "updates": bench_updates,
 }
 
 
@@ -44,8 +47,14 @@ def parsed() -> argparse.Namespace:
     add("--parts", nargs="+", default=list(PARTS), choices=PARTS)
     add("--side", type=int, default=224, help="the JPEGs' width and height")
     add("--threads", type=int, default=os.cpu_count(), help="of torch")
-    add("--models", nargs="+", default=list(MODELS), choices=MODELS, help="costs, moves: tiny")
-    part = parser.add_argument_group("classify, costs").add_argument
+    add(
+        "--models",
+        nargs="+",
+        default=list(MODELS),
+        choices=MODELS,
+        help="costs, moves, updates: tiny",
+    )
+    part = parser.add_argument_group("classify, costs, updates").add_argument
     part("--clients", nargs="+", type=int, default=[1, 16, 64], help="at once; costs: the first")
     part("--sender", default=PYTHON, choices=[PYTHON, AB], help="classify: ab is ApacheBench")
     part("--rounds", type=int, default=5, help="rounds that measure all once")
