@@ -61,11 +61,9 @@ class Comparison:
         query = exam.over(self.asked)
         return in_prompt_of(version, query) if self.own_prompts else query
 
-    @property
-    def classes(self) -> int | None:
-        """The number of classes to choose from; None for captions, or if holdouts differ in it."""
-        queries = (exam.over(self.asked) for exam, _ in self.pairs)
-        lists = {len(query.classes) if isinstance(query, ClassQuery) else None for query in queries}
+    def choices(self, meanings: Mapping[str, str]) -> int | None:
+        """Return the number of classes to choose from; None for captions, or if holdouts differ."""
+        lists = {_choices(exam, self.asked, meanings) for exam, _ in self.pairs}
         return lists.pop() if len(lists) == 1 else None
 
     @property
@@ -148,14 +146,23 @@ def _of_holdouts(
     }
 
 
+def _choices(exam: Exam, asked: ClassList, meanings: Mapping[str, str]) -> int | None:
+    query = exam.over(asked)
+    return query.choices(meanings) if isinstance(query, ClassQuery) else None
+
+
 def _small_ones(plan: EvaluationPlan, asked: ClassList) -> Mapping[str, Pairs]:
-    """Return the pairs of each role that are compared together, as each alone has few images."""
+    """Return the pairs of each role that are compared together, as each alone has few images.
+
+    One without a choice is left out: every version is right about it, so it would hide losses.
+    """
     least, found = plan.policy.minimum_count, _of_holdouts(plan, plan.kept, asked)
     small = {
         role: tuple(
             (exam, version)
             for exam, version in pairs
             if len({entry.group for entry in exam.own.entries}) < least
+            and _choices(exam, asked, plan.policy.meanings) != 1
         )
         for role, pairs in found.items()
     }

@@ -42,7 +42,7 @@ def estimated(
         minimum_count=policy.minimum_count,
         asked=comparison.asked,
         own_prompts=comparison.own_prompts,
-        classes=comparison.classes,
+        classes=comparison.choices(results.meanings),
         disagreements=hits.disagreements,
         **spent,
     )

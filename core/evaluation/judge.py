@@ -282,7 +282,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             live_difference=None if formerly_right else live_difference,
             asked=comparison.asked,
             own_prompts=comparison.own_prompts,
-            classes=comparison.classes,
+            classes=comparison.choices(results.meanings),
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),

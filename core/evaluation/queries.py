@@ -46,6 +46,10 @@ class ClassQuery:
         """The class of each image in lower case: names that differ only in case are one class."""
         return tuple(entry.class_name.lower() for entry in self.entries)
 
+    def choices(self, meanings: Mapping[str, str]) -> int:
+        """Return the number of classes to choose from; those that mean the same are one."""
+        return len({meanings.get(name.lower(), name.lower()) for name in self.classes})
+
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalQuery:

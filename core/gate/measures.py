@@ -140,7 +140,8 @@ class Measure(Changes):
     classes: int | None = field(
         default=None,
         metadata=description(
-            "Number of classes to choose from. Null for captions, and where holdouts differ in it."
+            "Number of classes to choose from; those that the policy calls the same are one. Null "
+            "for captions, and where holdouts differ in it."
         ),
     )
     pooled: bool = field(

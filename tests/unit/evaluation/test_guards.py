@@ -9,6 +9,7 @@ from core.datasets.rules import SuiteKind
 from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
 from core.evaluation.report import Unguarded
+from core.gate.measures import ClassList, MeasureKind
 from core.registry.versions import Origin
 from core.values import Digest
 from tests.support.evaluation.evaluations import (
@@ -65,6 +66,33 @@ def test_a_class_is_guarded_by_the_names_that_the_policy_calls_the_same() -> Non
     same = policy(same_names=(("Handbag", "bag"),))
     (left,) = unguarded_in(replace(after_import(("handbag", "cup")), policy=same))
     assert left.classes == ("shirt",)
+
+
+def test_a_suite_whose_classes_all_mean_the_same_guards_nothing() -> None:
+    bags = suite("bags", entries("bags", [("bag",), ("handbag",)] * 200), SuiteKind.ZERO_SHOT)
+    for same, choices in ((), 2), ((("Handbag", "bag"),), 1):
+        limits = policy(same_names=same, minimum_count=300)
+        report = report_of(second_update(earlier=[], suites=[bags], policy=limits), learned)
+        own = [one for one in report.measures if one.name == "bags" and one.asked is ClassList.OWN]
+        assert {(one.classes, one.guards(300)) for one in own} == {(choices, choices > 1)}
+        told = "bags guards nothing: with one class to choose from, every version is right."
+        assert (told in report.reasons) is (choices == 1)
+        assert (report.verdict == "passed") is (choices > 1)
+
+
+def test_holdouts_together_guard_by_those_images_that_leave_a_choice() -> None:
+    one_class = replace(FIRST, update_classes=("bag",), classes=("bag",))
+    mugs = HeldOutUpdate(version=one_class, holdout=entries("mugs", [("bag",)] * 30))
+    three = [mugs, EARLIER[1], replace(EARLIER[1], holdout=entries("few", [("coat",)] * 5))]
+    for earlier, images in ((three, 25), (three[:2], None)):
+        plan = third_update(earlier=earlier, suites=[], policy=policy(minimum_count=40))
+        report = report_of(plan, learned)
+        pools = [one for one in report.measures if one.kind is MeasureKind.HOLDOUTS]
+        own = {one.count for one in pools if one.asked is ClassList.OWN}
+        assert own == ({images} if images else set())
+        assert {one.count for one in pools if one.asked is ClassList.UNION} != own
+        assert not any(one.guards(40) for one in report.measures)
+        assert report.verdict != "passed"
 
 
 def test_images_for_selection_and_captions_guard_nothing() -> None:

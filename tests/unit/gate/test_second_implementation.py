@@ -236,18 +236,32 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
         }
 
     least = evidence.policy["minimum_count"]
-    few = {
-        role: [one for one in found if distinct(one[0]) < least]
-        for role, found in pairs(kept).items()
-    }
-    together = {role: found for role, found in few.items() if len(found) > 1}
+    together: dict[str, dict[str, list[tuple[Json, Json]]]] = {}
+    for asked in ("own", "union", "with_suites"):
+        for role, found in pairs(kept).items():
+            few = [
+                p for p in found if distinct(p[0]) < least and choices(evidence, p[0][asked]) > 1
+            ]
+            if len(few) > 1:
+                together.setdefault(asked, {})[role] = few
     for one in kept:
         own_pairs = pairs([one])
-        among = {role for role in together if all(p in together[role] for p in own_pairs[role])}
+        among = {
+            (asked, role)
+            for asked, roles in together.items()
+            for role, found in roles.items()
+            if all(p in found for p in own_pairs[role])
+        }
         yield from of_roles(evidence, "holdout", own_pairs, among)
-    yield from of_roles(evidence, "holdouts", together)
+    for asked, roles in together.items():
+        yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
     for one in own:
         yield from of_roles(evidence, "gain", {"parent": [(one["exam"], plan["parent"])]})
+
+
+def choices(evidence: Evidence, query: Json) -> int:
+    """The classes to choose from; those that mean the same are one."""
+    return len({evidence.meaning(name) for name in query["classes"]})
 
 
 def distinct(exam: Json) -> int:
@@ -282,10 +296,13 @@ def of_roles(
     evidence: Evidence,
     kind: str,
     roles: Mapping[str, Sequence[tuple[Json, Json]]],
-    together: set[str] = set(),  # noqa: B006
+    together: set[tuple[str, str]] = set(),  # noqa: B006
+    lists: Sequence[str] = ("own", "union", "with_suites"),
 ) -> Iterator[dict[str, Any]]:
     """The measures on some images against each role; roles of one version are one baseline."""
-    for before, asked in (("own", "own"), ("own", "union"), ("union", "with_suites")):
+    shorter = {"own": "own", "union": "own", "with_suites": "union"}
+    for asked in lists:
+        before = shorter[asked]
         same: dict[str, list[str]] = {}
         for role, pairs in roles.items():
             limit = tolerance(evidence.policy, kind, asked, role)
@@ -294,7 +311,8 @@ def of_roles(
                 key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
                 same.setdefault(key, []).append(role)
         for names in same.values():
-            if asked == "with_suites" and set(names) <= together:
+            in_pool = {(asked, name) for name in names} <= together
+            if asked == "with_suites" and in_pool:
                 continue  # which is asked of the pool alone
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
             prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
@@ -314,7 +332,7 @@ def of_roles(
                     tolerance=min(
                         tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
                     ),
-                    pooled=set(names) <= together,
+                    pooled=in_pool,
                 )
 
 
@@ -349,7 +367,7 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
         if learners <= set(plan["live_lineage"]):
             theirs = paired(evidence, about, plan["live"])
             live = sum(now - before for now, before, *_ in theirs) / len(theirs)
-    yield bounded(policy, rows, level, about | {"flips": False, "live": live})
+    yield bounded(evidence, rows, level, about | {"flips": False, "live": live})
     limit = policy["negative_flips"]
     one_update = kind in {"zero_shot", "image_to_text", "text_to_image"} and asked == "own"
     were_right = [row for row in rows if row[1]]
@@ -470,7 +488,9 @@ def estimated(
     }
 
 
-def bounded(policy: Json, rows: Sequence[Row], level: float | None, about: Json) -> dict[str, Any]:
+def bounded(
+    evidence: Evidence, rows: Sequence[Row], level: float | None, about: Json
+) -> dict[str, Any]:
     """A measure's counts and bounds."""
     prior = norm.isf(level or policy["alpha"]) ** 2
     found = counted(rows, prior, soft=about["kind"] != "gain" and not about["flips"])
@@ -490,21 +510,22 @@ def bounded(policy: Json, rows: Sequence[Row], level: float | None, about: Json)
         **about,
         **found,
         "name": [exam["name"] for exam, _ in about["pairs"]],
-        "shown": lists(about) != {1}
+        "shown": lists(evidence, about) != {1}
         and (about["tolerance"] >= 1 or sum(r[1] for r in rows) / len(rows) > about["tolerance"]),
         "level": level,
         "lower": decided(found, asked),
         "held_back_by": held_back,
+    policy = evidence.policy
         "interval_lower": bound(n, b, c, z),
         "upper": -bound(n, c, b, z),
         "p": p_value(n, b, c, -about["tolerance"]),
     }
 
 
-def lists(about: Json) -> set[int]:
+def lists(evidence: Evidence, about: Json) -> set[int]:
     """The numbers of classes to choose from."""
     queries = [exam.get(about["asked"], exam["own"]) for exam, _ in about["pairs"]]
-    return {len(query.get("classes", ())) for query in queries}
+    return {choices(evidence, query) if "classes" in query else 0 for query in queries}
 
 
 def counted(rows: Sequence[Row], prior: float, *, soft: bool) -> dict[str, Any]:
