@@ -23,6 +23,7 @@ from benchmarks.calibration.intervals import (
     intervals_table,
     multiple_measures,
     near_duplicates,
+    pairs_of_copies,
     small_samples,
 )
 from benchmarks.calibration.rates import DRAWS, Gate, main_table, rows_of, scenarios
@@ -89,6 +90,7 @@ def tables(versions: dict[str, Outcomes]) -> None:
     if CAPTIONS in questions:
         publish("gate-captions", list(captions(versions, rng())), **facts)
     publish("gate-copies", list(near_duplicates(rng())))
+    publish("gate-pairs-of-copies", list(pairs_of_copies(rng())))
     publish("gate-views-power", list(power(versions, rng())), **facts)
     publish("gate-views-wrong", list(wrong_passes(versions, rng())), **facts)
     publish("gate-views-bounds", list(bounds(versions, rng())), **facts)

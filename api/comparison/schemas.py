@@ -111,13 +111,17 @@ class ComparedMeasure(ResponseModel):
     kind: MeasureKind
     name: str = Field(description="The suite, or the version whose update the holdout belongs to.")
     images: int
-    count: int = Field(description="Number of predictions: one per image, or per caption.")
+    count: int = Field(
+        description="Number of predictions: one for each group of near-duplicates, or for each "
+        "caption."
+    )
     right_before: int
     right: int
     gained: int
     lost: int
     design_effect: float = Field(
-        description="Variance inflation because captions and near-duplicates go together."
+        description="Variance inflation because captions of an image, or of near-duplicates, go "
+        "together."
     )
     difference: float
     lower: float

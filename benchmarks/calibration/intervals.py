@@ -421,25 +421,61 @@ def near_duplicates(rng: np.random.Generator, of: int = 1000) -> Iterator[dict[s
     loss, churn, draws = 0.03 + EDGE, 0.1, 20 * DRAWS
     shares_of = [(churn - loss) / 2, (churn + loss) / 2, 1 - churn]
     for size in (1, 2, 3, 5):
-        groups = of // size
-        gained, lost, _ = size * rng.multinomial(groups, shares_of, size=draws).T
-        net, count = gained - lost, np.full(draws, groups * size)
-        squares, products = size * (gained + lost), size * net
-        sums = np.stack([count, gained, lost, squares, products, size * count], axis=1)
-        drawn = SampledCounts(
-            question="copies",
-            images=groups,
-            count=count,
-            gained=gained,
-            lost=lost,
-            design_effect=design_effects(sums, FIRST),
-        )
-        plain = replace(drawn, images=of, design_effect=np.ones(draws))
+        gained, lost, _ = rng.multinomial(of // size, shares_of, size=draws).T
+        one = _of_copies(of // size, gained, lost)
+        all_of_them = _of_copies(of // size * size, size * gained, size * lost)
         row: dict[str, Any] = {"images": of, "copies": size}
-        for name, given in (("as one", drawn), ("as independent", plain)):
-            passed = verdicts([Guard(drawn=given, tolerance=0.03)]) == PASSED
-            row[f"passed %, {name}"] = round(100 * float(passed.mean()), 2)
+        for name, given in (("as one", one), ("as independent", all_of_them)):
+            row[f"passed %, {name}"] = _passed(given)
         yield row
+
+
+def pairs_of_copies(rng: np.random.Generator, groups: int = 1000) -> Iterator[dict[str, Any]]:
+    """Yield how often a harmless version passes on a suite in which each image has one copy.
+
+    By one answer of each two, and by both with a design effect. 10 % of answers flip; a share of
+    the images flips with the copy, the others by themselves.
+    """
+    churn = 0.1
+    kinds = np.array([1, -1, 0])
+    alone = np.array([churn / 2, churn / 2, 1 - churn])
+    first, second = (kinds[axis].ravel() for axis in np.indices((3, 3)))
+    for together in (1.0, 0.8, 0.6, 0.4, 0.2):
+        joint = together * np.diag(alone) + (1 - together) * np.outer(alone, alone)
+        drawn = rng.multinomial(groups, joint.ravel(), size=5 * DRAWS)
+        net = first + second
+        gained = drawn @ ((first > 0).astype(int) + (second > 0))
+        lost = drawn @ ((first < 0).astype(int) + (second < 0))
+        count = np.full(len(drawn), 2 * groups)
+        sums = [count, gained, lost, drawn @ net**2, 2 * (drawn @ net), 2 * count]
+        effect = design_effects(np.stack(sums, axis=1), FIRST)
+        both = replace(_of_copies(2 * groups, gained, lost, groups), design_effect=effect)
+        one = _of_copies(groups, drawn @ (first > 0), drawn @ (first < 0))
+        yield {
+            "different images": groups,
+            "flip with the copy %": round(100 * together),
+            "design effect": round(float(np.median(effect)), 2),
+            "passed %, one answer": _passed(one),
+            "passed %, both": _passed(both),
+        }
+
+
+def _of_copies(
+    count: int, gained: NDArray[Any], lost: NDArray[Any], images: int | None = None
+) -> SampledCounts:
+    return SampledCounts(
+        question="copies",
+        images=images or count,
+        count=np.full(len(gained), count),
+        gained=gained,
+        lost=lost,
+        design_effect=np.ones(len(gained)),
+    )
+
+
+def _passed(drawn: SampledCounts) -> float:
+    passed = verdicts([Guard(drawn=drawn, tolerance=0.03)]) == PASSED
+    return round(100 * float(passed.mean()), 2)
 
 
 # Measures below the policy's minimum of images: less is asked of them.

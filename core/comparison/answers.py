@@ -15,7 +15,7 @@ from core.evaluation.queries import (
     PairedHits,
     RetrievalAnswers,
     RetrievalQuery,
-    pooled,
+    one_a_group,
     recall_at_1,
     top_1,
 )
@@ -244,7 +244,7 @@ def _confusions(
 def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) -> Iterator[Measure]:
     """Yield the measures of each query: all answers, then those that were right before.
 
-    Several holdouts are also measured together, where an image counts once.
+    Near-duplicates count once, but with captions. Several holdouts are also measured together.
     """
     for one in answered:
         images = len(one.asked.query.entries)
@@ -255,11 +255,7 @@ def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) ->
                 yield _measure(kind, one.asked.name, before, right, images, alpha, flips=True)
     holdouts = [one for one in answered if one.asked.holdout and one.classes]
     if len(holdouts) > 1:
-        together = pooled(
-            (one.classes[0], top_1(one.classes[0], before=one.hits[0], now=one.hits[1]))
-            for one in holdouts
-            if one.classes
-        )
+        together = _paired(holdouts)
         name, images = f"{len(holdouts)} updates", len(together.now)
         yield _measure(MeasureKind.HOLDOUTS, name, before, together, images, alpha)
 
@@ -291,11 +287,19 @@ def _measure(
 
 def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
     if one.classes is not None:
-        before, now = one.hits
-        yield one.asked.kind, top_1(one.classes[0], now=now, before=before)
+        yield one.asked.kind, _paired([one])
     if one.captions is not None:
         captioned, old, new = one.captions
         yield from recall_at_1(captioned, now=new, before=old)
+
+
+def _paired(several: Sequence[AnsweredQuery]) -> PairedHits:
+    found = [
+        (one.classes[0], top_1(one.classes[0], before=one.hits[0], now=one.hits[1]))
+        for one in several
+        if one.classes
+    ]
+    return one_a_group(found, by_class=several[0].asked.holdout)
 
 
 # The comparison of two versions by what both have answered.

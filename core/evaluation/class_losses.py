@@ -1,9 +1,11 @@
 """Losses of each single class, since all versions that a candidate is compared with."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from core.evaluation.comparisons import Comparison, comparisons, gain_over_live
 from core.evaluation.plan import ClassEvaluation
+from core.evaluation.queries import firsts
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
 from core.gate.measures import SUITES, ClassList
@@ -13,15 +15,15 @@ from core.values import Digest
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
-    Where classes of suites and learned ones compete, none is compared: a name that overlaps with a
-    class may take all of it, and be right.
+    Where classes of suites and learned ones compete, none is
+    compared: a name that overlaps with a class may take all of it, and be right.
     """
     for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
         (exam, _), *others = one.pairs
         overlaps = one.asked is ClassList.WITH_SUITES
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         if isinstance(exam, ClassEvaluation) and not (others or overlaps):
-            yield from _of_each(results, one, exam)
+            yield from _of_each(results, one)
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -29,46 +31,70 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
 
     Each version is asked in its own prompt, if these differ.
     """
-    own = results.plan.own
-    if own is None:
+    if results.plan.own is None:
         return []
     *_, gain = comparisons(results.plan)
-    found = (loss for loss in _of_each(results, gain, own.exam) if loss.right < loss.right_before)
+    found = (loss for loss in _of_each(results, gain) if loss.right < loss.right_before)
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
-def _of_each(
-    results: EvaluationResults, one: Comparison, exam: ClassEvaluation
-) -> Iterator[ClassLoss]:
+@dataclass(frozen=True, kw_only=True)
+class _Image:
+    """An image of a class, and whether three versions are right about it."""
+
+    exam: int  # the number of its suite or holdout
+    class_name: str
+    edition: int
+    now: bool
+    before: bool
+    at_live: bool  # or before, if no live version is compared
+
+
+def _of_each(results: EvaluationResults, one: Comparison) -> Iterator[ClassLoss]:
     """Yield each class, and again by the images of an earlier edition alone, if it has grown."""
-    hits, ((_, version),) = results.paired(one), one.pairs
-    live = results.live_paired(one)
-    entries, standing = exam.over(one.asked).entries, hits.before if live is None else live.now
-    rows = list(zip(entries, hits.groups, hits.now, hits.before, standing, strict=True))
-    *earlier, newest = sorted({entry.edition for entry in entries})
-    for edition in (newest, *earlier):
-        found: dict[str, dict[Digest, tuple[bool, bool, bool]]] = {}  # one of near-duplicates
-        for entry, group, now, before, at_live in rows:
-            if entry.edition <= edition:
-                found.setdefault(entry.class_name, {}).setdefault(group, (now, before, at_live))
-        grown = {entry.class_name for entry in entries if entry.edition > edition}
-        for class_name, each in found.items():
-            if edition < newest and class_name not in grown:
-                continue
-            pairs = each.values()
+    live = results.live_in(one)
+    for each in _images_of_classes(results, one):
+        *earlier, newest = sorted({image.edition for image in each})
+        for edition in (newest, *earlier):
+            found = [image for image in each if image.edition <= edition]
             yield ClassLoss(
                 kind=one.kind,
                 name=one.name,
                 baseline=one.baseline,
-                baseline_version=version.number,
+                baseline_version=one.version,
                 asked=one.asked,
                 own_prompts=one.own_prompts,
                 edition=edition if edition < newest else None,
-                class_name=class_name,
-                images=len(pairs),
-                right=sum(now for now, *_ in pairs),
-                right_before=sum(before for _, before, _ in pairs),
-                gained=sum(now and not before for now, before, _ in pairs),
-                lost=sum(before and not now for now, before, _ in pairs),
-                live_right=None if live is None else sum(at_live for *_, at_live in pairs),
+                class_name=each[0].class_name,
+                images=len(found),
+                right=sum(image.now for image in found),
+                right_before=sum(image.before for image in found),
+                gained=sum(image.now and not image.before for image in found),
+                lost=sum(image.before and not image.now for image in found),
+                live_right=None if live is None else sum(image.at_live for image in found),
             )
+
+
+def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[list[_Image]]:
+    """Yield the images of each class, near-duplicates once: as they were taught last.
+
+    Of several holdouts, only classes that more than one of them shows: any other is judged there.
+    """
+    live, parts = results.live_in(one), results.on_each(one, results.plan.candidate)
+    others = parts if live is None else results.on_each(one, live)
+    found: dict[str, dict[Digest, _Image]] = {}
+    for number, ((query, hits), (_, theirs)) in enumerate(zip(parts, others, strict=True)):
+        standing = hits.before if live is None else theirs.now
+        for place in firsts(query, by_class=True):
+            entry = query.entries[place]
+            found.setdefault(query.truths[place], {})[entry.group] = _Image(
+                exam=number,
+                class_name=entry.class_name,
+                edition=entry.edition,
+                now=hits.now[place],
+                before=hits.before[place],
+                at_live=standing[place],
+            )
+    for images in found.values():
+        if len(parts) == 1 or len({image.exam for image in images.values()}) > 1:
+            yield [*images.values()]

@@ -292,8 +292,11 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
 
 def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:
     """Return the difference of the live version in a cumulative comparison, if it has one."""
-    hits = results.live_paired(comparison)
-    return None if hits is None else (sum(hits.now) - sum(hits.before)) / len(hits.now)
+    live = results.live_in(comparison)
+    if live is None:
+        return None
+    hits = results.paired(comparison, live)
+    return (sum(hits.now) - sum(hits.before)) / len(hits.now)
 
 
 def _limits_flips(compared: Comparison | Measure) -> bool:
@@ -346,7 +349,7 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
 
     Bounds are computed anew from the counts. For a budget where the report's policy had none, the
     verdicts before it are the candidates that the same suites have judged. The design effect of
-    captions and near-duplicates is that of the report. Formerly right answers are taken to be of
+    captions is that of the report. Formerly right answers are taken to be of
     as large a share of the images. Of single classes, those count that the report names.
     """
     failing = report.lost_classes or any(

@@ -215,8 +215,9 @@ def answers_from_json(value: Json) -> Answers:
 class PairedHits:
     """The hits of the candidate and of a baseline, and the group of near-duplicates of each.
 
-    `viewed` holds the change of the number of right answers to each image's `views`; None if a
-    version has not answered these.
+    `one_a_group` makes it one answer for each group, but with captions. `viewed` holds the change
+    of the number of right answers to each image's `views`; None if a version has not answered
+    these.
     """
 
     now: Sequence[bool]
@@ -271,11 +272,20 @@ class PairedHits:
         """Return the factor by which answers that share a group inflate the variance."""
         if self.distinct == len(self.groups):
             return 1.0
-        changes = [new - old for new, old in zip(self.now, self.before, strict=True)]
-        return design_effect(self._clusters(changes), alpha)
+        clusters: dict[Digest, list[int]] = {}  # answers, gained and lost of each group
+        for group, new, old in zip(self.groups, self.now, self.before, strict=True):
+            found = clusters.setdefault(group, [0, 0, 0])
+            found[0] += 1
+            found[1] += new and not old
+            found[2] += old and not new
+        flips = (Flips(count=n, gained=gained, lost=lost) for n, gained, lost in clusters.values())
+        return design_effect(flips, alpha)
 
     def soft_flips(self, alpha: float) -> SoftFlips | None:
-        """Return the sums of the changes of soft hits; None without views."""
+        """Return the sums of the changes of soft hits; None without views.
+
+        Each answer is of a group of its own.
+        """
         if self.viewed is None:
             return None
         singles = [new - old for new, old in zip(self.now, self.before, strict=True)]
@@ -286,20 +296,9 @@ class PairedHits:
             views=self.views,
             gained=sum(max(0.0, change) for change in changes),
             lost=sum(max(0.0, -change) for change in changes),
-            design_effect=soft_effect(self._clusters(changes), alpha),
-            deficit=deficit(self._clusters(beyond)),
+            design_effect=soft_effect(changes, alpha),
+            deficit=deficit(beyond),
         )
-
-    def _clusters(self, changes: Sequence[float]) -> Iterator[Flips]:
-        """Yield the answers of each group, which flip by these changes."""
-        clusters: dict[Digest, list[float]] = {}  # answers, gained and lost of each group
-        for group, change in zip(self.groups, changes, strict=True):
-            found = clusters.setdefault(group, [0, 0, 0])
-            found[0] += 1
-            found[1] += max(0, change)
-            found[2] += max(0, -change)
-        for count, gained, lost in clusters.values():
-            yield Flips(count=count, gained=gained, lost=lost)
 
 
 def top_1(
@@ -310,7 +309,7 @@ def top_1(
     views_now: Sequence[int] | None = None,
     views_before: Sequence[int] | None = None,
 ) -> PairedHits:
-    """Return two versions' hits on a query for classes; their hits on views if both have them."""
+    """Return two versions' hits on each image; their hits on views if both have them."""
     viewed = None
     if views_now is not None and views_before is not None:
         viewed = [new - old for new, old in zip(views_now, views_before, strict=True)]
@@ -353,24 +352,41 @@ def _first(ranks: Sequence[int]) -> list[bool]:
     return [rank == 0 for rank in ranks]
 
 
-def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
-    """Return the hits on several queries as those on one, with those on views if all have them.
+def firsts(query: ClassQuery, *, by_class: bool) -> Sequence[int]:
+    """Return the places of the images that count: the first of each group of near-duplicates.
 
-    A group of near-duplicates counts once, in one holdout or several: by the last image of the
-    class that was taught last. If it was taught by several classes, it counts as lost if it is lost
-    by one of them; else as right before and now, if it is by one; else as gained. So whoever
-    teaches images or copies of them by another class neither hides that they were lost nor makes
-    them a smaller part of the pool, and an update in bursts does not fill it.
+    Or of each class in a group. The first came with the earliest edition, and has the smallest
+    digest of those, so it is the same whatever versions answer and whatever is added later.
     """
-    found: dict[Digest, dict[str, _PooledHit]] = {}
+    entries, found = query.entries, dict[tuple[Digest, str], int]()
+    for place in sorted(range(len(entries)), key=lambda n: (entries[n].edition, entries[n].pixels)):
+        truth = query.truths[place] if by_class else ""
+        found.setdefault((entries[place].group, truth), place)
+    return sorted(found.values())
+
+
+def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: bool) -> PairedHits:
+    """Return the hits on one or several queries as those on one, an answer for each group.
+
+    Those on views are kept if all have them. Of near-duplicates in one query the first counts, and
+    of several queries the last one's. So an image in bursts weighs no more than any other.
+
+    Contributors choose by which class they teach. So with `by_class`, for holdouts of earlier
+    updates, the first image of each class is looked at, and a group that was taught by several
+    counts as lost if it is lost by one of them; else as right before and now, if it is by one; else
+    as gained. Whoever teaches images or copies of them by another class then neither hides that
+    they were lost nor makes them a smaller part of the whole.
+    """
+    found: dict[Digest, dict[str, _Hit]] = {}
     views = 0
     for query, hits in parts:
         viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
-        rows = zip(query.entries, query.truths, hits.now, hits.before, viewed, strict=True)
-        for entry, truth, now, before, change in rows:
-            by_class = found.setdefault(entry.group, {})
-            by_class.pop(truth, None)  # so that the one that was taught last is last
-            by_class[truth] = (now, before, entry.group, entry.edition, change)
+        for place in firsts(query, by_class=by_class):
+            entry, truth = query.entries[place], query.truths[place] if by_class else ""
+            of_classes = found.setdefault(entry.group, {})
+            of_classes.pop(truth, None)  # so that the one that was taught last is last
+            hit = hits.now[place], hits.before[place], entry.group, entry.edition, viewed[place]
+            of_classes[truth] = hit
         views = hits.views
     counted = [max(reversed(each.values()), key=_tells) for each in found.values()]
     changes = [change for *_, change in counted if change is not None]
@@ -385,9 +401,9 @@ def pooled(parts: Iterable[tuple[ClassQuery, PairedHits]]) -> PairedHits:
 
 
 # Right now, right before, the group, the edition, and the change over views.
-_PooledHit = tuple[bool, bool, Digest, int, int | None]
+_Hit = tuple[bool, bool, Digest, int, int | None]
 
 
-def _tells(hit: _PooledHit) -> tuple[bool, bool]:
+def _tells(hit: _Hit) -> tuple[bool, bool]:
     now, before, *_ = hit
     return before, now != before

@@ -6,7 +6,7 @@ from functools import cached_property
 from statistics import fmean
 
 from core.evaluation.comparisons import Comparison
-from core.evaluation.plan import EvaluationPlan, RetrievalEvaluation
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -15,13 +15,14 @@ from core.evaluation.queries import (
     RetrievalAnswers,
     RetrievalQuery,
     are_finite,
-    pooled,
+    one_a_group,
     recall_at_1,
     top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
 from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation, sampled_hits
 from core.gate.levels import Spending
+from core.gate.measures import MeasureKind
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest
@@ -132,17 +133,25 @@ class EvaluationResults:
         return answers
 
     def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
-        """Return the hits of a version and of a comparison's baseline; pooled if of several.
+        """Return the hits of a version and of a comparison's baseline; near-duplicates as one.
 
-        The version is the candidate unless said otherwise.
+        The version is the candidate unless said otherwise. Captions keep all their answers.
         """
         now = now or self.plan.candidate
+        (exam, before), *_ = comparison.pairs
+        if isinstance(exam, RetrievalEvaluation):
+            ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
+            return dict(recall_at_1(exam.own, now=ranks, before=others))[comparison.kind]
+        earlier = comparison.kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+        return one_a_group(self.on_each(comparison, now), by_class=earlier)
+
+    def on_each(
+        self, comparison: Comparison, now: Version
+    ) -> Sequence[tuple[ClassQuery, PairedHits]]:
+        """Return the hits of a version and of the baseline on all images of each evaluation."""
         found: list[tuple[ClassQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
-            if isinstance(exam, RetrievalEvaluation):
-                ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
-                return dict(recall_at_1(exam.own, now=ranks, before=others))[comparison.kind]
-            if isinstance(exam, UnlabelledEvaluation):
+            if not isinstance(exam, ClassEvaluation):
                 raise TypeError(type(exam))
             query, other = (comparison.query(exam, version) for version in (now, before))
             hits = top_1(
@@ -153,19 +162,15 @@ class EvaluationResults:
                 views_before=self.class_answers(before, other).view_hits(other, self.meanings),
             )
             found.append((query, hits))
-        return found[0][1] if len(found) == 1 else pooled(found)
+        return found
 
-    def live_paired(self, comparison: Comparison) -> PairedHits | None:
-        """Return the hits of the live version in a cumulative comparison.
-
-        None without one, and if it has not learned what is asked.
-        """
+    def live_in(self, comparison: Comparison) -> Version | None:
+        """Return the live version in a cumulative comparison, if it has learned what is asked."""
         plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
         asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
         learners = {one.learner.number for one in asked}
-        if plan.live is None or not comparison.is_cumulative or not learners <= plan.live_lineage:
-            return None
-        return self.paired(comparison, plan.live)
+        knows = comparison.is_cumulative and learners <= plan.live_lineage
+        return plan.live if knows else None
 
     def sampled(
         self, comparison: Comparison, exam: UnlabelledEvaluation, before: Version

@@ -57,12 +57,16 @@ class Changes:
         )
     )
     count: int = field(
-        metadata=description("Number of predictions: one per image, or per caption.")
+        metadata=description(
+            "Number of predictions: one for each group of near-duplicates, or for each caption."
+        )
     )
     gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
     lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
     design_effect: float = field(
-        metadata=description("Variance inflation because captions and near-duplicates go together.")
+        metadata=description(
+            "Variance inflation because captions of an image, or of near-duplicates, go together."
+        )
     )
     soft: SoftFlips | None = field(
         default=None,

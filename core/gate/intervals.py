@@ -5,7 +5,7 @@ level 1 - 2 alpha. Score intervals keep a positive width when nothing flips, so 
 images do not count as proof.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from math import copysign, inf, isinf, sqrt
@@ -163,9 +163,9 @@ def proportion_interval(hits: float, count: int, alpha: float = ALPHA) -> Interv
 def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     """Return the factor by which clustering inflates the variance of a paired difference.
 
-    It is at least 1, and exactly 1 for singletons. Each cluster holds the answers that share an
-    image or are about near-duplicates. The ratio of the variance between clusters (N. A.
-    Obuchowski, Statistics in Medicine 17 (1998) 1495-1507) to that of independent answers is
+    It is at least 1, and exactly 1 for singletons. Each cluster holds the answers about an image
+    with captions, or about near-duplicates with theirs. The ratio of the variance between clusters
+    (N. A. Obuchowski, Statistics in Medicine 17 (1998) 1495-1507) to that of independent answers is
     estimated after adding z^2 flips of the worst case, in which all answers of a cluster flip
     together. So few flips have little influence, and without any flip the clusters count, not their
     answers.
@@ -173,24 +173,23 @@ def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     return max(1.0, _effect(clusters, quantile(alpha) ** 2))
 
 
-def soft_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
+def soft_effect(changes: Sequence[float], alpha: float = ALPHA) -> float:
     """Return the factor between the variance of soft flips and that of as many whole ones.
 
     Soft flips are the changes of soft hits, which the answers to an image and its views make up.
-    They are at most one each, so the factor is mostly below 1. It is estimated as a design effect
-    is, but with half as many flips of the worst case, and is exactly 1 if no answer changed and
-    each image is a cluster of its own. By `bench-gate`, the bounds of flips that are scaled by it
-    keep their error.
+    They are at most one each, so the factor is at most 1. It is estimated as a design effect is,
+    but with half as many flips of the worst case, and is exactly 1 if no answer changed. By
+    `bench-gate`, the bounds of flips that are scaled by it keep their error.
     """
-    return _effect(clusters, quantile(alpha) ** 2 / 2)
+    soft = (Flips(count=1, gained=max(0.0, one), lost=max(0.0, -one)) for one in changes)
+    return _effect(soft, quantile(alpha) ** 2 / 2)
 
 
-def deficit(clusters: Iterable[Flips]) -> float:
+def deficit(changes: Sequence[float]) -> float:
     """Return by how many standard errors changes that sum to a loss are below zero.
 
     The standard error is that of a mean of zero. 0 without any change.
     """
-    changes = [cluster.gained - cluster.lost for cluster in clusters]
     deviation = sqrt(sum(change * change for change in changes))
     return -sum(changes) / deviation if deviation else 0.0
 

@@ -345,5 +345,5 @@ def test_the_studys_soft_effect_is_the_gates_own() -> None:
     changes = np.random.default_rng(3).choice([-1, -0.25, 0, 0.25, 0.75], size=300)
     kinds, number = np.unique(changes, return_counts=True)
     found = SoftCounts.of(number[None].astype(float), np.fix(kinds), kinds).soft_effect
-    own = soft_effect((Flips(count=1, gained=max(0, d), lost=max(0, -d)) for d in changes), FIRST)
+    own = soft_effect(changes.tolist(), FIRST)
     assert found == pytest.approx(own)

@@ -11,6 +11,7 @@ from core.evaluation.queries import EvalQuery, PairedHits
 from core.evaluation.report import Report
 from core.gate.measures import MeasureKind
 from core.registry.versions import Version
+from core.values import Digest
 from tests.support.evaluation.evaluations import (
     FIRST,
     SECOND,
@@ -74,11 +75,66 @@ def test_every_kind_of_measure_counts_copies_as_one_image() -> None:
         assert measure.images == images
         right_before = 2 / 3 if measure.formerly_right else 1
         assert measure.distinct == images // 3 * right_before
-        if measure.kind is MeasureKind.HOLDOUTS:
-            assert (measure.count, measure.design_effect) == (images // 3, 1)
-        else:
+        if measure.kind in {MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}:
             assert measure.design_effect > 2
+        else:
+            assert (measure.count, measure.design_effect) == (measure.distinct, 1)
         assert not measure.guards(images // 3 + 1)
+
+
+def in_bursts(images: tuple[ManifestEntry, ...], edition: int = 1) -> tuple[ManifestEntry, ...]:
+    """Five more copies of each image, with other pixels."""
+    return tuple(
+        replace(
+            one, pixels=digest(f"{one.pixels} {n}"), near_duplicate_of=one.pixels, edition=edition
+        )
+        for one in images
+        for n in range(5)
+    )
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+@pytest.mark.parametrize("which", ["easy", "lost"])
+def test_bursts_of_some_images_change_nothing(edition: int, which: str) -> None:
+    """Easy images six times would drown what is lost; so would copies that are still right."""
+    easy = entries("easy", [("cat",), ("sun",)] * 20)
+    hard = entries("hard", [("cat",), ("sun",)] * 10)
+    lost = {one.pixels for one in hard[:3]}
+    copies = in_bursts(easy if which == "easy" else hard[:3], edition)
+    if which == "lost":  # the copies stay right: the smallest digest of the first edition counts
+        start = "f" if edition == 1 else "0"
+        copies = tuple(
+            replace(one, pixels=Digest(start * 60 + f"{n:04}")) for n, one in enumerate(copies)
+        )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not THIRD or question.entries[index].pixels not in lost
+
+    def told(images: tuple[ManifestEntry, ...]) -> list[tuple[object, ...]]:
+        plan = third_update(
+            suites=[suite("emoji", images, SuiteKind.ZERO_SHOT)], policy=policy(minimum_count=100)
+        )
+        return [
+            (one.baseline, one.count, one.lost, round(one.lower, 9), round(one.interval_lower, 9))
+            for one in report_of(plan, right).measures
+            if one.name == "emoji"
+        ]
+
+    assert told(easy + hard + copies) == told(easy + hard)
+    assert {lost for _, _, lost, *_ in told(easy + hard)} == {3}
+
+
+def test_image_that_one_update_taught_by_two_classes_is_lost_if_it_is_by_one() -> None:
+    """Whoever uploads a copy of each image by another class would else choose which one counts."""
+    first = entries("first", [("bag",)] * 20)
+    both = HeldOutUpdate(version=FIRST, holdout=saved_again(first, "shirt") + first)
+    plan = third_update(policy=policy(minimum_count=100), earlier=[both])
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return question.entries[index].class_name == "bag" and who is not THIRD
+
+    found = [one for one in report_of(plan, right).measures if one.kind is MeasureKind.HOLDOUT]
+    assert {(one.lost, one.count) for one in found} == {(20, 20)}
 
 
 def forgets_the_first(who: Version, question: EvalQuery, index: int) -> bool:
@@ -121,12 +177,13 @@ def test_copies_do_not_make_a_loss_a_smaller_part_of_the_pool(how: str) -> None:
 
 def test_the_design_effect_of_copies_that_flip_together_is_worked_by_hand() -> None:
     """12 groups of three: four are gained and eight lost, so 36 answers count as about 12."""
-    (emoji, *_) = report_of_copies().measures
-    assert (emoji.count, emoji.gained, emoji.lost) == (36, 12, 24)
+    found = report_of_copies().measures
+    captions = next(one for one in found if one.kind is MeasureKind.IMAGE_TO_TEXT)
+    assert (captions.count, captions.gained, captions.lost) == (36, 12, 24)
     between = 4 * (3 + 1) ** 2 + 8 * (-3 + 1) ** 2  # the mean of a group of three is -1
     independent = 36 - 36 / 9
-    assert emoji.design_effect == pytest.approx((between + 3 * Z2) / (independent + Z2))
-    assert emoji.flips.count == pytest.approx(36 / emoji.design_effect)
+    assert captions.design_effect == pytest.approx((between + 3 * Z2) / (independent + Z2))
+    assert captions.flips.count == pytest.approx(36 / captions.design_effect)
 
 
 def test_copies_are_clustered_wherever_they_stand() -> None:

@@ -373,37 +373,60 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     were_right = [row for row in rows if row[1]]
     if limit is not None and one_update and about["baseline"] != "root" and were_right:
         flips = {"flips": True, "live": None, "tolerance": limit}
-        yield bounded(policy, were_right, level, about | flips)
+        yield bounded(evidence, were_right, level, about | flips)
+
+
+def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: Json) -> list[Row]:
+    """The answers about each image, or each caption, that are right now, and before."""
+    kind, query = about["kind"], exam.get(about["asked"], exam["own"])
+    given = [
+        (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
+        for who in (now, before)
+    ]
+    groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
+    if kind == "text_to_image":
+        texts = [texts for _, _, _, *texts in query["entries"]]
+        groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
+    hits = (evidence.right(who, its, kind) for who, its in given)
+    soft = [evidence.soft(who, its, kind) for who, its in given]
+    rows: list[Row] = []
+    for place, (new, old, (group, born)) in enumerate(zip(*hits, groups, strict=True)):
+        change = None
+        if soft[0] is not None and soft[1] is not None:
+            change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
+        rows.append((new, old, group, born, change))
+    return rows
+
+
+def first_ones(query: Json, *, each_class: bool) -> list[int]:
+    """The places of the images that count: of each group, or class in it, the one that came first.
+
+    Of several in an edition it has the smallest digest.
+    """
+    best: dict[tuple[str, str], tuple[int, str, int]] = {}
+    for place, (pixels, oldest, born, label) in enumerate(query["entries"]):
+        key = oldest or pixels, label.lower() if each_class else ""
+        best[key] = min(best.get(key, (born, pixels, place)), (born, pixels, place))
+    return sorted(place for *_, place in best.values())
 
 
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
-    """The answers that are right now, and before; several holdouts count a group once.
+    """The answers that are right now, and before: one for each group, but of captions all.
 
-    It counts by the last image of the class that was taught last, but as lost, kept or gained, in
-    this order, if it is by any of its classes.
+    Of several holdouts the last one counts. Earlier holdouts have one for each class of a group,
+    which is lost, kept or gained, in this order, if it is by any of these.
     """
-    found: dict[object, dict[str, Row]] = {}
-    kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
-    for exam, version in pairs:
-        query = exam.get(asked, exam["own"])
-        given = [
-            (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
-            for who in (now, version)
-        ]
-        groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
-        if kind == "text_to_image":
-            texts = [texts for _, _, _, *texts in query["entries"]]
-            groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
-        hits = (evidence.right(who, its, kind) for who, its in given)
-        soft = [evidence.soft(who, its, kind) for who, its in given]
-        for place, (new, old, (group, born)) in enumerate(zip(*hits, groups, strict=True)):
-            change = None
-            if soft[0] is not None and soft[1] is not None:
-                change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
-            classes = found.setdefault(group if len(pairs) > 1 else place, {})
-            named = query["entries"][place][-1].lower() if len(pairs) > 1 else ""
+    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[str, dict[str, Row]]()
+    for exam, version in about["pairs"]:
+        rows = answers_on(evidence, about, now, exam, version)
+        if about["kind"] in {"image_to_text", "text_to_image"}:
+            return rows
+        query = exam[about["asked"]]
+        for place in first_ones(query, each_class=earlier):
+            classes = found.setdefault(rows[place][2], {})
+            named = query["entries"][place][-1].lower() if earlier else ""
             classes.pop(named, None)
-            classes[named] = (new, old, group, born, change)
+            classes[named] = rows[place]
     order = [(False, True), (True, True), (True, False), (False, False)]
     return [
         min([*rows.values()][::-1], key=lambda row: order.index(row[:2])) for rows in found.values()
@@ -492,6 +515,7 @@ def bounded(
     evidence: Evidence, rows: Sequence[Row], level: float | None, about: Json
 ) -> dict[str, Any]:
     """A measure's counts and bounds."""
+    policy = evidence.policy
     prior = norm.isf(level or policy["alpha"]) ** 2
     found = counted(rows, prior, soft=about["kind"] != "gain" and not about["flips"])
     share = min(1.0, found["distinct"] / policy["minimum_count"])
@@ -515,7 +539,6 @@ def bounded(
         "level": level,
         "lower": decided(found, asked),
         "held_back_by": held_back,
-    policy = evidence.policy
         "interval_lower": bound(n, b, c, z),
         "upper": -bound(n, c, b, z),
         "p": p_value(n, b, c, -about["tolerance"]),
@@ -625,39 +648,25 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     limit, alpha = evidence.policy["class_tolerance"], evidence.policy["alpha"]
     if limit is None:
         return {}
-    every: list[tuple[float, tuple[str, str], bool, tuple[Any, ...]]] = []
+    every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
     for one in [*found, *own_beside_live(evidence, found)]:
-        asked = one["asked"] == "own" or (one["kind"], one["asked"]) == ("holdout", "union")
-        if one["kind"] not in {"zero_shot", "holdout", "gain"} or one["flips"] or not asked:
+        kinds = {"holdout", "holdouts"}
+        asked = one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union")
+        if one["kind"] not in {"zero_shot", "gain", *kinds} or one["flips"] or not asked:
             continue
-        ((exam, _),) = one["pairs"]
-        if "labels" in exam:
+        exams = tuple(exam["name"] for exam, _ in one["pairs"])
+        if "labels" in one["pairs"][0][0]:
             continue
-        rows = at_live = paired(evidence, one, evidence.plan["candidate"])
-        if one["live"] is not None:
-            at_live = paired(evidence, one, evidence.plan["live"])
-        classes: dict[tuple[str, int], dict[str, tuple[bool, bool, bool]]] = {}
-        entries = exam[one["asked"]]["entries"]
-        last: dict[str, int] = {}
-        for *_, born, label in entries:
-            last[label] = max(born, last.get(label, 0))
-        editions = {born for *_, born, _ in entries}
-        for (*_, label), row, (standing, *_) in zip(entries, rows, at_live, strict=True):
-            now, before, group, born, _ = row
-            for edition in editions:  # that had fewer images of the class than now, or all
-                if born <= edition and (edition < last[label] or edition == max(editions)):
-                    some = classes.setdefault((label, edition), {})
-                    some.setdefault(group, (now, before, standing))
-        for (label, edition), each in classes.items():
-            pairs = list(each.values())
-            gained = sum(now > before for now, before, _ in pairs)
-            lost = sum(now < before for now, before, _ in pairs)
-            net = sum(before - standing for _, before, standing in pairs)
+        name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
+        for (label, edition), each in by_class(evidence, one).items():
+            pairs = [row[:2] for row in each]
+            gained = sum(now > before for now, before in pairs)
+            lost = sum(now < before for now, before in pairs)
+            net = sum(before - standing for _, before, standing, *_ in each)
             inherited = one["live"] is not None and net > limit * len(pairs)
-            grown = edition if edition < max(editions) else None
-            name = (label, exam["name"], one["asked"], one["baseline"], one["own_prompts"], grown)
+            what = (label, name, one["asked"], one["baseline"], one["own_prompts"], edition)
             p = class_p(len(pairs), gained, lost, limit)
-            every.append((p, (one["kind"], exam["name"]), inherited, name))
+            every.append((p, (one["kind"], *exams), inherited, what))
     weights = {of: 1 / sum(of == other for _, other, *_ in every) for _, of, *_ in every}
     every.sort(key=lambda one: one[0] / weights[one[1]])
     significant = {}
@@ -666,6 +675,37 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
             break
         significant[name] = inherited
     return significant
+
+
+# Right now, right before, what the live version had, the edition, and the number of the holdout.
+ClassRow = tuple[bool, bool, bool, int, int]
+
+
+def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list[ClassRow]]:
+    """The images of each class, and those of an earlier edition that had fewer of the class.
+
+    Of several holdouts, the classes of which more than one has an image that counts.
+    """
+    classes: dict[str, dict[str, ClassRow]] = {}
+    for number, (exam, version) in enumerate(one["pairs"]):
+        query = exam[one["asked"]]
+        rows = at_live = answers_on(evidence, one, evidence.plan["candidate"], exam, version)
+        if one["live"] is not None:
+            at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
+        for place in first_ones(query, each_class=True):
+            now, before, group, born, _ = rows[place]
+            of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
+            of_class[group] = now, before, at_live[place][0], born, number
+    found: dict[tuple[str, int | None], list[ClassRow]] = {}
+    for label, each in classes.items():
+        if len(one["pairs"]) > 1 and len({number for *_, number in each.values()}) < 2:
+            continue
+        found[label, None] = whole = [*each.values()]
+        for edition in {born for *_, born, _ in whole}:
+            some = [row for row in whole if row[3] <= edition]
+            if len(some) < len(whole):
+                found[label, edition] = some
+    return found
 
 
 def own_beside_live(evidence: Evidence, found: Sequence[Json]) -> Iterator[Json]:
@@ -731,7 +771,15 @@ def agrees(file: bytes) -> str:
     }
     given, found = verdict(evidence)
     where = ("class_name", "name", "asked", "baseline", "own_prompts", "edition")
-    assert {tuple(one[key] for key in where) for one in evidence.report["lost_classes"]} == {
+    stated_lost = [
+        one
+        | {
+            "class_name": one["class_name"].lower(),
+            "name": one["name"].replace(" of the live version", "").replace(" of both lines", ""),
+        }
+        for one in evidence.report["lost_classes"]
+    ]
+    assert {tuple(one[key] for key in where) for one in stated_lost} == {
         *lost_classes(evidence, found)
     }
     assert len(found) == len(evidence.report["measures"]) == len(stated)
