@@ -15,14 +15,15 @@ from core.values import Digest
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
-    Where classes of suites and learned ones compete, none is
+    Of holdouts that are judged together, each class that several of them show is yielded once more,
+    by its images in all of these. Where classes of suites and learned ones compete, none is
     compared: a name that overlaps with a class may take all of it, and be right.
     """
     for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
-        (exam, _), *others = one.pairs
+        (exam, _), *_ = one.pairs
         overlaps = one.asked is ClassList.WITH_SUITES
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
-        if isinstance(exam, ClassEvaluation) and not (others or overlaps):
+        if isinstance(exam, ClassEvaluation) and not overlaps:
             yield from _of_each(results, one)
 
 

@@ -146,9 +146,11 @@ def _named(lost: Sequence[ClassLoss]) -> str:
 
 
 def _whose(loss: ClassLoss) -> str:
-    name = loss.name if loss.kind is MeasureKind.ZERO_SHOT else f"the holdout of {loss.name}"
-    if loss.kind is MeasureKind.GAIN:
-        name = "this update's own holdout"
+    name = {
+        MeasureKind.ZERO_SHOT: loss.name,
+        MeasureKind.HOLDOUTS: f"the holdouts of {loss.name}",
+        MeasureKind.GAIN: "this update's own holdout",
+    }.get(loss.kind, f"the holdout of {loss.name}")
     if loss.edition is not None:
         name = f"{name} in edition {loss.edition}"
     if loss.asked is ClassList.UNION:

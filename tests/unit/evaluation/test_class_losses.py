@@ -5,19 +5,23 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.rules import SuiteKind
+from core.evaluation.class_losses import class_losses
 from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
+from core.evaluation.results import EvaluationResults
 from core.gate.measures import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from core.recipes.fields import PromptTemplate
+from core.recipes.rules import distinct
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
     SECOND,
+    answered,
     entries,
     learned,
     live_line,
@@ -134,6 +138,51 @@ def test_easier_images_of_a_class_do_not_hide_that_those_of_an_earlier_edition_a
     found = {(one.class_name, one.edition, one.images) for one in report.lost_classes}
     assert (report.verdict, found) == (Verdict.FAILED, {("cat", 1, 20)})
     assert "cat of emoji in edition 1, against the" in report.reasons[0]
+
+
+def taught_again(*, same_images: bool = False) -> EvaluationPlan:
+    """The examination of version 7: five updates taught bag and cap, and a class of their own."""
+    line, earlier = ROOT, list[HeldOutUpdate]()
+    for number in range(2, 7):
+        names = ("bag", "cap", f"only {number}")
+        line = replace(taught(line, number, names), classes=distinct(line.classes + names))
+        images = entries("same" if same_images else f"of {number}", [(name,) for name in names] * 6)
+        earlier.append(HeldOutUpdate(version=line, holdout=images, passed=True))
+    own = HeldOutUpdate(
+        version=taught(line, 7, ("boot",)), holdout=entries("own", [("boot",)] * 10)
+    )
+    limits = policy(**WIDE, minimum_count=100)
+    return second_update(candidate=own, parent=line, earlier=earlier, suites=[SUITE], policy=limits)
+
+
+@pytest.mark.parametrize("same_images", [False, True])
+def test_a_class_of_several_small_holdouts_is_judged_by_its_images_in_all(
+    *, same_images: bool
+) -> None:
+    """Six images in one are too few to tell; the same six, taught five times, are no more."""
+    plan = taught_again(same_images=same_images)
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who != plan.candidate or question.entries[index].class_name != "bag"
+
+    report = report_of(plan, right)
+    found = {(one.class_name, one.kind, one.images, one.right) for one in report.lost_classes}
+    if same_images:
+        assert (report.verdict, found) == (Verdict.INCONCLUSIVE, set())
+    else:
+        assert (report.verdict, found) == (
+            Verdict.FAILED,
+            {("bag", MeasureKind.HOLDOUTS, 30, 0)},
+        )
+        assert "bag of the holdouts of 5 updates, against the" in report.reasons[0]
+        assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
+
+
+def test_a_class_of_one_holdout_is_judged_there_alone() -> None:
+    plan = taught_again()
+    answers = answered(plan, lambda *_: True)
+    found = class_losses(EvaluationResults(plan=plan, answers=answers))
+    assert {one.class_name for one in found if one.kind is MeasureKind.HOLDOUTS} == {"bag", "cap"}
 
 
 def test_near_duplicates_of_a_class_count_once() -> None:

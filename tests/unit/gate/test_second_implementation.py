@@ -1032,6 +1032,27 @@ def test_classes_that_an_earlier_edition_has_lost_are_recomputed() -> None:
     assert {(one["name"], one["edition"]) for one in lost} >= {("emoji", 2), ("emoji", None)}
 
 
+def test_classes_that_several_small_holdouts_have_lost_together_are_recomputed() -> None:
+    again = larger(40)
+    more = grown(entries("again", [("Bag",), ("coat",)] * 40), 30)
+    again[1] = replace(again[1], holdout=again[1].holdout + again[0].holdout[:9] + more)
+    plan = third_update(
+        earlier=again, live=live_line(), policy=policy(minimum_count=300, class_tolerance=0.0)
+    )
+    right = flipping(0, 0.04)
+
+    def forgets(who: Any, question: Any, index: int) -> bool:
+        return right(who, question, index) and (who != plan.candidate or index % 5 == 0)
+
+    file = evidence_of(plan, answered(plan, forgets))
+    assert agrees(file) == "failed"
+    lost = [one for one in Evidence(file).report["lost_classes"] if one["kind"] == "holdouts"]
+    assert {(one["class_name"].lower(), one["edition"]) for one in lost} >= {
+        ("bag", None),
+        ("bag", 1),
+    }
+
+
 def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
     plan = CASES["prompts"][0]
     own = HeldOutUpdate(
