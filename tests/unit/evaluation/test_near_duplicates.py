@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from api.registry.report_pages import render_report
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
 from core.evaluation.plan import HeldOutUpdate, ScoredSuite
@@ -80,6 +81,12 @@ def test_every_kind_of_measure_counts_copies_as_one_image() -> None:
         else:
             assert (measure.count, measure.design_effect) == (measure.distinct, 1)
         assert not measure.guards(images // 3 + 1)
+
+
+def test_the_page_says_which_numbers_count_near_duplicates_once() -> None:
+    told = "counts one answer for each group of near-duplicates"
+    assert told in render_report(report_of_copies().to_json())
+    assert told not in render_report(report_of(third_update(), flipped).to_json())
 
 
 def in_bursts(images: tuple[ManifestEntry, ...], edition: int = 1) -> tuple[ManifestEntry, ...]:
