@@ -137,7 +137,7 @@ def _open(app: FastAPI, platform: Platform, metrics: Metrics, stack: ExitStack) 
         trials=trials,
         webhooks=bootstrap.webhook_client(settings),
         buckets=buckets,
-        archives=ArchiveReader(buckets),
+        archives=ArchiveReader(buckets, bootstrap.table_reader(settings)),
         signatures=bootstrap.signatures(settings),
         metrics=metrics,
         sign_ins=stack.enter_context(closing(SignIns(platform))),

@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from core.access.rules import TokenVerifier
 from core.archives.reader import ArchiveReader, S3Buckets
+from core.archives.tables import TableReader
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.s3 import S3Artifacts
 from core.artifacts.s3_requests import SCHEME, S3Access, S3Location
@@ -148,7 +149,17 @@ def decoder(settings: Settings, *, processes: int = 2) -> SandboxDecoder:
 
 def archive_reader(settings: Settings) -> ArchiveReader:
     """Return the reader of untrusted archives, and of objects in the buckets of the settings."""
-    return ArchiveReader(import_buckets(settings))
+    return ArchiveReader(import_buckets(settings), table_reader(settings))
+
+
+def table_reader(settings: Settings) -> TableReader:
+    """Return the reader of untrusted Parquet files."""
+    return TableReader(
+        folder=settings.home,
+        seconds=settings.decode_seconds,
+        memory_bytes=settings.decode_memory_bytes,
+        file_bytes=settings.max_file_bytes,
+    )
 
 
 def signatures(settings: Settings) -> Signatures:

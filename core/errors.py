@@ -138,6 +138,10 @@ class ImageListInvalid(Invalid):
     """An image list must be UTF-8 and name a file and its class or caption in each entry."""
 
 
+class TableInvalid(Invalid):
+    """The Parquet file has no columns that can be read as images and their texts."""
+
+
 class BundleInvalid(Invalid):
     """The file is not a bundle of a version, or does not hold what was signed."""
 
@@ -155,7 +159,7 @@ class FileMissing(Invalid):
 
 
 class TextMissing(Invalid):
-    """Neither a folder nor an image list gives this file a class or a caption."""
+    """Nothing gives this file a class or a caption: no folder, list, column or file beside it."""
 
 
 class ObjectChanged(Invalid):
@@ -206,7 +210,7 @@ class UnsupportedImage(Unsupported):
 
 
 class UnsupportedArchive(Unsupported):
-    """An archive must be a zip, tar or tar.gz file."""
+    """An archive must be a zip, tar, tar.gz or Parquet file."""
 
 
 class UnsupportedMediaType(Unsupported):

@@ -201,7 +201,12 @@ def _validated(body: bytes, validate: _Validate) -> Any:
 
 
 def _query_parameters(dependant: Dependant) -> Iterator[str]:
-    """Yield the names of the query parameters of a route: its own, or the fields of its model."""
+    """Yield the names of the query parameters of a route: its own, or the fields of its model.
+
+    Those of the parameters that depend on the request are among them.
+    """
+    for parameter in dependant.dependencies:
+        yield from _query_parameters(parameter)
     for parameter in dependant.query_params:
         kind = parameter.field_info.annotation
         if isclass(kind) and issubclass(kind, BaseModel):

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import Header, Query, Response
+from fastapi import Depends, Header, Query, Response
 from starlette.concurrency import run_in_threadpool
 
 from api.dependencies import Services, WiredServices
@@ -21,6 +21,7 @@ from api.jobs.schemas import JobView
 from api.openapi_document import binary
 from core import errors
 from core.archives.rules import BucketFolder
+from core.datasets.columns import WantedColumns
 from core.datasets.rows import Datasets
 from core.datasets.uploads import require_room
 from core.imports.import_images import file_report, flat_rows
@@ -61,6 +62,30 @@ S3Query = Annotated[
     ),
 ]
 
+_COLUMN = {"max_length": 200, "min_length": 1}
+
+
+def _columns(
+    image_column: Annotated[
+        str | None,
+        Query(**_COLUMN, description="Of Parquet files. Null: found by its name and type."),
+    ] = None,
+    label_column: Annotated[
+        str | None,
+        Query(**_COLUMN, description="The classes of a labelled dataset. Null: found likewise."),
+    ] = None,
+    caption_column: Annotated[
+        str | None,
+        Query(**_COLUMN, description="The captions of a captioned one. Null: found likewise."),
+    ] = None,
+) -> WantedColumns:
+    return WantedColumns(
+        image_column=image_column, label_column=label_column, caption_column=caption_column
+    )
+
+
+Columns = Annotated[WantedColumns, Depends(_columns)]
+
 
 @router.post(
     "/v1/datasets/{dataset}/imports",
@@ -83,20 +108,21 @@ S3Query = Annotated[
 async def import_images(
     dataset: str,
     ordering: PlacedOrder,
+    columns: Columns,
     validate_only: ValidateOnly = "false",
     upload: UploadQuery = None,
     s3: S3Query = None,
 ) -> JobView:
-    """Order the import of a zip, tar or tar.gz of images, or of objects in a bucket.
+    """Order the import of a zip, tar or tar.gz of images, a Parquet file, or objects in a bucket.
 
-    An archive is the request's body, or an upload.
+    An archive is the request's body, or an upload. Archives and buckets may hold Parquet files.
     """
     services, request = ordering.services, ordering.request
     if s3 is not None:
         if upload is not None:
             raise errors.FieldInvalid("Name an upload or a bucket, not both.", pointer="#query/s3")
         await require_no_body(request, "s3")
-        wanted = {"s3": s3, "validate_only": validate_only == "true"}
+        wanted = {"s3": s3, "validate_only": validate_only == "true", **vars(columns)}
         platform, notifier, ordered_by = ordering.of(wanted)
 
         def listed() -> JobView:
@@ -108,11 +134,13 @@ async def import_images(
                 dataset=dataset,
                 folder=BucketFolder.of(s3),
                 validate_only=validate_only == "true",
+                columns=columns,
             )
             return ordering.accepted(job)
 
         return await run_sync(listed, limiter=services.listing)
-    found = await run_in_threadpool(_find, services, dataset, declared_length(request))
+    arriving = declared_length(request)
+    found = await run_in_threadpool(_find, services, dataset, columns, arriving)
     archive = await sent_archive(request, services.platform, upload)
     order = ImportImagesOrder(
         dataset=found,
@@ -120,8 +148,9 @@ async def import_images(
         archive_format=archive.format,
         archive_bytes=archive.size,
         validate_only=validate_only == "true",
+        **vars(columns),
     )
-    body = {"archive": order.archive, "validate_only": order.validate_only}
+    body = {"archive": order.archive, "validate_only": order.validate_only, **vars(columns)}
 
     def ordered() -> JobView:
         return ordering.accepted(order_import(*ordering.of(body), order))
@@ -142,7 +171,9 @@ def get_file_report(
     return Response(body, media_type=media_type, headers=headers)
 
 
-def _find(services: Services, dataset: str, arriving: int) -> DatasetId:
+def _find(services: Services, dataset: str, columns: WantedColumns, arriving: int) -> DatasetId:
     require_room(services.platform, arriving)
     with services.platform.transactions(read_only=True) as work:
-        return work[Datasets].get(dataset).id
+        found = work[Datasets].get(dataset)
+    columns.require_for(found.kind)
+    return found.id

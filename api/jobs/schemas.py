@@ -64,6 +64,9 @@ class ImportView(ResponseModel):
         examples=["s3://photos/products/"], description="Where objects lie; null for an archive."
     )
     validate_only: bool
+    image_column: str | None = Field(description="As ordered; null: found by its name and type.")
+    label_column: str | None
+    caption_column: str | None
 
 
 class ConversionView(ResponseModel):

@@ -40,18 +40,18 @@ def httpx_client() -> Iterator[None]:
 def unconfined() -> Iterator[None]:
     """Decode in processes that keep all their rights."""
     from core.bootstrap import decoder
-    from core.images import sandbox as decoding_process
+    from core.images import process
     from core.images.confinement import CALLS, LIMITS, USER
     from core.images.sandbox import SandboxDecoder
     from core.settings import Settings
 
     program = (
-        "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+        "import sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv.pop(1); "
         "from core.images import child; child.confine = lambda memory: []; child.main()"
     )
     confined, free = SandboxDecoder.pixels, decoder(Settings())
     with (
-        patch.object(decoding_process, "_PROGRAM", program),
+        patch.object(process, "_PROGRAM", program),
         patch.object(SandboxDecoder, "pixels", lambda _, *image: confined(free, *image)),
     ):
         assert not free.layers & {USER, LIMITS, CALLS}  # which starts a process

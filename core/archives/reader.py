@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any
 
 from core.archives.rules import (
+    TABLE,
     ArchivedFile,
     ArchiveFormat,
     BucketFolder,
@@ -19,6 +20,7 @@ from core.archives.rules import (
     UnpackedCount,
 )
 from core.archives.streams import gunzip, tar_files, zip_files
+from core.archives.tables import TableReader
 from core.artifacts.s3_requests import S3Access, error_code, object_pieces
 from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
 
@@ -26,9 +28,10 @@ from core.errors import BucketNotAllowed, BucketUnavailable, ObjectChanged
 class ArchiveReader:
     """Reads archives from beginning to end, without a place to unpack them to."""
 
-    def __init__(self, buckets: Buckets) -> None:
-        """Prepare to read archives, and the objects of these buckets."""
+    def __init__(self, buckets: Buckets, tables: TableReader) -> None:
+        """Prepare to read archives, the objects of these buckets, and tables in either."""
         self._buckets = buckets
+        self.tables = tables
 
     def files(
         self, archive_format: ArchiveFormat, pieces: Iterator[bytes], count: UnpackedCount
@@ -48,6 +51,8 @@ class ArchiveReader:
                 yield from tar_files(unpacked, count)
                 for _ in count.counted(unpacked):  # whose end tells that nothing is missing
                     pass
+            case ArchiveFormat.PARQUET:
+                yield ArchivedFile(path=(f"images{TABLE}",), pieces=count.counted(pieces))
             case ArchiveFormat.S3:
                 listing = BucketListing.from_bytes(b"".join(pieces))
                 yield from bucket_files(self._buckets, listing, count)

@@ -4,7 +4,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol, Self
 
@@ -17,6 +17,7 @@ HEAD_BYTES = 512  # enough to tell the format
 MOST_RATIO = 100  # bytes unpacked for each byte of the archive
 
 _GZIP, _TAR, _TAR_AT = b"\x1f\x8b", b"ustar", 257
+_PARQUET = (b"PAR1", b"PARE")  # the second with an encrypted description of itself
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 # zip, gzip, bzip2, xz, 7z, rar, zstd: what is inside an archive is not unpacked.
 _ARCHIVES = (
@@ -36,6 +37,7 @@ class ArchiveFormat(StrEnum):
     ZIP = "zip"
     TAR = "tar"
     TAR_GZ = "tar.gz"
+    PARQUET = "parquet"  # one file, whose rows are images
     S3 = "s3"  # a listing of objects in a bucket, which stands for an archive of them
 
 
@@ -47,6 +49,8 @@ def format_of(head: bytes) -> ArchiveFormat:
         return ArchiveFormat.TAR_GZ
     if _is_tar(head):
         return ArchiveFormat.TAR
+    if head.startswith(_PARQUET):
+        return ArchiveFormat.PARQUET
     raise UnsupportedArchive
 
 
@@ -81,6 +85,11 @@ class UnpackedCount:
                 f"The archive unpacks to more than {MOST_RATIO} times its size.", ratio=MOST_RATIO
             )
 
+    def expect(self, files: int, size: int) -> None:
+        """Raise ArchiveTooBig if so much more would be too much."""
+        replace(self, files=self.files + max(0, files - 1)).add_file()
+        replace(self).add_bytes(size)
+
     def counted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
         """Yield unpacked pieces, which are counted. Raises ArchiveTooBig."""
         for piece in pieces:
@@ -107,6 +116,7 @@ _SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _SHOWN = 300  # characters
 MOST_CHARACTERS = 1_000  # of a path; all paths of an archive are kept until its files are named
 _LISTS = (".csv", ".jsonl")
+TABLE = ".parquet"
 
 
 def path_of(written: str) -> Path:
@@ -140,6 +150,11 @@ def is_ignored(path: Path) -> bool:
 def is_list(path: Path) -> bool:
     """Return whether a file is an image list, by the end of its name."""
     return path[-1].lower().endswith(_LISTS)
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a Parquet file, by the end of its name."""
+    return path[-1].lower().endswith(TABLE)
 
 
 def folder_of(path: Path) -> str | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from enum import StrEnum
 
 from core import errors
 from core.archives.rules import Path, folder_of, path_of, shown
+from core.datasets.columns import FILES, WantedColumns
 from core.datasets.manifests import ManifestEntry, Side, Split
 from core.datasets.rules import DatasetImage, DatasetKind, Image
 from core.values import Digest, sha256
@@ -147,12 +149,6 @@ def _random(entries: Iterable[ManifestEntry], most: int, seed: int) -> Iterator[
 
 # Image lists: CSV or JSON Lines files that give images their classes or captions.
 
-_FILE = ("file", "file_name", "path")
-_WANTED = {
-    DatasetKind.LABELLED: "'file' and 'class'",
-    DatasetKind.CAPTIONED: "'file' and 'caption' or, in JSON, 'captions'",
-    DatasetKind.UNLABELLED: "'file'",
-}
 
 # Lists come from clients, and what is read of them is kept until the images are named.
 MOST_COLUMNS = 1_000  # of a CSV file
@@ -189,27 +185,26 @@ class NamedFile:
     refusal: errors.Invalid | None = None
 
 
-def read_image_list(listed: Path, data: bytes, kind: DatasetKind) -> Iterator[ListedImage]:
+def read_image_list(
+    listed: Path, data: bytes, kind: DatasetKind, wanted: WantedColumns
+) -> Iterator[ListedImage]:
     """Yield the lines of an image list; files are named relative to its folder.
 
     Raises ImageListInvalid, and ArchiveUnsafe for a path that leads out of that folder.
     """
-    number = 1
+    number, names = 1, wanted.text_names(kind)
     try:
         whole = data.decode("utf-8-sig")
         rows = _csv_rows(whole) if listed[-1].lower().endswith(".csv") else _json_rows(whole)
         while (row := next(rows, None)) is not None:
-            file = _string(next(row[name] for name in _FILE if row.get(name)))
-            path = path_of(file)
-            if not path:
-                raise ValueError
-            for text in _texts(row, kind):
-                yield ListedImage(path=listed[:-1] + path, text=text)
+            path = _listed_path(listed, _string(next(row[name] for name in FILES if row.get(name))))
+            for text in _texts(row, names, kind):
+                yield ListedImage(path=path, text=text)
             number += 1
     except _UNREADABLE as error:
         raise errors.ImageListInvalid(
             f"Entry {number} of an image list cannot be read: a list is UTF-8, and each of its "
-            f"entries has {_WANTED[kind]}.",
+            f"entries has {' and '.join(map(repr, [FILES[0], *names[:1]]))}.",
             file=shown(listed),
             entry=number,
         ) from error
@@ -260,16 +255,41 @@ def _json_rows(text: str) -> Iterator[Mapping[str, object]]:
             yield row
 
 
-def _texts(row: Mapping[str, object], kind: DatasetKind) -> Sequence[str]:
-    """Return the texts of a line. Raises LookupError or TypeError if it has none."""
+def row_path(table: Path, number: int, name: str, *, is_listed: bool) -> Path:
+    """Return the path of an image that a row of a table holds or lists, under a file name.
+
+    Raises ImageListInvalid for a listed one without a name, and ArchiveUnsafe.
+    """
+    if is_listed:
+        try:
+            return _listed_path(table, name)
+        except ValueError as error:
+            raise errors.ImageListInvalid(
+                f"Row {number} of an image list names no file.", file=shown(table), entry=number
+            ) from error
+    file = re.split(r"[/\\]", name)[-1]
+    return (*table, f"row {number}", *([file] if file else []))
+
+
+def _listed_path(listed: Path, file: str) -> Path:
+    """Return the path of a file that a list names. Raises ArchiveUnsafe, or ValueError for none."""
+    path = path_of(file)
+    if not path:
+        raise ValueError
+    return listed[:-1] + path
+
+
+def _texts(row: Mapping[str, object], names: Sequence[str], kind: DatasetKind) -> Sequence[str]:
+    """Return the texts that the first present of some fields holds.
+
+    Raises LookupError or TypeError if there are none.
+    """
     if kind is DatasetKind.UNLABELLED:
         return [""]
-    if kind is DatasetKind.LABELLED:
-        return [_text(row["class"])]
-    several = row.get("captions")
-    if isinstance(several, list) and several:
-        return [_text(one) for one in several]
-    return [_text(row["caption"])]
+    value = next(row[name] for name in names if row.get(name) not in (None, []))
+    if isinstance(value, list) and value and kind is DatasetKind.CAPTIONED:
+        return [_text(one) for one in value]
+    return [_text(value)]
 
 
 def _text(value: object) -> str:

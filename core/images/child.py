@@ -1,40 +1,31 @@
 """The program of the process that decodes untrusted images, one at a time.
 
-It has no knowledge of the service and an empty environment, is confined, and exchanges frames over
-standard input, which is a socket. A request is 1 byte of task, 4 bytes of length and an image,
-for `PIXELS` after a description of the tower's input; a reply is 1 byte of outcome, 4 bytes of
-length and, for `OK`, the result: for `DECODE` a head and the stored image, for `PREVIEW` a small
-image, for `PIXELS` the bytes of RGB pixels. Before the first request it sends `READY` with the
-layers of its confinement.
+It has no knowledge of the service and an empty environment, is confined, and exchanges `frames`.
+The data of a request is an image, for `PIXELS` after a description of the tower's input. The result
+is for `DECODE` a head and the stored image, for `PREVIEW` a small image, for `PIXELS` the bytes of
+RGB pixels.
 """
 
 import copy  # noqa: F401 - Pillow imports it for animations, when files can no longer be opened
 import hashlib
 import io
-import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from PIL import Image, ImageOps
 
 from core.images.confinement import confine, keep_freed_memory
+from core.images.frames import OK, READY, TOO_LARGE, Reply, frame, serve
 from core.values import ImageInput
 
-READY = b"R"
 DECODE, PREVIEW, PIXELS = b"d", b"p", b"x"
-OK, UNSUPPORTED, CORRUPT, TOO_LARGE, ANIMATED = b"O", b"U", b"C", b"L", b"A"
-LENGTH = struct.Struct(">I")
+UNSUPPORTED, ANIMATED = b"U", b"A"
 HEAD = struct.Struct(">II32s192s")  # width, height, pixels digest, thumbnail
 INPUT = struct.Struct(">II10s10si")  # height, width, resize mode, interpolation, fill colour
 WHITE = (255, 255, 255)
 PREVIEW_SIDE = 256  # pixels
-
-# The errors that Pillow's plugins raise for damaged files. Any other error ends the process.
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-
-Reply = tuple[bytes, bytes]
 
 
 def main() -> None:
@@ -54,44 +45,6 @@ def main() -> None:
             PIXELS: lambda data: pixels(data, max_pixels, side),
         }
         serve(parent, seconds, tasks)
-
-
-def serve(
-    parent: socket.socket, seconds: int, tasks: Mapping[bytes, Callable[[bytes], Reply]]
-) -> None:
-    """Answer requests one at a time until the parent closes the socket."""
-    while head := receive(parent, 1 + LENGTH.size):
-        data = receive(parent, LENGTH.unpack(head[1:])[0])
-        signal.alarm(seconds)  # ends a decoder that hangs, even if the parent has given up
-        outcome, body = attempt(tasks[head[:1]], data)
-        signal.alarm(0)
-        parent.sendall(frame(outcome, body))
-
-
-def attempt(task: Callable[[bytes], Reply], data: bytes) -> Reply:
-    """Return a task's reply; images that are damaged or need too much memory are refused."""
-    try:
-        return task(data)
-    except MemoryError:
-        return TOO_LARGE, b""
-    except BROKEN:
-        return CORRUPT, b""
-
-
-def frame(outcome: bytes, body: bytes) -> bytes:
-    """Return a reply's bytes as sent over the socket."""
-    return outcome + LENGTH.pack(len(body)) + body
-
-
-def receive(parent: socket.socket, size: int) -> bytes:
-    """Return exactly `size` bytes, or none if the parent has closed the socket."""
-    data = bytearray()
-    while len(data) < size:
-        block = parent.recv(min(size - len(data), 1 << 20))
-        if not block:
-            return b""
-        data += block
-    return bytes(data)
 
 
 def decode(data: bytes, max_pixels: int, side: int) -> Reply:

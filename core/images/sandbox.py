@@ -3,48 +3,22 @@
 import logging
 import math
 import queue
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.images import child
-from core.images.child import (
-    ANIMATED,
-    CORRUPT,
-    DECODE,
-    HEAD,
-    OK,
-    PIXELS,
-    PREVIEW,
-    TOO_LARGE,
-    UNSUPPORTED,
-    pack_input,
-)
+from core.images.child import ANIMATED, DECODE, HEAD, PIXELS, PREVIEW, UNSUPPORTED, pack_input
 from core.images.confinement import CALLS
 from core.images.decoder import DecodedImage
+from core.images.frames import CORRUPT, LENGTH, OK, TOO_LARGE
+from core.images.process import ConfinedProcess
 from core.values import Digest, ImageInput
 
 log = logging.getLogger(__name__)
 
-START_S = 60.0  # importing Pillow takes a fraction of a second, but the machine may be busy
-_OUTCOME = 1  # byte
 _TRIES = 2
-# Isolated mode ignores environment variables and every folder that others could write to. Our own
-# folder is not on the path either, so the program adds it. What Pillow imports lazily, from Python
-# 3.15 on, is imported at once: later, no file can be opened.
-_PROGRAM = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "getattr(sys, 'set_lazy_imports_filter', id)(lambda *_: False); "
-    "from core.images.child import main; main()"
-)
-
-_ROOT = Path(child.__file__).parents[2]
 
 
 class ChildFailed(Exception):
@@ -66,14 +40,19 @@ class Limits:
         return self.stored_side * self.stored_side * 4 + 65536
 
 
-class DecodingProcess:
+class DecodingProcess(ConfinedProcess):
     """A child process that decodes one image at a time; not safe to share between threads."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._process: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
-        self.layers: tuple[str, ...] = ()  # of confinement, set when the child has started
+        numbers = (
+            limits.memory_bytes,
+            math.ceil(limits.seconds) + 1,
+            limits.max_pixels,
+            limits.stored_side,
+        )
+        super().__init__(
+            child.__name__, numbers, seconds=limits.seconds, reply_bytes=limits.reply_bytes
+        )
 
     def ask(
         self, data: bytes, task: bytes = child.DECODE, *, reply_bytes: int = 0
@@ -86,7 +65,7 @@ class DecodingProcess:
         """
         for last in range(1, _TRIES + 1):
             try:
-                return self._ask(task + child.LENGTH.pack(len(data)) + data, reply_bytes)
+                return self.ask_once(task + LENGTH.pack(len(data)) + data, reply_bytes)
             except TimeoutError as error:
                 self.stop()
                 raise ChildFailed from error
@@ -95,77 +74,6 @@ class DecodingProcess:
                 if last == _TRIES:
                     raise ChildFailed from error
         raise AssertionError
-
-    def start(self) -> socket.socket:
-        """Start the child unless it is running, which sets `layers`; return its socket.
-
-        A new child has confined itself then.
-        """
-        if self._socket is not None:
-            return self._socket
-        ours, theirs = socket.socketpair()
-        limits = self._limits
-        numbers = (
-            limits.memory_bytes,
-            math.ceil(limits.seconds) + 1,
-            limits.max_pixels,
-            limits.stored_side,
-        )
-        with theirs:
-            self._process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT), *map(str, numbers)],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={},  # none of the service's secrets
-                cwd="/",
-            )
-        self._socket = ours
-        outcome, body = self._reply(ours, time.monotonic() + START_S)
-        if outcome != child.READY:
-            raise EOFError("the decoder did not report its sandbox layers")
-        self.layers = tuple(body.decode("ascii").split(","))
-        return ours
-
-    def stop(self) -> None:
-        """Kill the child, if it is running."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _ask(self, request: bytes, reply_bytes: int) -> tuple[bytes, bytes]:
-        connection = self.start()
-        deadline = time.monotonic() + self._limits.seconds
-        connection.settimeout(self._limits.seconds)
-        connection.sendall(request)
-        return self._reply(connection, deadline, reply_bytes)
-
-    def _reply(
-        self, connection: socket.socket, deadline: float, reply_bytes: int = 0
-    ) -> tuple[bytes, bytes]:
-        head = _receive(connection, _OUTCOME + child.LENGTH.size, deadline)
-        size = child.LENGTH.unpack(head[_OUTCOME:])[0]
-        if size > max(reply_bytes, self._limits.reply_bytes):
-            raise EOFError("the decoder's reply is larger than any stored image")
-        return head[:_OUTCOME], _receive(connection, size, deadline)
-
-
-def _receive(connection: socket.socket, size: int, deadline: float) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        block = connection.recv(min(size - len(data), 1 << 20))
-        if not block:
-            raise EOFError("the decoder has exited")
-        data += block
-    return bytes(data)
 
 
 # The decoder: a few such processes, with limited memory and time.

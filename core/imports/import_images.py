@@ -25,29 +25,41 @@ from core.archives.rules import (
     is_archive,
     is_ignored,
     is_list,
+    is_table,
     shown,
 )
+from core.archives.tables import Row
 from core.database.work import Work
+from core.datasets.columns import choose_columns
 from core.datasets.image_lists import (
     ImageWithThumbnail,
     ListedImage,
     NamedFile,
     name_files,
     read_image_list,
+    row_path,
 )
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import ERASED, DatasetKind
-from core.datasets.uploads import Receipt, Upload, UploadOutcome, clean_text, receive_image
+from core.datasets.uploads import (
+    Receipt,
+    Upload,
+    UploadOutcome,
+    clean_text,
+    receive_image,
+    require_room,
+)
 from core.images.decoder import Decoder
 from core.jobs.orders import ImportImagesOrder, JobType
 from core.jobs.rows import Jobs
-from core.jobs.rules import Job, Monitor
+from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
 from core.values import Digest, JobId, Json, canonical_json, clean_file_label, json_lines, sha256
 
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
+TableImage = tuple[int, int, tuple[Path, bytes | errors.Invalid]]  # a row, of how many; its image
 Decoded = ImageWithThumbnail | errors.Invalid  # a stored image, or the reason why not
 
 
@@ -151,6 +163,7 @@ class Unpacking:
         self._keep = keep
         self._monitor = monitor
         self._read = 0  # bytes of the archive
+        self._told: Json = {}  # columns of a table
 
     def unpack(self, order: ImportImagesOrder) -> Unpacked:
         """Return what an archive holds, once all of it was read.
@@ -168,23 +181,39 @@ class Unpacking:
         phase = "fetching" if from_bucket else "unpacking"
         found, decoding = Unpacked(), deque[Future[Decoded]]()
         pieces = self._platform.artifacts.pieces(order.archive, self._moved)
+
+        def read() -> int:
+            return count.unpacked_bytes if from_bucket else self._read
+
+        def advance(at: int) -> None:
+            self._monitor.advance(phase, at, order.archive_bytes)
+
         with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="decode") as pool:
-            for file in self._archives.files(order.archive_format, pieces, count):
-                read = count.unpacked_bytes if from_bucket else self._read
-                self._monitor.advance(phase, read, order.archive_bytes)
-                path = file.path
-                if is_ignored(path):
-                    continue
-                data = self._whole(file, path)
-                if is_list(path):
-                    found.listed = (found.listed or []) + list(self._lines(path, data, count))
-                    continue
+
+            def take(path: Path, data: bytes | errors.Invalid) -> None:
                 found.paths.append(path)
                 while len(decoding) >= AT_ONCE:
                     found.images.append(decoding.popleft().result())
                 decoding.append(pool.submit(self._decode, data))
+
+            for file in self._archives.files(order.archive_format, pieces, count):
+                began, path = read(), file.path
+                advance(began)
+                if is_ignored(path):
+                    continue
+                if is_table(path):
+                    for row, rows, image in self._rows(file, order, found, count):
+                        advance(began + (read() - began) * row // rows)
+                        take(*image)
+                    continue
+                data = self._whole(file, path)
+                if is_list(path):
+                    lines = self._lines(path, data, order, count)
+                    found.listed = (found.listed or []) + list(lines)
+                    continue
+                take(path, data)
             found.images += [future.result() for future in decoding]
-        self._monitor.advance(phase, order.archive_bytes, order.archive_bytes)
+        advance(order.archive_bytes)
         if not found.paths and found.listed is None:
             raise errors.ArchiveEmpty
         return found
@@ -211,15 +240,63 @@ class Unpacking:
         return bytes(data) if len(data) <= most else errors.FileTooLarge()
 
     def _lines(
-        self, path: Path, data: bytes | errors.Invalid, count: UnpackedCount
+        self,
+        path: Path,
+        data: bytes | errors.Invalid,
+        order: ImportImagesOrder,
+        count: UnpackedCount,
     ) -> Iterator[ListedImage]:
         if isinstance(data, errors.FileTooLarge):
             raise errors.FileTooLarge("An image list exceeds the size limit.", file=shown(path))
         if isinstance(data, errors.Invalid):
             raise type(data)(file=shown(path))
-        for line in read_image_list(path, data, self._kind):
+        for line in read_image_list(path, data, self._kind, order.columns):
             count.add_file()
             yield line
+
+    # Tables: rows that hold images with their texts, or that list images like an image list.
+
+    def _rows(
+        self, file: ArchivedFile, order: ImportImagesOrder, found: Unpacked, count: UnpackedCount
+    ) -> Iterator[TableImage]:
+        """Yield the images of a table, and add their texts to the lines that were found."""
+        listed = found.listed = [] if found.listed is None else found.listed
+        require_room(self._platform)
+        try:
+            with self._archives.tables.opened(self._counted(file.pieces)) as table:
+                chosen = choose_columns(table.columns, order.columns, self._kind)
+                self._tell(chosen.to_json())
+                # What a row takes beyond its share of the file counts as unpacked.
+                left = table.size
+                count.expect(table.rows, max(0, chosen.bytes - left))
+                for number, row in enumerate(table.read(chosen), start=1):
+                    left -= len(row.image or b"")
+                    count.add_bytes(max(0, -left))
+                    left = max(0, left)
+                    for _ in row.texts or "-":
+                        count.add_file()
+                    path = row_path(file.path, number, row.name, is_listed=chosen.image is None)
+                    texts = row.texts if chosen.text else [""]
+                    listed += [ListedImage(path=path, text=text) for text in texts]
+                    if chosen.image is not None:
+                        yield number, table.rows, (path, _image_of(row))
+        except errors.Invalid as refusal:
+            refusal.facts.setdefault("file", shown(file.path))
+            raise
+
+    def _counted(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in pieces:
+            self._monitor.moved(len(piece))
+            yield piece
+
+    def _tell(self, columns: Json) -> None:
+        """Tell which columns are read of a table, unless they are those of the last one.
+
+        They come without the file, since events are logged and names of files never are.
+        """
+        if columns != self._told:
+            self._told = columns
+            self._monitor.emit(EventKind.COLUMNS, columns)
 
     def _decode(self, data: bytes | errors.Invalid) -> Decoded:
         if isinstance(data, errors.Invalid):
@@ -228,6 +305,12 @@ class Unpacking:
             return receive_image(self._keep, self._decoder, data)
         except errors.Invalid as refusal:
             return refusal
+
+
+def _image_of(row: Row) -> bytes | errors.Invalid:
+    if row.image is not None:
+        return row.image
+    return errors.FileTooLarge() if row.is_too_large else errors.FileMissing("It has no image.")
 
 
 # The report: a row for each file and each entry of an image list, in the archive's order.

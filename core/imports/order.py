@@ -6,6 +6,7 @@ from datetime import datetime
 from core.archives.rules import ArchiveFormat, BucketFolder, BucketListing, Buckets, UnpackedCount
 from core.artifacts.store import Artifacts
 from core.database.work import Work
+from core.datasets.columns import WantedColumns
 from core.datasets.rows import Datasets
 from core.datasets.uploads import require_room
 from core.errors import ArchiveEmpty, ArchiveGone, ArchiveTooBig, ArtifactCorrupt, ArtifactMissing
@@ -22,7 +23,8 @@ def order_import(
 ) -> Job:
     """Queue the import of a stored archive; `order.dataset` may be a name.
 
-    Imports of one dataset run one after another. Raises DatasetNotFound or TooManyJobs.
+    Imports of one dataset run one after another. Raises DatasetNotFound, TooManyJobs, or
+    FieldInvalid for a column of texts that the dataset does not have.
     """
     with platform.transactions() as work:
         if known := find_replayed(work, request):
@@ -44,6 +46,7 @@ def enqueue_import(
 ) -> Job:
     """Queue an import in a transaction that keeps others from deleting its dataset."""
     dataset = work[Datasets].get(order.dataset)
+    order.columns.require_for(dataset.kind)
     work[Datasets].lock(dataset.id)
     require_queue_room(platform.settings, work, request.principal, None)
     return enqueue(
@@ -80,17 +83,19 @@ def order_bucket_import(
     dataset: str,
     folder: BucketFolder,
     validate_only: bool,
+    columns: WantedColumns,
 ) -> Job:
     """List the objects below a prefix now, and queue an import of these and no others.
 
     The listing is stored in the place of an archive, so that every attempt and every retry reads
     the objects that it names, or reports them as changed. Raises DatasetNotFound, TooManyJobs,
-    StorageFull and what `list_objects` raises.
+    StorageFull, FieldInvalid and what `list_objects` raises.
     """
     with platform.transactions(read_only=True) as work:
         if known := find_replayed(work, request):
             return known
         found = work[Datasets].get(dataset)
+    columns.require_for(found.kind)
     require_room(platform)
     listing = list_objects(platform.settings, buckets, folder)
     order = ImportImagesOrder(
@@ -100,6 +105,7 @@ def order_bucket_import(
         archive_bytes=listing.size,
         source=str(folder),
         validate_only=validate_only,
+        **vars(columns),
     )
     return order_import(platform, notifier, request, order)
 

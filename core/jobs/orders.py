@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from core.archives.rules import ArchiveFormat
+from core.datasets.columns import WantedColumns
 from core.datasets.image_lists import Grouping
 from core.datasets.rules import DatasetRef
 from core.errors import Forbidden
@@ -128,6 +129,19 @@ class ImportImagesOrder:
     archive_bytes: int
     validate_only: bool = False  # only report what would become of each file
     source: str | None = None  # s3://bucket/prefix/ of a listing
+    # None: found by their names and types
+    image_column: str | None = None
+    label_column: str | None = None
+    caption_column: str | None = None
+
+    @property
+    def columns(self) -> WantedColumns:
+        """The columns that it names."""
+        return WantedColumns(
+            image_column=self.image_column,
+            label_column=self.label_column,
+            caption_column=self.caption_column,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

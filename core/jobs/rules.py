@@ -181,6 +181,7 @@ class EventKind(StrEnum):
     CLAIMED = "claimed"
     PHASE = "phase"
     PROGRESS = "progress"
+    COLUMNS = "columns"  # which an import reads of a table
     CHECKPOINT = "checkpoint"
     CHECKPOINT_SKIPPED = "checkpoint_skipped"  # the store had no room for one
     CANDIDATE = "candidate"  # an update has made its version

@@ -185,6 +185,7 @@ def delete(name: str) -> None:
     epilog=example(
         "perennial import products shoes.zip --wait",
         "perennial import products s3://photos/shoes --output report.csv",
+        "perennial import products train.parquet --label-column category --wait",
     ),
 )
 @click.argument("dataset")
@@ -194,6 +195,9 @@ def delete(name: str) -> None:
     "--output", type=NEW_FILE, metavar="FILE", help="Wait, then write the report to this CSV file."
 )
 @click.option("--upload", metavar="ID", help="Resume an interrupted upload.")
+@click.option("--image-column", metavar="NAME", help="Column of the images, in Parquet.")
+@click.option("--label-column", metavar="NAME", help="Column or field of the classes.")
+@click.option("--caption-column", metavar="NAME", help="Column or field of the captions.")
 @wait_option
 @json_option
 def import_images(
@@ -202,21 +206,33 @@ def import_images(
     validate_only: bool,
     output: Path | None,
     upload: str | None,
+    image_column: str | None,
+    label_column: str | None,
+    caption_column: str | None,
     wait: bool,
     as_json: bool,
 ) -> None:
-    """Import a folder, an archive or a bucket into a dataset.
+    """Import a folder, a file or a bucket into a dataset.
 
-    SOURCE is a folder, a zip, tar or tar.gz file, or s3://BUCKET/PREFIX, which the service itself
-    reads if its operator allows it. All of its images are added, or none. Folders of images become
-    classes, unless CSV or JSON Lines files beside the images list them.
+    SOURCE is a folder, a zip, tar, tar.gz or Parquet file, or s3://BUCKET/PREFIX, which the service
+    itself reads if its operator allows it. All of its images are added, or none. Folders of images
+    become classes, unless Parquet files hold the images, or lists beside the images (CSV, JSON
+    Lines, Parquet) name them. Columns are found by their names and types, unless they are named.
     """
+    columns = {
+        "image_column": image_column,
+        "label_column": label_column,
+        "caption_column": caption_column,
+    }
     with connected() as client:
         if isinstance(images, str):
-            job = client.datasets.import_bucket(dataset, images, validate_only=validate_only)
+            job = client.datasets.import_bucket(
+                dataset, images, validate_only=validate_only, **columns
+            )
         else:
-            job = send_archive(
-                client, dataset, images, upload=upload, validate_only=validate_only, wait=False
+            sent = send_archive(client, images, upload=upload)
+            job = client.datasets.import_upload(
+                dataset, sent, validate_only=validate_only, **columns
             )
         if not (wait or output):
             tell_ordered(job, as_json)

@@ -71,24 +71,16 @@ def send_images(client: Client, name: str, images: Sequence[tuple[str, Path]]) -
     return Counter(receipt["outcome"] for receipt in receipts)
 
 
-def send_archive(
-    client: Client,
-    name: str,
-    source: Path,
-    *,
-    upload: str | None = None,
-    validate_only: bool = False,
-    wait: bool = True,
-) -> Job:
-    """Send an archive, or a folder as one, and import it; with `wait`, name the refused files.
+def send_archive(client: Client, source: Path, *, upload: str | None = None) -> str:
+    """Send a file, or a folder as an archive, and return the id of its upload.
 
-    Raises JobFailed, and Failure if `upload` is of another file. If it is interrupted, the id of
-    the upload is printed, with which it can go on.
+    Raises Failure if `upload` is of another file. If it is interrupted, the id of the upload is
+    printed, with which it can go on.
     """
     started: list[str] = []
     try:
         with bytes_bar("sending") as on_bytes:
-            sent = client.uploads.send(
+            return client.uploads.send(
                 source, upload=upload, on_start=started.append, on_bytes=on_bytes
             )
     except ValueError as error:
@@ -97,8 +89,6 @@ def send_archive(
         if started:
             note(f"Go on with the same command and --upload {started[0]}.")
         raise
-    job = client.datasets.import_upload(name, sent, validate_only=validate_only)
-    return finish_import(client, job) if wait else job
 
 
 def finish_import(client: Client, job: Job) -> Job:

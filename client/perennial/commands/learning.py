@@ -12,6 +12,7 @@ import click
 from perennial.client import Client
 from perennial.commands.images import (
     ensure_dataset,
+    finish_import,
     labelled_images,
     name_refused,
     send_archive,
@@ -221,7 +222,8 @@ def _teach_folder(
     made = ensure_dataset(client, name)
     try:
         if large:
-            send_archive(client, name, folder, upload=upload)
+            sent = send_archive(client, folder, upload=upload)
+            finish_import(client, client.datasets.import_upload(name, sent))
         else:
             send_images(client, name, images)
         return _teach_dataset(client, model, name, order)

@@ -14,7 +14,10 @@ from tests.support.tools import run_next
 
 PRODUCTS = "/v1/datasets/products"
 
-TYPES = {"zip": "application/zip", "tar": "application/x-tar", "gz": "application/gzip"}
+TYPES = {
+    **{"zip": "application/zip", "tar": "application/x-tar", "gz": "application/gzip"},
+    "any": "application/octet-stream",
+}
 
 Blow = Callable[[], object]
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from core.datasets.columns import WantedColumns
 from core.datasets.image_lists import (
     NEAR,
     Grouping,
@@ -29,8 +30,11 @@ LABELLED, CAPTIONED = DatasetKind.LABELLED, DatasetKind.CAPTIONED
 CSV, JSONL = ("data", "list.csv"), ("list.jsonl",)
 
 
-def pairs(path: tuple[str, ...], data: bytes, kind: DatasetKind) -> list[tuple[str, str]]:
-    return [("/".join(one.path), one.text) for one in read_image_list(path, data, kind)]
+def pairs(
+    path: tuple[str, ...], data: bytes, kind: DatasetKind, **wanted: str
+) -> list[tuple[str, str]]:
+    lines = read_image_list(path, data, kind, WantedColumns(**wanted))
+    return [("/".join(one.path), one.text) for one in lines]
 
 
 def test_csv_names_files_relative_to_itself() -> None:
@@ -51,7 +55,7 @@ def test_json_lines_may_have_several_captions() -> None:
     [
         (CSV, b"file,class\n1,a\n2\n", LABELLED, 2),
         (CSV, b"name,class\n1,a\n", LABELLED, 1),
-        (CSV, b"file,label\n1,a\n", LABELLED, 1),
+        (CSV, b"file,other\n1,a\n", LABELLED, 1),
         (CSV, b"file,class\n,a\n", LABELLED, 1),
         (CSV, b'file,class\n1,a\n2,"b\n', LABELLED, 2),
         (CSV, b"file,class\n1,\xff\n", LABELLED, 1),

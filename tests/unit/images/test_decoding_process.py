@@ -15,9 +15,9 @@ import psutil
 import pytest
 
 from core.errors import ImageCorrupt, ImageTooLarge
-from core.images import sandbox as processes
-from core.images.child import OK
+from core.images import process, sandbox
 from core.images.confinement import CALLS, LIMITS, USER, is_supported
+from core.images.frames import OK
 from core.images.sandbox import DecodingProcess, Limits, SandboxDecoder
 from tests.support.pictures import encode, make_decoder, picture, png_of_zeros
 from tests.support.processes import is_alive, wait_for
@@ -61,7 +61,7 @@ def test_image_that_kills_its_process_is_corrupt(monkeypatch: pytest.MonkeyPatch
         started.append(self)
         raise EOFError
 
-    monkeypatch.setattr(DecodingProcess, "_ask", die)
+    monkeypatch.setattr(DecodingProcess, "ask_once", die)
     with pytest.raises(ImageCorrupt):
         make_decoder().decode(PNG)
     assert len(started) == 2  # tried once more: the first process may have died of something else
@@ -99,7 +99,7 @@ time.sleep(60)
 
 
 def test_reply_that_no_image_could_have_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes.Limits, "reply_bytes", property(lambda self: 64))
+    monkeypatch.setattr(sandbox.Limits, "reply_bytes", property(lambda self: 64))
     one = make_decoder()
     with pytest.raises(ImageCorrupt):
         one.decode(PNG)
@@ -132,8 +132,8 @@ OFFERED |= {CALLS} if is_supported() else set()
 # The child as it is, but that each "image" is Python, whose value or error is the reply.
 TAKEN_OVER = """
 import ctypes, os, socket, subprocess, sys
-sys.path.insert(0, sys.argv.pop(1))
-from core.images import child
+sys.path.insert(0, sys.argv.pop(1)); sys.argv.pop(1)
+from core.images import child, frames
 from core.images import confinement
 from core.images import confinement as system_calls
 
@@ -151,9 +151,9 @@ def call(name, *arguments):
 
 def obey(data, *_):
     try:
-        return child.OK, repr(eval(data)).encode()
+        return frames.OK, repr(eval(data)).encode()
     except BaseException as fault:
-        return child.OK, type(fault).__name__.encode()
+        return frames.OK, type(fault).__name__.encode()
 
 child.decode = obey
 chosen = {chosen!r}
@@ -216,7 +216,7 @@ def taken_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Call
     made = DecodingProcess(limits)
 
     def start(*, chosen: list[str] | None = None) -> Ask:
-        monkeypatch.setattr(processes, "_PROGRAM", TAKEN_OVER.format(chosen=chosen))
+        monkeypatch.setattr(process, "_PROGRAM", TAKEN_OVER.format(chosen=chosen))
 
         def ask(deed: str) -> str:
             deed = deed.replace("DATABASE", str(tmp_path / "perennial.db"))

@@ -84,20 +84,24 @@ class Datasets(Resource):
         source: Path,
         *,
         validate_only: bool = False,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        caption_column: str | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
-        """Send an archive of images, or a folder as one, and return the job that imports it.
+        """Send an archive, a folder or a Parquet file, and return the job that imports it.
 
-        Folders of images become classes, unless CSV or JSON Lines files in the archive list the
-        images. All images are added when the job succeeds, none when it does not. Its report says
-        what became of each file; with `validate_only`, what would become of it. Raises OSError.
+        Folders of images become classes, unless CSV, JSON Lines or Parquet files list or hold the
+        images; their columns are found by names and types, or named here. All images are added when
+        the job succeeds, none when it does not. Its report says what became of each file; with
+        `validate_only`, what would become of it. Raises OSError.
         """
         headers = {"Content-Type": "application/octet-stream"}
         if idempotency_key is not None:
             headers |= idempotency(idempotency_key)
         path = path_of("datasets", name, "imports")
-        mode = _mode(validate_only)
-        return await self._connection.post_file(path, source, headers=headers, **mode)
+        query = _query(validate_only, image_column, label_column, caption_column)
+        return await self._connection.post_file(path, source, headers=headers, **query)
 
     async def import_upload(
         self,
@@ -105,10 +109,14 @@ class Datasets(Resource):
         upload: str,
         *,
         validate_only: bool = False,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        caption_column: str | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
         """Import an archive that `uploads.send` has sent; see `import_images`."""
-        return await self._import(name, {"upload": upload}, validate_only, idempotency_key)
+        query = _query(validate_only, image_column, label_column, caption_column)
+        return await self._import(name, query | {"upload": upload}, idempotency_key)
 
     async def import_bucket(
         self,
@@ -116,13 +124,17 @@ class Datasets(Resource):
         address: str,
         *,
         validate_only: bool = False,
+        image_column: str | None = None,
+        label_column: str | None = None,
+        caption_column: str | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
         """Import what lies below `s3://bucket/prefix` as it is now; see `import_images`.
 
         The service reads the bucket itself, if its operator allows that.
         """
-        return await self._import(name, {"s3": address}, validate_only, idempotency_key)
+        query = _query(validate_only, image_column, label_column, caption_column)
+        return await self._import(name, query | {"s3": address}, idempotency_key)
 
     async def import_report(self, job: str) -> Sequence[types.Receipt]:
         """Return what became of each file of an import."""
@@ -193,15 +205,16 @@ class Datasets(Resource):
         """Yield the groups of images that look alike."""
         return self._connection.pages(path_of("datasets", name, "near-duplicates"))
 
-    async def _import(
-        self, name: str, source: Mapping[str, str], validate_only: bool, key: str | None
-    ) -> types.Job:
-        path, query = path_of("datasets", name, "imports"), {**source, **_mode(validate_only)}
+    async def _import(self, name: str, query: Mapping[str, str], key: str | None) -> types.Job:
+        path = path_of("datasets", name, "imports")
         return await self._connection.post(path, headers=idempotency(key), **query)
 
 
-def _mode(validate_only: bool) -> dict[str, str]:
-    return {"validate_only": "true"} if validate_only else {}
+def _query(
+    validate_only: bool, image: str | None, label: str | None, caption: str | None
+) -> dict[str, str]:
+    columns = given(image_column=image, label_column=label, caption_column=caption)
+    return {**columns, "validate_only": "true"} if validate_only else columns
 
 
 class Suites(Resource):
