@@ -634,12 +634,10 @@ class ZsclLwfVr(FineTuning):
         student = beginning.models.student
         tokenizer = student.tokenizer
         sentences = RandomSentences(
-            pool=torch.arange(len(tokenizer.vocabulary)),
+            pool=torch.tensor(sorted({*tokenizer.ordinary, *tokenizer.special})),
             sentences=SENTENCES,
             length=min(LENGTH, student.context_length),
-            start=tokenizer.start,
-            end=tokenizer.end,
-            context_length=student.context_length,
+            frame=tokenizer.frame,
         )
         tokens = sentences.draw(generator_of("fixed sentences", self.recipe.seed))
         with torch.no_grad():

@@ -313,7 +313,7 @@ class Trial:
     def cropped(self) -> tuple[Tensor, Tensor]:
         """Return the token ids of classes and sentences, each truncated after the longest."""
         models = self.begun.update.models
-        end = models.student.tokenizer.end
+        end = models.student.tokenizer.frame.end
         both = models.class_tokens, self.sentences
         classes, sentences = (tokens[:, : sentence_length(tokens, end)] for tokens in both)
         return classes, sentences

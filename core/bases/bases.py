@@ -8,7 +8,7 @@ from pathlib import Path
 from core.artifacts.store import Artifacts
 from core.errors import ArtifactGone, ArtifactMissing, BaseUnknown, ModelNotTrainable
 from core.recipes.rules import Recipe
-from core.registry.architecture import require_recipe_fits, require_trainable
+from core.registry.architecture import require_recipe_fits, require_tokenizer, require_trainable
 from core.registry.versions import Weights, weights_file
 from core.settings import Settings
 from core.values import Digest, Json
@@ -89,7 +89,9 @@ def _require_trainable_folder(folder: Path) -> None:
     if not isinstance(model_cfg, dict):
         raise BaseUnknown(f"{path.name} has no model_cfg.", pointer=POINTER)
     require_trainable(model_cfg, pointer=POINTER)
-    weights_file([one.name for one in folder.iterdir()], pointer=POINTER)
+    names = [one.name for one in folder.iterdir()]
+    require_tokenizer(model_cfg, names, pointer=POINTER)
+    weights_file(names, pointer=POINTER)
 
 
 def _read(path: Path) -> Json:

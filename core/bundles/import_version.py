@@ -30,6 +30,7 @@ from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
+from core.registry.architecture import TOKENIZER
 from core.registry.configure import add_suite
 from core.registry.marks import Marks
 from core.registry.read import ancestors, grown_holdouts_of
@@ -199,7 +200,7 @@ def import_version(
         parent = present or find_parent(work, model, bundle.signed)
         unguarded = _unguarded(work, platform.artifacts, model, bundle.signed, order.guard)
     if present is None:
-        _require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
+        require_alike(bundle.weights, Weights.from_bytes(platform.artifacts.get(parent.digest)))
         read_with(lambda data: platform.artifacts.put(data, monitor.moved), "storing")
         platform.artifacts.put(bundle.weights.to_bytes())
         compiler.compile(bundle.weights.digest, monitor)
@@ -213,11 +214,15 @@ def record_of(bundle: ReadBundle) -> dict[str, Any]:
     return {**bundle.signed.statement.predicate, "reports": reports}
 
 
-def _require_alike(weights: Weights, of_parent: Weights) -> None:
+def require_alike(weights: Weights, of_parent: Weights) -> None:
     """Raise BundleInvalid unless the weights have the parent's architecture, which loads here."""
 
     def shapes(of: Weights) -> list[tuple[object, ...]]:
-        return sorted((tensor.name, tensor.dtype, tensor.shape) for tensor in of.tensors)
+        """Return what versions of a line have in common: all but most tensors' numbers."""
+        return sorted(
+            (tensor.name, tensor.dtype, tensor.shape, tensor.name == TOKENIZER and tensor.digest)
+            for tensor in of.tensors
+        )
 
     if weights.config.get("precision", ServingPrecision.FP32) not in [*ServingPrecision]:
         raise BundleInvalid("The version has a precision that this release does not know.")

@@ -29,6 +29,7 @@ from core.bundles.rules import (
 )
 from core.bundles.signing import Signatures
 from core.errors import ArchiveCorrupt, BundleInvalid, OriginNotFound
+from core.registry.architecture import MOST_TOKENIZER_BYTES, TOKENIZER, TOKENIZER_FILE
 from core.registry.versions import TensorEntry, Version, Weights
 from core.settings import Settings
 from core.values import Digest, Json
@@ -191,7 +192,17 @@ class _Reading:
 
     def _take(self, name: str, pieces: Iterator[bytes]) -> None:
         if name == WEIGHTS_FILE:
-            self._tensors = tuple(_tensors(pieces, self._keep))
+            self._tensors += tuple(_tensors(pieces, self._keep))
+        elif name == TOKENIZER_FILE:
+            data = _whole(pieces, MOST_TOKENIZER_BYTES)
+            entry = TensorEntry(
+                name=TOKENIZER,
+                dtype="U8",
+                shape=(len(data),),
+                digest=self._keep(data),
+                size=len(data),
+            )
+            self._tensors += (entry,)
         elif name.startswith("statistics-"):
             self._keep(_whole(pieces, MOST_STATISTICS_BYTES))
         else:

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import open_clip
 import torch
+from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -16,10 +17,19 @@ from torch import nn
 from core.artifacts.checks import file_pieces
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, empty_network, publish
+from core.engines.own_tokenizer import read_own_tokenizer
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, is_full_disk
 from core.jobs.rules import Monitor
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
-from core.registry.architecture import VOCABULARY, require_trainable
+from core.registry.architecture import (
+    TOKENIZER,
+    TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+    brings_tokenizer,
+    require_tokenizer,
+    require_trainable,
+    vocabulary_size,
+)
 from core.registry.versions import Weights, weights_file
 from core.values import Json
 
@@ -89,6 +99,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
     require_trainable(model_cfg)
+    own = brings_tokenizer(model_cfg) and _hub_tokenizer(model_cfg["text_cfg"]["hf_tokenizer_name"])
     try:
         network: nn.Module = open_clip.create_model(
             name, pretrained=pretrained, force_quick_gelu=bool(tag.get("quick_gelu"))
@@ -101,9 +112,35 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
         ) from error
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
     plain = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
-    config: Json = json.loads(plain)  # as it would be read back: tuples become lists
+    config: dict[str, Any] = json.loads(plain)  # as it would be read back: tuples become lists
+    if own:
+        _add_tokenizer(config, network, own)
     require_features(config, network)
     return config, network
+
+
+def _hub_tokenizer(name: str) -> Path:
+    """Return a folder of the files of a tokenizer, downloading them if necessary."""
+    try:
+        files = (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE)
+        paths = [Path(hf_hub_download(name, file)) for file in files]
+    except Exception as error:
+        if is_full_disk(error):
+            raise StorageFull from error
+        raise BaseUnknown(f"The tokenizer {name} could not be loaded: {error}") from error
+    return paths[0].parent
+
+
+def _add_tokenizer(
+    config: dict[str, Any],
+    network: nn.Module,
+    folder: Path,
+    moved: BytesCallback = ignore_bytes,
+) -> None:
+    """Give a network the tokenizer of a folder. Raises BaseUnknown if it does not fit."""
+    data, config["tokenizer_config"] = read_own_tokenizer(folder, config, moved)
+    held = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+    network.register_buffer(TOKENIZER, held)
 
 
 # Bases in folders: a config and safetensors, as open_clip saves them.
@@ -115,9 +152,11 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
     Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
     """
     config = {**_read_config(folder), **_read_extras(folder)}
-    _require_sound_extras(config.get("perennial", {}))
     require_trainable(config["model_cfg"])
-    path = folder / weights_file([path.name for path in folder.iterdir()])
+    _require_sound_extras(config.get("perennial", {}), vocabulary_size(config))
+    names = [path.name for path in folder.iterdir()]
+    require_tokenizer(config["model_cfg"], names)
+    path = folder / weights_file(names)
     try:
         for piece in file_pieces(path):  # into memory, since loading it reports no progress
             moved(len(piece))
@@ -127,6 +166,8 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
         raise BaseUnknown(
             f"The weights in {folder.name!r} do not match its config: {error}"
         ) from error
+    if brings_tokenizer(config["model_cfg"]):
+        _add_tokenizer(config, network, folder, moved)
     require_features(config, network)
     return config, network
 
@@ -139,6 +180,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
         raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
     config.pop("precision", None)  # of a version's download: nobody has scored a root in it
+    config.pop("tokenizer_config", None)  # of a version's download, too: read from its file
     return config
 
 
@@ -161,8 +203,8 @@ def _read_extras(folder: Path) -> dict[str, Any]:
     return {"perennial": found} if found else {}
 
 
-def _require_sound_extras(extras: Any) -> None:
-    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and CLIP token ids."""
+def _require_sound_extras(extras: Any, vocabulary: int) -> None:
+    """Raise BaseUnknown or PromptInvalid unless the extras are a prompt and token ids."""
     if not isinstance(extras, dict):
         raise BaseUnknown("The config's 'perennial' must be an object.")
     prompt, tokens = extras.get("prompt", DEFAULT_PROMPT.text), extras.get("trained_tokens", [])
@@ -170,9 +212,9 @@ def _require_sound_extras(extras: Any) -> None:
         raise BaseUnknown("The model's own prompt must be a string.")
     PromptTemplate(prompt)
     if not isinstance(tokens, list) or not all(
-        type(token) is int and 0 <= token < VOCABULARY for token in tokens
+        type(token) is int and 0 <= token < vocabulary for token in tokens
     ):
-        raise BaseUnknown(f"trained_tokens must be a list of token ids below {VOCABULARY}.")
+        raise BaseUnknown(f"trained_tokens must be a list of token ids below {vocabulary}.")
 
 
 @torch.no_grad()

@@ -195,15 +195,9 @@ def least_cosine(one: ServedModel, other: ServedModel) -> float:
     noise = made.integers(0, 256, (IMAGES, height, width, 3), dtype=np.uint8)
     ramp = np.linspace(0, 255, height)[:, None, None] * np.linspace(0, 1, width)[:, None]
     smooth = np.broadcast_to(ramp, (height, width, 3)).astype(np.uint8)[None]
-    inside = one.tokenizer.start  # ids below it are of words
-    length = one.tokenizer.context_length
-    tokens = np.zeros((SENTENCES, length), dtype=np.int64)
-    for row, words in zip(tokens, made.integers(1, length - 1, SENTENCES), strict=True):
-        row[: words + 2] = [
-            one.tokenizer.start,
-            *made.integers(0, inside, words),
-            one.tokenizer.end,
-        ]
+    frame, ordinary = one.tokenizer.frame, np.asarray(one.tokenizer.ordinary)
+    lengths = made.integers(1, frame.room + 1, SENTENCES)
+    tokens = frame.rows([ordinary[made.integers(0, len(ordinary), some)] for some in lengths])
     pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]] = [
         *((one.encode_images(some), other.encode_images(some)) for some in (noise, smooth)),
         *((one.encode_tokens(some), other.encode_tokens(some)) for some in (tokens, tokens[:1])),

@@ -17,7 +17,7 @@ from core.engines.served import AT_ONCE, STORED, read_array
 from core.engines.tokens import Tokenizer, tokenizer_of
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
 from core.recipes.fields import PromptTemplate
-from core.registry.architecture import context_length
+from core.registry.architecture import TOKENIZER, context_length
 from core.registry.versions import TensorEntry, Weights
 from core.values import Digest, Json
 
@@ -41,6 +41,8 @@ class ClipModel:
         """
         torch.backends.cudnn.allow_tf32 = False
         network = empty_network(config)
+        if TOKENIZER in state:
+            network.register_buffer(TOKENIZER, torch.empty_like(state[TOKENIZER]))
         network.load_state_dict(state)
         # Older releases of torch declare no call of `to` with a layout alone.
         cast("Any", network.to(device)).to(memory_format=torch.channels_last)
@@ -73,9 +75,14 @@ class ClipModel:
 
     @cached_property
     def tokenizer(self) -> Tokenizer:
-        """CLIP's own tokenizer, at this model's context length."""
-        settings = self.config["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {}
-        return tokenizer_of(self.context_length, settings.get("clean", "lower"))
+        """The model's own tokenizer or CLIP's, at this model's context length."""
+        return tokenizer_of(self.config, self.tokenizer_file)
+
+    @property
+    def tokenizer_file(self) -> bytes | None:
+        """The `tokenizer.json` of a model that has a tokenizer of its own, a buffer of bytes."""
+        held = dict(self.network.named_buffers()).get(TOKENIZER)
+        return None if held is None else held.numpy(force=True).tobytes()
 
     @cached_property
     def preprocess(self) -> Preprocess:
@@ -95,7 +102,7 @@ class ClipModel:
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
         """Return features (sentences, width) of token ids (sentences, up to context length)."""
-        end = self.tokenizer.end
+        end = self.tokenizer.frame.end
         return normalised(encode_text(self.network, tokens.to(self.device), end=end))
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
@@ -142,13 +149,14 @@ SHOWN = 20  # names that an error lists
 def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[str]) -> None:
     """Raise unless the model reads every class name and its whole prompt.
 
-    Raises ClassInvalid for names without any token, and for names whose prompt contains a start or
-    end token, at which the sentence would end; PromptInvalid if the template itself contains one.
+    Raises ClassInvalid for names without any token or with an unknown letter, and for names whose
+    prompt contains a start or end token, at which the sentence would end; PromptInvalid if the
+    template itself contains one.
     Raises PromptTooLong if a prompt would be cut, because several classes could share what is left
     of it. Only the tokenizer knows the number of tokens of a text; it is at most that of its bytes.
     """
     tokenizer = model.tokenizer
-    encode, special = tokenizer.encode, {tokenizer.start, tokenizer.end}
+    encode, special = tokenizer.encode, {*tokenizer.special}
     if special & set(encode(prompt.fill("a"))):
         raise PromptInvalid(
             "The prompt template contains the tokenizer's start or end token.",
@@ -157,15 +165,17 @@ def require_readable(model: ClipModel, prompt: PromptTemplate, names: Sequence[s
     unreadable = [
         name
         for name in names
-        if not encode(name) or not special.isdisjoint(encode(prompt.fill(name)))
+        if not encode(name)
+        or not special.isdisjoint(encode(prompt.fill(name)))
+        or not set(tokenizer.unknown).isdisjoint(encode(name))
     ]
     if unreadable:
         raise ClassInvalid(
-            "The model's tokenizer finds no tokens, or a start or end token, in: "
-            f"{_listed(unreadable)}.",
+            "The model's tokenizer finds no tokens, a letter that it does not know, or a start or "
+            f"end token, in: {_listed(unreadable)}.",
             classes=unreadable[:SHOWN],
         )
-    longest = model.context_length - 2  # without start and end
+    longest = tokenizer.frame.room
     too_long = [name for name in names if len(encode(prompt.fill(name))) > longest]
     if too_long:
         raise PromptTooLong(

@@ -1,7 +1,6 @@
 """A version by its graphs: those of its architecture, with its own tensors."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +10,7 @@ from core.artifacts.store import Artifacts
 from core.engines.rules import Engine, Graph, Graphs, Tower
 from core.engines.served import Floats, read_arrays
 from core.engines.tokens import Tokenizer, tokenizer_of
-from core.registry.architecture import context_length
+from core.registry.architecture import TOKENIZER, brings_tokenizer
 from core.registry.versions import Weights
 from core.values import ImageInput
 
@@ -47,10 +46,14 @@ class GraphModel:
     ) -> None:
         """Load both towers. Raises ArtifactMissing, ArtifactCorrupt, or what the engine raises."""
         self.engine = engine
-        self._config = weights.config
         self.input = ImageInput.of(weights.config)
         logarithm = read_arrays(weights, [SCALE], artifacts)[SCALE]
         self.scale = float(np.exp(logarithm).reshape(()))
+        has_own = brings_tokenizer(weights.config["model_cfg"])
+        own = read_arrays(weights, [TOKENIZER], artifacts) if has_own else {}
+        self.tokenizer: Tokenizer = tokenizer_of(
+            weights.config, own[TOKENIZER].tobytes() if own else None
+        )
         self._croppable = graphs.towers[Tower.TEXT].croppable
         self._towers = {
             tower: open_tower(
@@ -59,12 +62,6 @@ class GraphModel:
             for tower, graph in graphs.towers.items()
         }
 
-    @cached_property
-    def tokenizer(self) -> Tokenizer:
-        """CLIP's own tokenizer, at this version's context length."""
-        settings = self._config["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {}
-        return tokenizer_of(context_length(self._config), settings.get("clean", "lower"))
-
     def encode_images(self, pixels: NDArray[np.uint8]) -> Floats:
         """Return features (images, width) of pixels (images, height, width, 3)."""
         return self._towers[Tower.IMAGE](pixels)
@@ -72,6 +69,6 @@ class GraphModel:
     def encode_tokens(self, tokens: NDArray[np.int64]) -> Floats:
         """Return features (sentences, width) of token ids (sentences, context length)."""
         if self._croppable:
-            longest = int((tokens == self.tokenizer.end).argmax(axis=1).max()) + 1
+            longest = int(self.tokenizer.frame.lengths(tokens).max())
             tokens = tokens[:, :longest]
         return self._towers[Tower.TEXT](tokens)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Collection
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,7 +72,7 @@ class VersionExporter:
         if export_format is ExportFormat.HUGGINGFACE:
             return load_huggingface(folder)
         if export_format.is_open_clip_folder:
-            return load_open_clip(folder)
+            return load_open_clip(folder, model)
         return load_onnx(folder, model, self._threads)
 
 
@@ -175,11 +176,16 @@ def _least(
     return float(math.floor(least * 10**DIGITS) / 10**DIGITS)
 
 
-def load_open_clip(folder: Path) -> Towers:
-    """Load a folder that `write_folder` wrote as its users do."""
+def load_open_clip(folder: Path, model: ClipModel) -> Towers:
+    """Load a folder that `write_folder` wrote as its users do.
+
+    open_clip reads a tokenizer that is not CLIP's by transformers; where that is not installed, the
+    model reads the texts.
+    """
     name = f"local-dir:{folder.absolute()}"
     network, _, preprocess = open_clip.create_model_and_transforms(name)
-    tokenizer = open_clip.get_tokenizer(name)
+    own = model.tokenizer_file is not None and find_spec("transformers") is None
+    tokenizer = model.tokenise if own else open_clip.get_tokenizer(name)
     network.eval()
 
     def images(batch: list[Image.Image]) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from core.clip.inputs import Preprocess
 from core.clip.model import ClipModel
+from core.engines.tokens import ClipTokenizer
 from core.exporting.towers import END, START, Towers, write_json, write_vocabulary
 from core.registry.architecture import VOCABULARY
 from core.values import Json
@@ -31,7 +32,8 @@ def write_huggingface(model: ClipModel, folder: Path) -> None:
 
 def write_tokenizer(model: ClipModel, folder: Path) -> None:
     """Write the files of `CLIPTokenizer`, which cuts texts to the model's context length."""
-    write_vocabulary(model, folder)
+    if isinstance(model.tokenizer, ClipTokenizer):  # `require_exportable` has refused any other
+        write_vocabulary(model.tokenizer, folder)
     special = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": END}
     settings = {
         "tokenizer_class": "CLIPTokenizer",

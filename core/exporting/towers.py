@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
@@ -12,6 +13,8 @@ from torch.nn.functional import normalize
 
 from core.clip.model import ClipModel
 from core.engines import tokens
+from core.engines.tokens import ClipTokenizer, OwnTokenizer
+from core.registry.architecture import TOKENIZER_FILE
 from core.values import Json
 
 MODEL_FILE = "model.json"
@@ -59,8 +62,14 @@ class _Tower(nn.Module):
 
 def write_inputs(model: ClipModel, folder: Path) -> None:
     """Write the vocabulary, and `model.json`: the towers' inputs, and the scale of similarities."""
-    write_vocabulary(model, folder)
-    settings = model.preprocess.settings
+    tokenizer, settings = model.tokenizer, model.preprocess.settings
+    frame, text = tokenizer.frame, dict[str, Any]()
+    if isinstance(tokenizer, ClipTokenizer):
+        write_vocabulary(tokenizer, folder)
+        text = {"start_token": frame.before[0], "end_token": frame.end}
+    if isinstance(tokenizer, OwnTokenizer):
+        (folder / TOKENIZER_FILE).write_bytes(model.tokenizer_file or b"")
+        text = {"clean": tokenizer.clean, "before": [*frame.before], "after": [*frame.after]}
     described = {
         "image": {
             "size": list(model.preprocess.size),
@@ -71,9 +80,8 @@ def write_inputs(model: ClipModel, folder: Path) -> None:
         },
         "text": {
             "context_length": model.context_length,
-            "start_token": model.tokenizer.start,
-            "end_token": model.tokenizer.end,
-            "padding": 0,
+            **text,
+            "padding": frame.padding,
         },
         "scale": round(float(model.scale.detach()), 6),
     }
@@ -88,9 +96,8 @@ def write_json(path: Path, value: Json) -> None:
 START, END = "<|startoftext|>", "<|endoftext|>"  # as the field writes them; open_clip's differ
 
 
-def write_vocabulary(model: ClipModel, folder: Path) -> None:
+def write_vocabulary(tokenizer: ClipTokenizer, folder: Path) -> None:
     """Write `vocab.json`, from tokens to ids, and `merges.txt`, in the order of their ranks."""
-    tokenizer = model.tokenizer
     ids = dict(tokenizer.vocabulary)
     ids[START], ids[END] = ids.pop(tokens.START), ids.pop(tokens.END)
     merges = [" ".join(pair) for pair in tokenizer.merges]

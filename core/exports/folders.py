@@ -5,12 +5,15 @@ import json
 import math
 import tarfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.bundles.write import PIECE, Readable, add_file
+from core.registry.architecture import TOKENIZER, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
 from core.registry.versions import TensorEntry, Version, Weights
+from core.values import Json
 
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
@@ -43,10 +46,20 @@ def _files(artifacts: Artifacts, version: Version) -> Iterator[tuple[str, Readab
     """Yield each file's name, content and size in bytes."""
     version.require_weights()
     weights = Weights.from_bytes(artifacts.get(version.digest))
-    config = json.dumps(weights.config, indent=2, sort_keys=True).encode()
+    config = _json(weights.config)
     yield CONFIG_FILE, io.BytesIO(config), len(config)
+    own = [tensor for tensor in weights.tensors if tensor.name == TOKENIZER]
+    for tokenizer in own:
+        yield TOKENIZER_FILE, io.BytesIO(artifacts.get(tokenizer.digest)), tokenizer.size
+        described = _json(weights.config["tokenizer_config"])
+        yield TOKENIZER_CONFIG_FILE, io.BytesIO(described), len(described)
+        weights = replace(weights, tensors=tuple(t for t in weights.tensors if t != tokenizer))
     header = _header(weights)
     yield WEIGHTS_FILE, _Tensors(artifacts, weights, header), len(header) + weights.size
+
+
+def _json(value: Json) -> bytes:
+    return json.dumps(value, indent=2, sort_keys=True).encode()
 
 
 def _header(weights: Weights) -> bytes:

@@ -3,14 +3,13 @@
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from core.clip.model import ClipModel
-from core.engines.tokens import Tokenizer
+from core.engines.tokens import Frame, Tokenizer
 from core.errors import ModelNotTrainable
 from core.recipes.fields import LossTerm, Vocabulary
 from core.recipes.rules import Recipe, competing_classes, distinct
@@ -69,25 +68,18 @@ class Sentences(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class RandomSentences:
-    """Sentences of L tokens: start, L − 2 uniform draws from a pool, end, padding."""
+    """Sentences of L tokens: uniform draws from a pool, in the tokenizer's frame."""
 
-    pool: Tensor  # token ids (tokens,), without start and end
+    pool: Tensor  # token ids (tokens,), without those of the frame
     sentences: int  # M
-    length: int  # L
-    start: int
-    end: int
-    context_length: int
+    length: int  # L, with the frame: for CLIP's tokenizer, start, L − 2 draws and end
+    frame: Frame
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """Draw M sentences as token ids (sentences, context length)."""
-        drawn = torch.randint(
-            len(self.pool), (self.sentences, self.length - 2), generator=generator
-        )
-        tokens = torch.zeros(self.sentences, self.context_length, dtype=torch.long)
-        tokens[:, 0] = self.start
-        tokens[:, 1 : self.length - 1] = self.pool[drawn]
-        tokens[:, self.length - 1] = self.end
-        return tokens
+        inside = self.length - (self.frame.context_length - self.frame.room)
+        drawn = torch.randint(len(self.pool), (self.sentences, inside), generator=generator)
+        return torch.from_numpy(self.frame.rows(self.pool[drawn].numpy()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,20 +118,18 @@ def sentences_of(recipe: Recipe, model: ClipModel) -> Sentences:
         pool=pool,
         sentences=recipe.sentences,
         length=recipe.sentence_length,
-        start=model.tokenizer.start,
-        end=model.tokenizer.end,
-        context_length=model.context_length,
+        frame=model.tokenizer.frame,
     )
 
 
-@lru_cache(maxsize=4)
 def token_pool(vocabulary: Vocabulary, tokenizer: Tokenizer, trained: tuple[int, ...]) -> Tensor:
     """Return the token ids that may occur inside a sentence, ascending, without special tokens."""
-    known = tokenizer.vocabulary
-    ids = set(trained) if vocabulary is Vocabulary.TRAINED else set(known.values())
+    ids = set(tokenizer.ordinary)
+    if vocabulary is Vocabulary.TRAINED:
+        ids &= set(trained)
     if vocabulary is Vocabulary.WORD_FINAL:
-        ids &= {number for token, number in known.items() if token.endswith("</w>")}
-    return torch.tensor(sorted(ids - {tokenizer.start, tokenizer.end}), dtype=torch.long)
+        ids &= set(tokenizer.words)
+    return torch.tensor(sorted(ids), dtype=torch.long)
 
 
 class Replay:

@@ -1,14 +1,14 @@
 """Rules on an open_clip config that decide, before weights are loaded, what a model is fit for.
 
-A model that cannot be trained cannot be scored or served either: we lack its tokenizer, or its
-features are not one vector per input. Its import is therefore refused. Some that can be trained do
-not fit into `CLIPModel` of transformers.
+A model that cannot be trained cannot be scored or served either: its text tower is not open_clip's,
+or its features are not one vector per input. Its import is therefore refused. Some that can be
+trained do not fit into `CLIPModel` of transformers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from core.errors import ModelNotTrainable, NotExportable
+from core.errors import BaseUnknown, ModelNotTrainable, NotExportable
 from core.recipes.fields import Vocabulary
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
@@ -27,6 +27,10 @@ _KNOWN = {
     "nonscalar_logit_scale",
 }
 _CLEANERS = ("lower", "whitespace", "canonicalize")
+TOKENIZER_FILE = "tokenizer.json"  # of a model with a tokenizer of its own
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"  # which tokens pad and end sentences
+TOKENIZER = "tokenizer"  # the tensor of a version that holds the file's bytes, a buffer of networks
+MOST_TOKENIZER_BYTES = 128 * 1024**2  # XLM-V has 900,000 tokens, most others fewer than 260,000
 _PROJECTED = ("linear", "mlp")  # timm's own pooling stays when a projection follows
 
 _Section = Mapping[str, Any]
@@ -69,6 +73,30 @@ def context_length(config: Json) -> int:
     return int(text.get("context_length", 77))
 
 
+def vocabulary_size(config: Json) -> int:
+    """Return the number of token ids that the text tower has embeddings of."""
+    text = _section(_section(config, "model_cfg"), "text_cfg")
+    return int(text.get("vocab_size", VOCABULARY))
+
+
+def brings_tokenizer(model_cfg: Json) -> bool:
+    """Return whether a model has a tokenizer of its own, in the place of CLIP's."""
+    return bool(_section(model_cfg, "text_cfg").get("hf_tokenizer_name"))
+
+
+def require_tokenizer(
+    model_cfg: Json, names: Collection[str], *, pointer: str | None = None
+) -> None:
+    """Raise BaseUnknown if a folder with files of these names lacks the model's tokenizer."""
+    if brings_tokenizer(model_cfg) and TOKENIZER_FILE not in names:
+        name = _section(model_cfg, "text_cfg")["hf_tokenizer_name"]
+        raise BaseUnknown(
+            f"The model has a tokenizer of its own, {name!r}: add its {TOKENIZER_FILE} and "
+            "tokenizer_config.json to the folder.",
+            pointer=pointer,
+        )
+
+
 def _require_sentences(config: Json, recipe: Recipe) -> None:
     if recipe.vocabulary is Vocabulary.FILE:
         return
@@ -101,14 +129,19 @@ def _is_resnet(vision: _Section) -> bool:
 def _tokenizer(text: _Section) -> str | None:
     if name := text.get("hf_model_name"):
         return f"The text tower {name!r} is not one of open_clip's own."
-    if name := text.get("hf_tokenizer_name"):
-        return f"The tokenizer {name!r} is not CLIP's own."
+    own = bool(text.get("hf_tokenizer_name"))
     settings = text.get("tokenizer_kwargs") or {}
-    if set(settings) - {"clean"} or settings.get("clean", "lower") not in _CLEANERS:
+    known = {"clean", "strip_sep_token"} if own else {"clean"}
+    if set(settings) - known or settings.get("clean", "lower") not in _CLEANERS:
         return "The tokenizer has unsupported settings."
+    if own and text.get("tokenizer_mode"):
+        return f"The tokenizer has an unsupported mode, {text['tokenizer_mode']!r}."
     size = text.get("vocab_size", VOCABULARY)
-    if not isinstance(size, int) or size < VOCABULARY:
-        return f"The vocabulary has {size} tokens; CLIP's tokenizer needs {VOCABULARY}."
+    if not isinstance(size, int) or size < (1 if own else VOCABULARY):
+        return (
+            f"The vocabulary has {size} tokens; CLIP's tokenizer needs {VOCABULARY}. Another one "
+            f"is named by hf_tokenizer_name, and comes as {TOKENIZER_FILE}."
+        )
     return None
 
 
@@ -118,12 +151,22 @@ def _sentence_feature(text: _Section, custom: bool) -> str | None:
     pooling = text.get("pool_type", "argmax")
     if pooling not in {"argmax", "eos", "last", "first"}:
         return f"The text tower's pooling {pooling!r} does not return one feature for a sentence."
-    if pooling == "eos" and text.get("eos_id") != END:  # where it is not said, it is 2
-        return f"The text tower's end token is not that of CLIP's tokenizer, {END}."
     if pooling == "first" and not text.get("no_causal_mask"):
         return "The text tower reads only the start token, so all sentences have the same feature."
     if text.get("embed_cls") and not custom:
         return "A text tower with a class token needs custom_text."
+    return _end_token(text, pooling)
+
+
+def _end_token(text: _Section, pooling: str) -> str | None:
+    own = bool(text.get("hf_tokenizer_name"))  # whose end token is compared once it is read
+    if pooling == "eos" and not own and text.get("eos_id") != END:  # where it is not said, it is 2
+        return f"The text tower's end token is not that of CLIP's tokenizer, {END}."
+    if pooling == "argmax" and own:
+        return (
+            "The text tower pools at the largest token id, which only in CLIP's tokenizer ends a "
+            "sentence."
+        )
     return None
 
 

@@ -141,7 +141,7 @@ class TextFeatures:
         features, lengths = [], []
         for first in range(0, len(texts), TEXTS_AT_ONCE):
             tokens = model.tokenizer.rows(texts[first : first + TEXTS_AT_ONCE])
-            lengths.append((tokens == model.tokenizer.end).argmax(axis=1) + 1)
+            lengths.append(model.tokenizer.frame.lengths(tokens))
             features.append(self._batcher.run(partial(model.encode_tokens, tokens)).result())
         return np.concatenate(features), np.concatenate(lengths)
 

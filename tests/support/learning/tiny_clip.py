@@ -17,8 +17,10 @@ from core.clip.model import ClipModel, empty_network, publish
 from core.engines.rows import EngineChecks
 from core.engines.rules import EngineCheck, Graphs
 from core.platform import Platform
+from core.registry.architecture import TOKENIZER
 from core.registry.versions import ServingPrecision, Weights
-from core.values import Digest
+from core.values import Digest, Json
+from tests.support.learning.tokenizers import DESCRIBED, trained, write_tokenizer
 
 CONFIG: dict[str, Any] = {
     "model_cfg": {
@@ -53,7 +55,33 @@ def tiny_clip(seed: int = 0, config: dict[str, Any] | None = None) -> ClipModel:
     """A model whose weights depend on the seed alone."""
     config = config or tiny_config()
     network = copy.deepcopy(_network(seed, json.dumps(config)))  # faster than making it anew
+    if kind := own_kind(config):
+        held = torch.frombuffer(bytearray(trained(kind).encode()), dtype=torch.uint8)
+        network.register_buffer(TOKENIZER, held)
     return ClipModel(network=network, config=config)
+
+
+def own_kind(config: Json) -> str | None:
+    """The kind of a config's own tokenizer, `test/KIND`, if it has one."""
+    name = config["model_cfg"]["text_cfg"].get("hf_tokenizer_name")
+    return name.removeprefix("test/") if name else None
+
+
+def described(config: dict[str, Any]) -> dict[str, Any]:
+    """The config of a version that was made of a config and its tokenizer."""
+    if kind := own_kind(config):
+        tokens = {"pad_token": "[PAD]", "sep_token": "[SEP]", **DESCRIBED[kind]}
+        kept = {
+            name: value["content"] if isinstance(value, dict) else value
+            for name, value in tokens.items()
+            if name in {"pad_token", "sep_token"}
+        }
+        if not config["model_cfg"]["text_cfg"].get("tokenizer_kwargs", {}).get("strip_sep_token"):
+            del kept["sep_token"]
+        length = config["model_cfg"]["text_cfg"]["context_length"]
+        about = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": length}
+        config["tokenizer_config"] = {**about, **kept}
+    return config
 
 
 def stored(model: ClipModel, artifacts: Artifacts) -> Weights:
@@ -61,11 +89,23 @@ def stored(model: ClipModel, artifacts: Artifacts) -> Weights:
     return publish(model.config, model.network.state_dict(), artifacts, lambda done, total: None)
 
 
-def folder_of(path: Path, model: ClipModel, dtype: torch.dtype = torch.float32) -> Path:
+def folder_of(
+    path: Path,
+    model: ClipModel,
+    dtype: torch.dtype = torch.float32,
+    *,
+    keep_tokenizer: bool = False,  # among the weights, where it does not belong
+) -> Path:
     """A new folder of a model's config and weights, as open_clip saves them."""
     path.mkdir(parents=True)
     (path / "open_clip_config.json").write_text(json.dumps(model.config))
-    state = {name: t.to(dtype) for name, t in model.network.state_dict().items()}
+    state = {
+        name: t.to(dtype)
+        for name, t in model.network.state_dict().items()
+        if name != TOKENIZER or keep_tokenizer
+    }
+    if kind := own_kind(model.config):
+        write_tokenizer(path, kind)
     save_file(state, path / "open_clip_model.safetensors")
     return path
 

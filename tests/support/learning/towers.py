@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from tests.support.learning.tiny_clip import CONFIG
+from tests.support.learning.tiny_clip import CONFIG, described
+from tests.support.learning.tokenizers import size_of
 
 TEXT: dict[str, Any] = CONFIG["model_cfg"]["text_cfg"]
 
@@ -57,9 +58,65 @@ TIMM_BATCH_NORM: dict[str, Any] = {
     },
     "text_cfg": TEXT,
 }
+
+
+def own_tokenizer(kind: str, **text_cfg: Any) -> dict[str, Any]:
+    """The text tower of a model with a tokenizer of its own."""
+    return {
+        **TEXT,
+        "vocab_size": size_of(kind),
+        "hf_tokenizer_name": f"test/{kind}",
+        "no_causal_mask": True,
+        "pool_type": "last",
+        **text_cfg,
+    }
+
+
+# As open_clip's configs of these families, with less depth and width.
+SIGLIP_1: dict[str, Any] = {
+    **SIGLIP,
+    "text_cfg": own_tokenizer(
+        "siglip",
+        proj_bias=True,
+        norm_kwargs={"eps": 1e-6},
+        tokenizer_kwargs={"clean": "canonicalize"},
+    ),
+}
+SIGLIP_2: dict[str, Any] = {
+    **SIGLIP,
+    "text_cfg": own_tokenizer(
+        "siglip2",
+        proj_bias=True,
+        norm_kwargs={"eps": 1e-6},
+        act_kwargs={"approximate": "tanh"},
+        tokenizer_kwargs={"clean": "canonicalize"},
+    ),
+}
+CLIPA: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": {
+        **CONFIG["model_cfg"]["vision_cfg"],
+        "no_ln_pre": True,
+        "pool_type": "avg",
+        "final_ln_after_pool": True,
+    },
+    "text_cfg": own_tokenizer("clipa", tokenizer_kwargs={"strip_sep_token": True}),
+}
+WORLDWIDE: dict[str, Any] = {
+    "embed_dim": 16,
+    "vision_cfg": CONFIG["model_cfg"]["vision_cfg"],
+    "text_cfg": own_tokenizer("worldwide", no_causal_mask=False, pool_type="eos", eos_id=2),
+}
+OWN: dict[str, dict[str, Any]] = {
+    "siglip": SIGLIP_1,
+    "siglip2": SIGLIP_2,
+    "clipa": CLIPA,
+    "worldwide": WORLDWIDE,
+}
 TOWERS: dict[str, dict[str, Any]] = {
     "resnet": RESNET,
     "siglip": SIGLIP,
+    "siglip as published": SIGLIP_1,
     "timm with dropout": TIMM_DROPOUT,
     "timm with batch norm": TIMM_BATCH_NORM,
 }
@@ -68,4 +125,13 @@ TOWERS: dict[str, dict[str, Any]] = {
 def config_of(tower: str, **model_cfg: Any) -> dict[str, Any]:
     """The whole config of a kind, with changes to its `model_cfg`."""
     config = copy.deepcopy(TOWERS[tower]) | model_cfg
-    return {"model_cfg": config, "preprocess_cfg": copy.deepcopy(CONFIG["preprocess_cfg"])}
+    return described(
+        {"model_cfg": config, "preprocess_cfg": copy.deepcopy(CONFIG["preprocess_cfg"])}
+    )
+
+
+def own_config(kind: str) -> dict[str, Any]:
+    """The whole config of a family with tokenizers of its own, and its way with images."""
+    squashed = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
+    images = {} if kind == "worldwide" else squashed
+    return described({"model_cfg": copy.deepcopy(OWN[kind]), "preprocess_cfg": images})

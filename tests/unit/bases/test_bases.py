@@ -29,7 +29,7 @@ def refusal(settings: Settings, base: str, kind: type[PerennialError] = BaseUnkn
 @pytest.mark.parametrize(
     ("base", "kind", "words"),
     [
-        ("ViT-B-16-SigLIP:webli", ModelNotTrainable, "tokenizer 'timm/ViT-B-16-SigLIP'"),
+        ("coca_ViT-B-32:laion2b_s13b_b90k", ModelNotTrainable, "caption decoder"),
         ("ViT-Z-99:openai", BaseUnknown, "'ViT-Z-99'"),
         ("ViT-B-32:no-such-tag", BaseUnknown, "it has: openai, laion400m_e31,"),
         ("ViT-B-16-plus:openai", BaseUnknown, "it has: none"),
@@ -76,6 +76,18 @@ def test_a_folder_is_judged_by_its_config(
     require_known_base(settings, f"local-dir:{tmp_path}")
     (tmp_path / "open_clip_model.safetensors").unlink()
     refusal(settings, str(tmp_path))
+
+
+def test_a_folder_lacks_the_tokenizer_that_its_config_names(
+    settings: Settings, tmp_path: Path
+) -> None:
+    text_cfg = {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP", "pool_type": "last"}
+    config = {"model_cfg": {"vision_cfg": {}, "text_cfg": text_cfg}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    (tmp_path / "open_clip_model.safetensors").touch()
+    assert "'timm/ViT-B-16-SigLIP': add its tokenizer.json" in refusal(settings, str(tmp_path))
+    (tmp_path / "tokenizer.json").touch()
+    require_known_base(settings, str(tmp_path))
 
 
 def test_a_folder_that_the_system_cannot_open_is_refused(

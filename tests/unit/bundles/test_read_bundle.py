@@ -4,12 +4,15 @@ import io
 import json
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.archives.reader import ArchiveReader
+from core.bundles.import_version import require_alike
 from core.bundles.read import (
     CONFIG_FILE,
     WEIGHTS_FILE,
@@ -25,6 +28,7 @@ from core.datasets.manifests import validation_of
 from core.errors import ArchiveUnsafe, BundleInvalid, BundleNotTrusted, PerennialError
 from core.exports.folders import write_folder
 from core.recipes.rules import Recipe
+from core.registry.versions import TensorEntry, Weights
 from core.settings import Settings
 from core.values import Digest, canonical_json, sha256
 from tests.support.api.seeds import some_weights
@@ -46,11 +50,16 @@ SHOES, PAIRS = (
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The files of a bundle of a version that an update made, in their order."""
-    artifacts, folder = MemoryArtifacts(), tmp_path_factory.mktemp("bundle")
+    return made(tmp_path_factory.mktemp("bundle"), lambda weights, _: weights)
+
+
+def made(folder: Path, change: Callable[[Weights, MemoryArtifacts], Weights]) -> Files:
+    artifacts = MemoryArtifacts()
     platform: Any = SimpleNamespace(artifacts=artifacts)
     policy = a_policy()
     model = a_model(policy, name="demo")
-    root_weights, weights = some_weights(platform, 1), some_weights(platform, 2)
+    root_weights = some_weights(platform, 1)
+    weights = change(some_weights(platform, 2), artifacts)
     root = a_version(a_job(model), 1, digest=root_weights.digest)
     version = a_version(
         a_job(model),
@@ -109,6 +118,39 @@ def test_its_first_file_is_enough_to_know_who_signed_it(files: Files) -> None:
     with pytest.raises(BundleInvalid, match="another version"):
         signed.require_digest("0" * 64)
     assert has_first_file(b"x" * 512)  # no tar: to be refused now
+
+
+def with_tokenizer(weights: Weights, artifacts: MemoryArtifacts, data: bytes = b"{}") -> Weights:
+    held = TensorEntry(
+        name="tokenizer", dtype="U8", shape=(len(data),), digest=artifacts.put(data), size=len(data)
+    )
+    described = {"tokenizer_config": {"pad_token": "<pad>"}}
+    found = replace(weights, config=weights.config | described, tensors=(*weights.tensors, held))
+    artifacts.put(found.to_bytes())
+    return found
+
+
+def test_a_version_comes_with_its_own_tokenizer(tmp_path: Path) -> None:
+    files, kept = made(tmp_path, with_tokenizer), MemoryArtifacts()
+    assert files["tokenizer.json"] == b"{}"
+    assert b"tokenizer" not in files[WEIGHTS_FILE]
+    bundle = read(packed(files), kept)
+    assert bundle.weights.digest == bundle.signed.version.digest
+    assert kept.get(sha256(b"{}")) == b"{}"
+    with pytest.raises(BundleInvalid, match="not those of the version"):
+        read(packed(signed_again(files | {"tokenizer.json": b"[]"})))
+
+
+def test_a_version_with_another_tokenizer_than_its_parents_is_refused() -> None:
+    """Nothing has checked that one, though who signed it is trusted."""
+    artifacts = MemoryArtifacts()
+    platform: Any = SimpleNamespace(artifacts=artifacts)
+    parent, child = (with_tokenizer(some_weights(platform, n), artifacts) for n in (1, 2))
+    require_alike(child, parent)
+    other = with_tokenizer(some_weights(platform, 2), artifacts, b"[]")
+    for one in (other, some_weights(platform, 2)):
+        with pytest.raises(BundleInvalid, match="another architecture"):
+            require_alike(one, parent)
 
 
 def flipped(data: bytes) -> bytes:

@@ -113,7 +113,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", ["truncated", "other_shape", "bad_config", "no_weights", "foreign_tokenizer"]
+    "damage", ["truncated", "other_shape", "bad_config", "no_weights", "foreign_tower"]
 )
 def test_a_folder_that_is_damaged_or_that_we_cannot_feed_is_refused(
     damage: str, tmp_path: Path
@@ -126,11 +126,11 @@ def test_a_folder_that_is_damaged_or_that_we_cannot_feed_is_refused(
         config.write_text(json.dumps(tiny_config(width=12)))
     elif damage == "bad_config":
         config.write_text("{")
-    elif damage == "foreign_tokenizer":
-        config.write_text(json.dumps(tiny_config(hf_tokenizer_name="some/tokenizer")))
+    elif damage == "foreign_tower":
+        config.write_text(json.dumps(tiny_config(hf_model_name="some/tower")))
     else:
         weights.unlink()
-    with pytest.raises(ModelNotTrainable if damage == "foreign_tokenizer" else BaseUnknown):
+    with pytest.raises(ModelNotTrainable if damage == "foreign_tower" else BaseUnknown):
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Watching())
 
 

@@ -137,7 +137,7 @@ def test_prompt_that_just_fits_is_read_and_one_token_more_is_refused(reader: Cli
     name = "7" * (reader.context_length - around)  # each digit is a token of its own
     require_readable(reader, DEFAULT_PROMPT, [name])
     row = reader.tokenise([DEFAULT_PROMPT.fill(name)])[0]
-    assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.end]))
+    assert torch.equal(row[-1:], torch.tensor([reader.tokenizer.frame.end]))
     with pytest.raises(PromptTooLong) as refusal:
         require_readable(reader, DEFAULT_PROMPT, ["cat", name + "7"])
     assert refusal.value.facts["classes"] == [name + "7"]

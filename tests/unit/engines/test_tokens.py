@@ -7,7 +7,7 @@ import sys
 import open_clip
 import pytest
 
-from core.engines.tokens import Tokenizer
+from core.engines.tokens import ClipTokenizer
 
 LETTERS = "eeeetttaaooinshrdlu bcdfgkmpvwy'!?.,_-<&;0159éßждの猫🥾🦊👩\u200d💻\u00a0\u2003"
 
@@ -30,7 +30,7 @@ SPELLINGS = [
 @pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
 def test_every_text_has_open_clips_tokens(clean: str) -> None:
     own = open_clip.SimpleTokenizer(context_length=16, clean=clean)
-    tokenizer = Tokenizer(context_length=16, clean=clean)
+    tokenizer = ClipTokenizer(context_length=16, clean=clean)
     assert tokenizer.rows(SPELLINGS).tolist() == own(SPELLINGS).tolist()
     assert [tokenizer.encode(one) for one in SPELLINGS[:70]] == [*map(own.encode, SPELLINGS[:70])]
     assert tokenizer.vocabulary == own.encoder
@@ -40,13 +40,13 @@ def test_every_text_has_open_clips_tokens(clean: str) -> None:
 def test_a_word_of_a_million_letters_is_read() -> None:
     """open_clip's own tokenizer would take hours, as its time grows with the square."""
     letters = "".join(random.Random(1).choices(LETTERS[:19], k=1_000_000))
-    assert len(Tokenizer(context_length=77).encode(letters)) > 300_000
+    assert len(ClipTokenizer(context_length=77).encode(letters)) > 300_000
 
 
 def test_tokens_need_no_torch() -> None:
     check = (
-        "import sys; from core.engines.tokens import Tokenizer; "
-        "Tokenizer(context_length=77).rows(['a']); "
+        "import sys; from core.engines.tokens import ClipTokenizer; "
+        "ClipTokenizer(context_length=77).rows(['a']); "
         "assert not {'torch', 'open_clip', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", check], check=True)

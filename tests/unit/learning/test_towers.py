@@ -138,7 +138,7 @@ def test_random_sentences_are_padded_as_the_tokenizer_pads(artifacts: MemoryArti
     model = load(lesson(artifacts, config_of("siglip")).parent, artifacts)
     drawn = sentences_of(RECIPE, model).draw(generator_of("test"))
     text = model.tokenise(["a cat"])[0]
-    end = model.tokenizer.end
+    end = model.tokenizer.frame.end
     padding = text[(text == end).nonzero().item() + 1 :].unique()
     assert torch.equal(drawn[:, RECIPE.sentence_length :].unique(), padding)
     assert (drawn[:, RECIPE.sentence_length - 1] == end).all()

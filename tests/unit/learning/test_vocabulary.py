@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from core.engines.tokens import ClipTokenizer, Frame
 from core.errors import ModelNotTrainable
 from core.learning.vocabulary import (
     RandomSentences,
@@ -22,6 +23,7 @@ from core.recipes.rules import Recipe
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 
 START, END = 49406, 49407
+FRAME = Frame(before=(98,), after=(99,), padding=0, context_length=8)
 
 
 def drawn(recipe: Recipe, seed: int = 0) -> Tensor:
@@ -29,9 +31,7 @@ def drawn(recipe: Recipe, seed: int = 0) -> Tensor:
 
 
 def small(count: int = 2) -> RandomSentences:
-    return RandomSentences(
-        pool=torch.arange(40), sentences=count, length=5, start=98, end=99, context_length=8
-    )
+    return RandomSentences(pool=torch.arange(40), sentences=count, length=5, frame=FRAME)
 
 
 class Teacher:
@@ -73,6 +73,7 @@ def test_word_final_tokens_end_a_word() -> None:
     tokenizer = tiny_clip().tokenizer
     pool = token_pool(Vocabulary.WORD_FINAL, tokenizer, ()).tolist()
     assert 49406 - len(pool) == 14925 - 2  # the two special tokens end no word either
+    assert isinstance(tokenizer, ClipTokenizer)
     names = {number: token for token, number in tokenizer.vocabulary.items()}
     assert all(names[number].endswith("</w>") for number in pool)
 
