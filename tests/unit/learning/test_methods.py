@@ -60,6 +60,31 @@ def test_extreme_logits_stay_finite() -> None:
     assert exp(-loss.item()) == 0
 
 
+@pytest.mark.parametrize("bias", [0.0, -10.0])
+def test_the_sentences_of_siglip_are_ranked_by_a_softmax_that_no_bias_changes(bias: float) -> None:
+    """L_vr = 3/4 ln(3/4 : 1/2) + 1/4 ln(1/4 : 1/2), of cosines ln 3 / 10 and 0 at a scale of 10."""
+    cosine = log(3) / 10
+
+    def of(*sentences: tuple[float, float]) -> Tensor:
+        one = Features(
+            images=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
+            classes=torch.zeros(0, 2, dtype=torch.float64),
+            sentences=torch.tensor(sentences, dtype=torch.float64),
+            scale=torch.tensor(10.0, dtype=torch.float64),
+        )
+        return one.sentence_logits + bias  # as SigLIP has them
+
+    teacher = of((cosine, (1 - cosine**2) ** 0.5), (0.0, 1.0))
+    student = of((0.0, 1.0), (0.0, 1.0))
+    expected = 0.75 * log(1.5) + 0.25 * log(0.5)
+    assert losses.vr_lwf(student, teacher).item() == pytest.approx(expected, abs=1e-12)
+
+    # A sigmoid of each pair with SigLIP's own bias would hardly see the difference.
+    q, p = (1 / (1 + exp(-(float(row[0, 0])))) for row in (teacher, student))
+    of_sigmoids = q * log(q / p) + (1 - q) * log((1 - q) / (1 - p))
+    assert (of_sigmoids > 0.1) if bias == 0 else (of_sigmoids < 1e-4)
+
+
 CLASSES, LEARNED, OPEN = ("okapi", "red panda"), ("ibis", "newt"), ("Okapi", "car", "ibis", "dog")
 
 
