@@ -42,8 +42,8 @@ _ADVICE = {
 }
 
 _OVERRIDE = (
-    "To promote it anyway, give --override and a --reason; for a version that failed, that takes "
-    "an admin's key."
+    "To promote it anyway, give a --reason, and --override where an override is required; for a "
+    "version that failed, that takes an admin's key."
 )
 
 _BUSY = {429, 502, 503, 504}

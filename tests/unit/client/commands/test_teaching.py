@@ -60,7 +60,7 @@ def test_what_the_gate_fails_ends_with_its_own_code(
     assert perennial("watch", job["id"], "--fail-on-gate").code == GATE
     refused = perennial("promote", "demo", job["result"]["version"], "--reason", "try")
     assert (refused.code, refused.out) == (GATE, "")
-    assert "give --override and a --reason" in refused.err
+    assert "give a --reason, and --override where an override is required" in refused.err
     canary = ("trial", "start", "demo", job["result"]["version"], "--canary", "0.1")
     refused = perennial(*canary, "--reason", "try")
     assert (refused.code, refused.out) == (GATE, "")
