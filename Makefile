@@ -17,7 +17,7 @@ CORE := $(shell find core -name '*.py')
 RULES := client/perennial/rules/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev lock demo serve test coverage test-gpu test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
+.PHONY: help install install-dev lock demo serve test coverage test-gpu test-databases test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ coverage: install-dev  ## run all tests and measure the lines of core/ that they
 
 test-gpu: .venv/installed-dev  ## run the tests that need a CUDA device
 	@$(BIN)/python -m pytest tests/gpu
+
+test-databases: install-dev  ## run the tests of tests/contract each on both databases; make test runs long ones on one
+	@$(PYTEST) --each-database tests/contract
 
 test-faults: install-dev  ## inject every fault many times: make test-faults ARGS="--rows redis_kill --tries 5"
 	@$(BIN)/python -m tests.nightly.faults $(ARGS)

@@ -37,6 +37,11 @@ share_statements()
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of `tests/contract`, whose conftest is loaded too late for that."""
+    parser.addoption("--each-database", action="store_true", help="run every story on both")
+
+
 def pytest_collection_finish() -> None:
     """Exempt what is loaded from garbage collection, and begin it."""
     gc.freeze()
