@@ -89,6 +89,8 @@ def measure_title(measure: Measure) -> str:
         top_1 = f"all {count}classes"
     if measure.asked is ClassList.WITH_SUITES:
         top_1 = f"with suites, {count}classes"
+    if measure.asked is ClassList.DEFAULT:
+        top_1 = f"by default, {count}classes"
     if measure.own_prompts:
         top_1 = f"{top_1}, own prompts"
     return {

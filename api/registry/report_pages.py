@@ -179,18 +179,21 @@ def labels_wanted(report: Report) -> set[str]:
     }
 
 
-def by_lists(report: Report) -> list[tuple[Ruling, Ruling | None, Ruling | None]]:
+def by_lists(report: Report) -> list[tuple[Ruling | None, ...]]:
     """Return what was forgotten beside what was swallowed, of each suite and holdout.
 
-    The last of each row is what was swallowed with the suites' classes to choose from, too.
+    Each row begins with the ruling over the own list. The others are None where they were not
+    asked: with all learned classes to choose from, with those of suites too, over default lists.
     """
     asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right)]
     longer: dict[tuple[MeasureKind, str, str], dict[ClassList, Ruling]] = {}
     for m in asked:
         if m.asked is not ClassList.OWN:
-            longer.setdefault((m.kind, m.name, m.baseline), {})[m.asked] = m
+            same = (one for one in longer if one[:2] == (m.kind, m.name) and m.baseline in one[2])
+            longer.setdefault(next(same, (m.kind, m.name, m.baseline)), {})[m.asked] = m
+    lists = (ClassList.UNION, ClassList.WITH_SUITES, ClassList.DEFAULT)
     return [
-        (own, found.get(ClassList.UNION), found.get(ClassList.WITH_SUITES))
+        (own, *map(found.get, lists))
         for (kind, name, baseline), found in longer.items()
         for own in asked
         if (own.asked, own.kind, own.name) == (ClassList.OWN, kind, name)

@@ -17,11 +17,12 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
 
     Of holdouts that are judged together, each class that several of them show is yielded once more,
     by its images in all of these. Where classes of suites and learned ones compete, none is
-    compared: a name that overlaps with a class may take all of it, and be right.
+    compared: a name that overlaps with a class may take all of it, and be right. Nor is any over
+    default lists, which differ.
     """
     for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
         (exam, _), *_ = one.pairs
-        overlaps = one.asked is ClassList.WITH_SUITES
+        overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         if isinstance(exam, ClassEvaluation) and not overlaps:
             yield from _of_each(results, one)

@@ -5,9 +5,10 @@ the limits of one update; and, wider, with versions further back, so that small 
 unseen: suites with the root, an earlier holdout with its settled version. Over the classes of its
 time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
 to choose from, it shows what newer classes swallow, and holdouts with those of the model's
-zero-shot suites, too, what callers get who ask with everything. Earlier holdouts with fewer images
-than the policy's minimum are also compared together. A larger one shows by itself what it lost;
-among the others it would hide their losses.
+zero-shot suites, too, what callers get who ask with everything. Both versions choose from the same
+list there. Over their default lists each chooses from what it has learned itself, as for callers
+who send none. Earlier holdouts with fewer images than the policy's minimum are also compared
+together. A larger one shows by itself what it lost; among the others it would hide their losses.
 
 Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
 too, are asked once more, each version in its own prompt.
@@ -59,6 +60,8 @@ class Comparison:
     def query(self, exam: ClassEvaluation | UnlabelledEvaluation, version: Version) -> ClassQuery:
         """Return what a version is asked on the images of an evaluation."""
         query = exam.over(self.asked)
+        if self.asked is ClassList.DEFAULT and isinstance(exam, ClassEvaluation):
+            query = exam.by_default(version)
         return in_prompt_of(version, query) if self.own_prompts else query
 
     def choices(self, meanings: Mapping[str, str]) -> int | None:
@@ -180,8 +183,8 @@ def _with_each(
 
     If prompts differ, a second one follows, but of captions. Roles that the same version has are
     one baseline, with the smallest of their tolerances. The live version is named where it is not
-    the parent, which has the same tolerances. With the suites' classes, what is `pooled` is judged
-    in the pool alone.
+    the parent, which has the same tolerances. Over default lists, what is `pooled` is judged in the
+    pool alone.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -195,7 +198,7 @@ def _with_each(
             in_pool = pooled is not None and all(
                 one in pooled[asked].get(role, ()) for role in same for one in roles[role]
             )
-            if in_pool and asked is ClassList.WITH_SUITES:
+            if in_pool and asked is ClassList.DEFAULT:
                 continue
             compared = Comparison(
                 kind=kind,
@@ -213,7 +216,10 @@ def _with_each(
 
 
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:
-    """Return whether a list is one of its own; a longer one is not where it adds no class."""
+    """Return whether a list is one of its own: not where it has no other classes."""
+    if asked is ClassList.DEFAULT:
+        exams = ((exam, version) for exam, version in pairs if isinstance(exam, ClassEvaluation))
+        return any(exam.by_default(version).digest != exam.union.digest for exam, version in exams)
     own = asked is ClassList.OWN
     lists = ((exam.over(asked), exam.over(asked.shorter)) for exam, _ in pairs)
     return any(own or longer.digest != shorter.digest for longer, shorter in lists)

@@ -263,7 +263,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     live_difference = _live_difference(results, comparison)
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
-    is_soft = comparison.kind is not MeasureKind.GAIN
+    is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,

@@ -22,7 +22,7 @@ from core.values import Digest, SuiteId
 
 @dataclass(frozen=True, kw_only=True)
 class ClassEvaluation:
-    """Three queries on the same images, each with more classes to choose from.
+    """Queries on the same images over several lists of classes, three of which are fields.
 
     `own` shows what is forgotten. In `union`, all classes that the candidate has learned compete
     too, so it shows what newer classes swallow. In `with_suites`, which is for holdouts, those of
@@ -36,9 +36,14 @@ class ClassEvaluation:
     with_suites: ClassQuery
 
     def over(self, asked: ClassList) -> ClassQuery:
-        """Return the query over one of the lists."""
-        others = {ClassList.UNION: self.union, ClassList.WITH_SUITES: self.with_suites}
-        return others.get(asked, self.own)
+        """Return what the candidate is asked over one of the lists."""
+        if asked is ClassList.WITH_SUITES:
+            return self.with_suites
+        return self.own if asked is ClassList.OWN else self.union
+
+    def by_default(self, version: Version) -> ClassQuery:
+        """Return the query over what a version has learned; `union` if it is the candidate."""
+        return replace(self.own, classes=_union(self.own.classes, version.classes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +144,9 @@ class EvaluationPlan:
         holdouts, the root not with the suites' classes; candidate and live version also answer
         those on `live_holdouts`. The version that learned an earlier holdout and the settled one
         answer that holdout's own query: they did so as candidates and the answers are stored, so
-        their weights may have been collected. Anchors answer the candidate's lists. If prompts
-        differ, versions answer in their own, too.
+        their weights may have been collected. Anchors answer the candidate's lists. Parent and live
+        version answer over what they have learned themselves, too. If prompts differ, versions
+        answer in their own as well.
         Candidate and root are calibrated; the others were when they were candidates. Equal plans
         have the same order.
         """
@@ -154,13 +160,16 @@ class EvaluationPlan:
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += holdout.queries
-        asked = [
+        asked: list[tuple[Version, Sequence[EvalQuery]]] = [
             (self.candidate, [*whole, *_with_suites(self.kept), *_asked(self.calibration)]),
             (self.parent, [*shared, *_with_suites(self.earlier)]),
+            (self.parent, [one.exam.by_default(self.parent) for one in self.earlier]),
             (self.root, [*shared, *_asked(self.root_calibration)]),
         ]
         if self.live is not None:
+            known = [one for one in self.kept if one.learner.number in self.live_lineage]
             asked.append((self.live, [*whole, *_with_suites(self.kept)]))
+            asked.append((self.live, [one.exam.by_default(self.live) for one in known]))
         for h in self.kept:
             if h.anchor is not None:
                 asked.append((h.anchor, [h.exam.union, h.exam.with_suites]))

@@ -142,12 +142,14 @@ def taken(results: EvaluationResults) -> Iterator[Taken]:
     """Yield the answers to images that were right over a longer list and are wrong, most first.
 
     They are told for each suite and holdout with all learned classes to choose from, for the pool
-    of holdouts with those of suites too, and for each version that the candidate may replace.
+    of small holdouts with those of suites too, or over default lists, and for each version that the
+    candidate may replace.
     """
+    in_pool = {ClassList.WITH_SUITES, ClassList.DEFAULT}
     for one in comparisons(results.plan):
         (exam, _), *others = one.pairs
-        pooled = bool(others) and one.asked is not ClassList.WITH_SUITES
-        if pooled or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
+        elsewhere = one.pooled if one.asked in in_pool else bool(others)
+        if elsewhere or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
             continue
         if isinstance(exam, ClassEvaluation):
             rows = [*_taken_in(results, one)]
@@ -163,12 +165,12 @@ def _taken_in(results: EvaluationResults, one: Comparison) -> Iterator[Taken]:
             continue
         own |= {name.lower() for name in exam.own.classes}
         shorter |= {name.lower() for name in exam.over(one.asked.shorter).classes}
-        asked = exam.over(one.asked)
+        asked = one.query(exam, now)
         answers = zip(
             asked.entries,
             results.class_answers(now, asked).predicted,
             results.hits(now, asked),
-            results.hits(before, asked),
+            results.hits(before, one.query(exam, before)),
             strict=True,
         )
         for entry, predicted, right, was_right in answers:

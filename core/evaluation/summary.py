@@ -46,9 +46,11 @@ def largest_loss(measures: Sequence[Ruling], minimum_count: int) -> Ruling | Non
     """Return the measure that lost the largest share of answers; None if nothing was asked.
 
     It is one of those that failed and of the suites and pools with `minimum_count` images, if
-    there are any: in a small holdout, a few answers are a large share by chance.
+    there are any: in a small holdout, a few answers are a large share by chance. Over default lists
+    it is only if it failed, as new classes alone take some answers there.
     """
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
+    kept = [m for m in kept if not m.only_fails or m.outcome is Outcome.FAILS]
     telling = [m for m in kept if m.has_images(minimum_count) or m.outcome is Outcome.FAILS]
     return min(telling or kept, key=lambda m: m.difference, default=None)
 
@@ -157,6 +159,8 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
     elif ClassList.WITH_SUITES in asked:
         yield "suites' classes take more of the earlier ones' answers than the limits allow"
+    if ClassList.DEFAULT in asked:
+        yield "callers who send no classes would lose more than the limit allows"
     if any(m.own_prompts for m in kept):
         yield "callers who send no prompt would lose more than the limits allow"
     if len(judgement.lost_classes) > len(judgement.inherited_classes):

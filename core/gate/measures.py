@@ -63,11 +63,12 @@ class Disagreements:
 
 
 class ClassList(StrEnum):
-    """The list of classes that both versions choose from."""
+    """The list of classes that the versions choose from."""
 
     OWN = "own"  # of the suite, or what was known when the update was learned: what is forgotten?
     UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
     WITH_SUITES = "with_suites"  # and those of zero-shot suites, too: what do all swallow together?
+    DEFAULT = "default"  # what each version has learned itself: what do callers get who send none?
 
     @property
     def shorter(self) -> "ClassList":
@@ -111,7 +112,8 @@ class Measure(Changes):
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
             "`pooled` holdout with few images lies above it. If `soft` decides, it is the bound of "
-            "the change of soft hits, or `difference` if that is lower."
+            "the change of soft hits, or `difference` if that is lower. Where nothing "
+            "has to hold (see `asked`), it is an upper bound."
         ),
     )
     interval_lower: float = field(
@@ -127,7 +129,10 @@ class Measure(Changes):
             "The classes that both versions choose from: those of the suite or of the time when "
             "the update was learned (`own`), these and all that this version has learned "
             "(`union`), or, for holdouts, these and the classes of the model's zero-shot suites "
-            "(`with_suites`)."
+            "(`with_suites`). Over `default`, each version chooses from all that it has learned "
+            "itself, as for callers who send no classes. That can fail a version and is never "
+            "`open`; so does a `pooled` holdout with suites' classes, unless the live version has "
+            "lost as much."
         ),
     )
     own_prompts: bool = field(
@@ -140,8 +145,8 @@ class Measure(Changes):
     classes: int | None = field(
         default=None,
         metadata=description(
-            "Number of classes to choose from; those that the policy calls the same are one. Null "
-            "for captions, and where holdouts differ in it."
+            "Number of classes to choose from; those that the policy calls the same are one. Over "
+            "`default` it is this version's. Null for captions, and where holdouts differ in it."
         ),
     )
     pooled: bool = field(
@@ -290,9 +295,7 @@ class Measure(Changes):
         `alpha` is the one-sided error of the upper bound and, unless `level` is, of the lower bound
         of a measure with `minimum_count` distinct images.
         """
-        share = 1.0
-        if self.kind is not MeasureKind.GAIN:  # which has to be shown at any size
-            share = strictness(self.distinct, minimum_count, pooled=self.pooled)
+        share = self.strictness(self.distinct, minimum_count)
         milder = share <= 0  # a stricter level must not put its bound higher
         z = share * quantile(alpha if self.level is None or milder else self.level)
         interval = paired_interval(self.flips, alpha)
@@ -305,6 +308,22 @@ class Measure(Changes):
             upper=interval.upper,
             held_back_by=next(hiding, None),
         )
+
+    def strictness(self, distinct: int, minimum_count: int) -> float:
+        """Return the share of the full level's z that its lower bound has with so many images."""
+        if self.kind is MeasureKind.GAIN:  # which has to be shown at any size
+            return 1.0
+        return -1.0 if self.only_fails else strictness(distinct, minimum_count, pooled=self.pooled)
+
+    @property
+    def only_fails(self) -> bool:
+        """True if it may fail a version, and none has to show that it holds.
+
+        By default, whoever has learned more has more to choose from, and some answers are lost by
+        that. With suites' classes, names may overlap, which takes much of a small holdout.
+        """
+        of_suites = self.asked is ClassList.WITH_SUITES and self.pooled
+        return of_suites or self.asked is ClassList.DEFAULT
 
     def guards(self, minimum_count: int) -> bool:
         """Return whether it can show that accuracy was kept: by images enough, and a loss.
@@ -354,12 +373,13 @@ class Measure(Changes):
 
         With few images less is asked, and a later look or a line's budget asks for more.
         """
-        return abs(self.lower - self.interval_lower) >= 0.001
+        return not self.only_fails and abs(self.lower - self.interval_lower) >= 0.001
 
     @property
     def holds(self) -> bool:
         """True if the lower bound is within the tolerance, and no earlier edition holds back."""
-        return self.lower >= -self.tolerance and self.held_back_by is None
+        within = self.lower >= -self.tolerance and self.held_back_by is None
+        return within or (self.only_fails and not self.live_is_beyond)
 
     def is_worn_out(self, alpha: float, minimum_count: int) -> bool:
         """Return whether the line's budget alone keeps even unchanged answers from holding.

@@ -49,6 +49,8 @@ OWN_PROMPTS = "each version in its own prompt"
 
 def among(measure: Measure) -> str:
     """Return what the versions chose from: "with all 10 classes to choose from"."""
+    if measure.asked is ClassList.DEFAULT:
+        return "each version with all classes that it has learned to choose from"
     count = "learned" if measure.classes is None else f"{measure.classes:,}"
     suites = ", those of suites included" if measure.asked is ClassList.WITH_SUITES else ""
     return f"with all {count} classes to choose from{suites}"

@@ -6,7 +6,6 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
-from core.gate.changes import strictness
 from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
@@ -78,6 +77,15 @@ class GatePolicy:
         description="Holdouts of other updates, against the settled version, with all classes that "
         "the version has learned to choose from: what newer classes may swallow of earlier ones "
         "however many updates lie between.",
+    )
+    default_list_tolerance: float = limited(
+        0.3,
+        "Holdouts of other updates, each version over all that it has learned",
+        "may be lost; more fails a version",
+        description="Holdouts of other updates, against the parent and the live version, where "
+        "each version chooses from all classes that it has learned itself, as for callers who send "
+        "no classes. New classes take some answers from every version, as there is more to choose "
+        "from. So this can fail a version and never keeps one from passing.",
     )
     class_tolerance: float | None = limited(
         0.3,
@@ -214,6 +222,9 @@ class GatePolicy:
             once = max(self.union_tolerance, self.holdout_tolerance)
             in_all = max(self.union_tolerance, self.swallow_tolerance)
             return {PARENT: once, LIVE: once, SETTLED: in_all}
+        if asked is ClassList.DEFAULT:
+            held_out = kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+            return dict.fromkeys((PARENT, LIVE), self.default_list_tolerance) if held_out else {}
         if asked is ClassList.UNION:
             limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
                 (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
@@ -448,7 +459,7 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
 
     They are taken to flip at the rates of these.
     """
-    share = strictness(round(measure.distinct * times), policy.minimum_count, pooled=measure.pooled)
+    share = measure.strictness(round(measure.distinct * times), policy.minimum_count)
     level = policy.alpha if measure.level is None or share <= 0 else measure.level
     z = share * (quantile(level) + room)
     asked = [(measure.deciding, z)]

@@ -38,6 +38,7 @@ from perennial.types import Comparison, Grouping, Report, Ruling
 
 WORST = 10  # classes shown
 FEWEST = 10  # test images of a class that is shown, as on the page
+TAKEN = {"with_suites": ", with suites", "default": ", by default"}  # over which list
 
 
 @click.command(
@@ -148,7 +149,7 @@ def _print_taken(found: Report) -> None:
             ("of", "against", "class", "answered now", "images", "of lost"),
             [
                 (
-                    row["name"] + (", with suites" if row["asked"] == "with_suites" else ""),
+                    row["name"] + TAKEN.get(row["asked"], ""),
                     row["baseline"],
                     row["class_name"],
                     row["answered"],
@@ -157,8 +158,7 @@ def _print_taken(found: Report) -> None:
                 )
                 for row in rows[:WORST]
             ],
-            title="Classes that took lost answers, of all classes to choose from, "
-            f"{min(WORST, len(rows))} of {len(rows)}",
+            title=f"Classes that took lost answers, {min(WORST, len(rows))} of {len(rows)}",
         )
     pairs = dict.fromkeys(
         (row["class_name"], row["answered"]) for row in rows if row["may_be_same"]

@@ -136,7 +136,11 @@ MEASURES = {
 }
 
 
-LISTS = {"union": ", all classes", "with_suites": ", with suites' classes"}
+LISTS = {
+    "union": ", all classes",
+    "with_suites": ", with suites' classes",
+    "default": ", by default",
+}
 
 
 def measure_name(

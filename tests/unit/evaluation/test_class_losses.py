@@ -41,6 +41,7 @@ WIDE = dict.fromkeys(
         "holdout_tolerance",
         "settled_tolerance",
         "swallow_tolerance",
+        "default_list_tolerance",
     ),
     0.9,
 )

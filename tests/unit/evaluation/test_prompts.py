@@ -122,6 +122,7 @@ def test_what_another_live_line_has_learned_is_asked_in_the_prompts_that_callers
     kinds, lists = (MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT), (ClassList.OWN, ClassList.UNION)
     prompted = {(kind, asked) for kind in kinds for asked in lists}
     prompted |= {(MeasureKind.HOLDOUTS, asked) for asked in ClassList}
+    prompted.add((MeasureKind.HOLDOUT, ClassList.WITH_SUITES))
     assert {(one.kind, one.asked) for one in own} == prompted
     failing = {(m.name, m.own_prompts) for m in report.measures if m.outcome is Outcome.FAILS}
     assert report.verdict is (Verdict.FAILED if lost else Verdict.PASSED)

@@ -237,10 +237,11 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
     least = evidence.policy["minimum_count"]
     together: dict[str, dict[str, list[tuple[Json, Json]]]] = {}
-    for asked in ("own", "union", "with_suites"):
+    for asked in ("own", "union", "with_suites", "default"):
         for role, found in pairs(kept).items():
+            longest = "union" if asked == "default" else asked
             few = [
-                p for p in found if distinct(p[0]) < least and choices(evidence, p[0][asked]) > 1
+                p for p in found if distinct(p[0]) < least and choices(evidence, p[0][longest]) > 1
             ]
             if len(few) > 1:
                 together.setdefault(asked, {})[role] = few
@@ -273,8 +274,12 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
     """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
+    if asked in {"with_suites", "default"} and kind not in {"holdout", "holdouts"}:
+        return None
+    if asked == "default":
+        return policy["default_list_tolerance"] if role in {"parent", "live version"} else None
     if asked == "with_suites":
-        if kind not in {"holdout", "holdouts"} or role == "settled version":
+        if role == "settled version":
             return None
         same = "swallow_tolerance" if role == "anchor" else "holdout_tolerance"
         return max(policy["union_tolerance"], policy[same])
@@ -297,22 +302,25 @@ def of_roles(
     kind: str,
     roles: Mapping[str, Sequence[tuple[Json, Json]]],
     together: set[tuple[str, str]] = set(),  # noqa: B006
-    lists: Sequence[str] = ("own", "union", "with_suites"),
+    lists: Sequence[str] = ("own", "union", "with_suites", "default"),
 ) -> Iterator[dict[str, Any]]:
     """The measures on some images against each role; roles of one version are one baseline."""
-    shorter = {"own": "own", "union": "own", "with_suites": "union"}
+    shorter = {"own": "own", "union": "own", "with_suites": "union", "default": "default"}
     for asked in lists:
         before = shorter[asked]
         same: dict[str, list[str]] = {}
         for role, pairs in roles.items():
             limit = tolerance(evidence.policy, kind, asked, role)
             other = any(exam.get(asked) != exam.get(before) for exam, _ in pairs)
+            if limit is not None and asked == "default":
+                now = evidence.plan["candidate"]
+                other = any(default(exam, now) != default(exam, version) for exam, version in pairs)
             if pairs and limit is not None and (asked == "own" or other):
                 key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
                 same.setdefault(key, []).append(role)
         for names in same.values():
             in_pool = {(asked, name) for name in names} <= together
-            if asked == "with_suites" and in_pool:
+            if asked == "default" and in_pool:
                 continue  # which is asked of the pool alone
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
             prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
@@ -334,6 +342,14 @@ def of_roles(
                     ),
                     pooled=in_pool,
                 )
+
+
+def default(exam: Json, version: Json) -> Json:
+    """What a version is asked by callers who send no classes."""
+    own = exam["own"]
+    known = {name.lower() for name in own["classes"]}
+    more = [name for name in version["classes"] if name.lower() not in known]
+    return {**own, "classes": [*own["classes"], *more]}
 
 
 def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
@@ -378,11 +394,11 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
 
 def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: Json) -> list[Row]:
     """The answers about each image, or each caption, that are right now, and before."""
-    kind, query = about["kind"], exam.get(about["asked"], exam["own"])
-    given = [
-        (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
-        for who in (now, before)
-    ]
+    kind, asked, given = about["kind"], about["asked"], []
+    for who in (now, before):
+        query = default(exam, who) if asked == "default" else exam.get(asked, exam["own"])
+        prompt = {"prompt": who["prompt"]} if about["own_prompts"] else {}
+        given.append((who, {**query, **prompt}))
     groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
     if kind == "text_to_image":
         texts = [texts for _, _, _, *texts in query["entries"]]
@@ -421,7 +437,7 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
         rows = answers_on(evidence, about, now, exam, version)
         if about["kind"] in {"image_to_text", "text_to_image"}:
             return rows
-        query = exam[about["asked"]]
+        query = exam.get(about["asked"], exam["own"])
         for place in first_ones(query, each_class=earlier):
             classes = found.setdefault(rows[place][2], {})
             named = query["entries"][place][-1].lower() if earlier else ""
@@ -517,18 +533,22 @@ def bounded(
     """A measure's counts and bounds."""
     policy = evidence.policy
     prior = norm.isf(level or policy["alpha"]) ** 2
-    found = counted(rows, prior, soft=about["kind"] != "gain" and not about["flips"])
+    by_default = about["asked"] == "default"
+    asked_views = about["kind"] != "gain" and not by_default
+    found = counted(rows, prior, soft=asked_views and not about["flips"])
     share = min(1.0, found["distinct"] / policy["minimum_count"])
     if about["pooled"]:
         share = 2 * share - 1
     if about["kind"] == "gain":
         share = 1.0
+    if by_default or (about["asked"] == "with_suites" and about["pooled"]):  # which fails or holds
+        share = -1.0
     z, asked = norm.isf(policy["alpha"]), share * norm.isf(level or policy["alpha"])
     if share <= 0:
         asked = share * z
     n, b, c = found["single"]
     held_back = None
-    if about["kind"] != "gain":
+    if asked_views:
         held_back = hidden(policy, rows, prior, about)
     return {
         **about,
@@ -620,6 +640,8 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     for one in found:
         beyond = one["live"] is not None and one["live"] < -one["tolerance"]
         holds = one["lower"] >= -one["tolerance"] and one["held_back_by"] is None
+        only_fails = one["asked"] == "default" or (one["asked"] == "with_suites" and one["pooled"])
+        holds = holds or (only_fails and not beyond)
         failing = any(one is other for other in below) and not beyond
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]

@@ -1,0 +1,128 @@
+"""What callers get who send no classes: each version chooses from what it has learned itself."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.rules import SuiteKind
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, plan_queries
+from core.evaluation.queries import ClassQuery, EvalQuery
+from core.evaluation.report import Report
+from core.gate.measures import ClassList, Outcome, Ruling
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    MODEL,
+    ROOT,
+    entries,
+    live_line,
+    policy,
+    report_of,
+    suite,
+    taught,
+)
+
+SHELF = suite(
+    "shelf",
+    entries("shelf", [(name,) for name in ("cat", "dog", "sun", "key", "cup")] * 80),
+    SuiteKind.ZERO_SHOT,
+)
+
+
+def animals(
+    *sizes: int, taught_classes: Sequence[str] = ("animal",), live: LiveLineage | None = None
+) -> EvaluationPlan:
+    """The examination of an update after others with so many test images of foxes and wolves."""
+    line, parent = [], ROOT
+    for number, size in enumerate(sizes, 2):
+        parent = taught(parent, number, ("fox", "wolf") if number == 2 else ())
+        held_out = entries(f"held out {number}", [("fox",), ("wolf",)] * (size // 2))
+        line.append(HeldOutUpdate(version=parent, holdout=held_out, passed=True))
+    candidate = taught(parent, len(sizes) + 2, taught_classes)
+    own = entries("own", [(name,) for name in candidate.update_classes] * 60)
+    return plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=HeldOutUpdate(version=candidate, holdout=own),
+        parent=parent,
+        root=ROOT,
+        earlier=line,
+        suites=[SHELF],
+        live=live,
+    )
+
+
+def taking(share: int) -> Callable[[Version, EvalQuery, int], bool]:
+    """Whichever version is asked, the name "animal" takes so many of 20 foxes and wolves."""
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        shown = question.entries[index].class_name
+        if shown not in {"fox", "wolf"}:
+            return shown in {*who.classes, *SHELF.suite.classes} or index % 3 == 0
+        assert isinstance(question, ClassQuery)
+        return index % 20 > (share if "animal" in question.classes else 0)
+
+    return right
+
+
+def by_default(report: Report) -> list[Ruling]:
+    return [one for one in report.measures if one.asked is ClassList.DEFAULT]
+
+
+def test_a_name_that_takes_earlier_answers_from_both_versions_fails_the_one_that_adds_it() -> None:
+    """Over each list that both are asked, nothing is lost."""
+    report = report_of(animals(600), taking(9))
+    (told,) = by_default(report)
+    assert (told.right_before, told.right, told.classes) == (570, 300, 3)
+    failing = [one for one in report.measures if one.outcome is Outcome.FAILS]
+    assert (report.verdict, failing, report.lost_classes) == (Verdict.FAILED, [told], ())
+    assert report.summary.go_live == (
+        "It may not go live: callers who send no classes would lose more than the limit allows."
+    )
+    assert report.summary.lost == (
+        "It lost most on the holdout of version 2, each version with all classes that it has "
+        "learned to choose from: 300 of 600 answers are right; 570 were with version 2."
+    )
+    taken = {(row.asked, row.class_name, row.answered, row.images) for row in report.taken}
+    assert {one for one in taken if one[0] is ClassList.DEFAULT} == {
+        (ClassList.DEFAULT, "fox", "wolf", 120),
+        (ClassList.DEFAULT, "wolf", "animal", 150),
+    }
+
+
+@pytest.mark.parametrize("share", [1, 6])
+def test_what_names_take_within_the_limit_or_in_doubt_keeps_no_version_from_passing(
+    share: int,
+) -> None:
+    report = report_of(animals(600), taking(share))
+    (told,) = by_default(report)
+    assert told.right_before - told.right == 30 * share
+    assert (told.outcome, report.verdict) == (Outcome.HOLDS, Verdict.PASSED)
+    assert "It lost nothing" in report.summary.lost
+
+
+def test_small_holdouts_are_asked_by_default_together_and_a_large_one_alone() -> None:
+    report = report_of(animals(100, 400, 80), taking(12))
+    assert [(one.name, one.images, one.outcome) for one in by_default(report)] == [
+        ("version 3", 400, Outcome.FAILS),
+        ("2 updates", 180, Outcome.FAILS),
+    ]
+
+
+def test_a_version_that_adds_no_class_has_the_default_list_of_its_parent() -> None:
+    assert by_default(report_of(animals(600, taught_classes=()), taking(9))) == []
+
+
+def test_a_live_version_is_asked_over_its_own_default_list_about_what_it_has_learned() -> None:
+    ninth, _ = live_line().updates
+    live = LiveLineage(version=ninth.version, lineage=frozenset({1, 9}), updates=(ninth,))
+    plan = animals(600, live=live)
+    report = report_of(plan, taking(1))
+    assert [(one.name, one.baseline, one.right_before) for one in by_default(report)] == [
+        ("version 2", "parent", 570),
+        ("version 9", "live version", 20),
+    ]
+    (asked,) = [questions for who, questions in plan.questions if who == ninth.version]
+    own = replace(plan.live_holdouts[0].exam.own, classes=ninth.version.classes)
+    assert own in asked
