@@ -86,6 +86,10 @@ class RecipeInvalid(Invalid):
     """The recipe has an unknown field or a value out of bounds."""
 
 
+class RecipeUnsafe(Invalid):
+    """The recipe's learning rate is far above the model's default; it must be forced."""
+
+
 class TooFewPerClass(Invalid):
     """A class has too few images."""
 

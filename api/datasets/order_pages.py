@@ -99,7 +99,9 @@ def _order(dataset: str, version: int, fields: Fields, principal: Principal) -> 
     return UpdateOrder(
         dataset=DatasetId(dataset),
         dataset_version=version,
-        recipe=recipe_of(fields.get("recipe", "")),
+        recipe=Recipe.from_json(given := recipe_of(fields)),
+        given=given,
+        force="force" in fields,
         alias=fields.get("alias") or PRODUCTION,
         auto_promote=principal.may(Role.OPERATOR) and fields.get("promote") == "yes",
     )
@@ -151,18 +153,8 @@ class RecipeChoice:
 CHOICES = (
     RecipeChoice(
         name="default",
-        words="default: replays sentences and images of earlier updates",
+        words="the model's default: replays sentences and images of earlier updates",
         recipe={},
-    ),
-    RecipeChoice(
-        name="vit_b_32",
-        words="default, for a ViT-B/32 or a model of its size",
-        recipe={"preset": "vit_b_32"},
-    ),
-    RecipeChoice(
-        name="vit_l_14_24gb",
-        words="default, for a ViT-L/14 on 24 GiB",
-        recipe={"preset": "vit_l_14_24gb"},
     ),
     *(
         RecipeChoice(name=method.value, words=f"{method.value}: {words}", recipe={"method": method})
@@ -177,9 +169,14 @@ CHOICES = (
 )
 
 
-def recipe_of(name: str) -> Recipe:
-    """Return the recipe that a choice names. Raises FieldInvalid."""
-    for choice in CHOICES:
-        if choice.name == name:
-            return Recipe.from_json(choice.recipe)
-    raise FieldInvalid("Choose one of the recipes.", pointer="/recipe")
+def recipe_of(fields: Fields) -> Json:
+    """Return the fields of the recipe that a form asks for. Raises FieldInvalid."""
+    recipe = next((one.recipe for one in CHOICES if one.name == fields.get("recipe")), None)
+    if recipe is None:
+        raise FieldInvalid("Choose one of the recipes.", pointer="/recipe")
+    if not (rate := fields.get("learning_rate")):
+        return recipe
+    try:
+        return {**recipe, "learning_rate": float(rate)}
+    except ValueError as error:
+        raise FieldInvalid("A learning rate is a number.", pointer="/learning_rate") from error

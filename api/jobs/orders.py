@@ -24,9 +24,8 @@ def _schema() -> Schema:
         "type": "string",
         "enum": sorted(PRESETS),
         "description": (
-            "Values to start from instead of the defaults; other fields override them. The "
-            "defaults are tuned for the bundled model: use vit_b_32 for a ViT-B/32 or a model of "
-            "similar size, vit_l_14_24gb for a ViT-L/14."
+            "Values to start from instead of the model's default recipe; other fields override "
+            "them."
         ),
     }
     described = {
@@ -43,12 +42,12 @@ def _schema() -> Schema:
         "additionalProperties": False,
         "properties": {"preset": preset, **described},
         "description": (
-            "Fields that differ from the defaults, which suit the bundled model; for large "
-            "pre-trained models, name a preset. Versions store the recipe with every field."
+            "Fields that differ from the model's `default_recipe`; each `default` here is that of "
+            "small models. Versions store the recipe with every field."
         ),
         "examples": [
             {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},
-            {"preset": "vit_b_32", "epochs": 3},
+            {"preset": "released", "epochs": 5},
         ],
     }
 
@@ -118,6 +117,11 @@ class NewUpdate(RequestModel):
         "newest has the same. If the order is refused, nothing is frozen.",
     )
     recipe: RecipeFields = Field(default_factory=dict)
+    force: bool = Field(
+        False,
+        description="Learn at a rate that is more than ten times that of the model's default "
+        "recipe, which else is 422 `recipe_unsafe`. A retry repeats it.",
+    )
     parent: Number | None = Field(
         None, description="Default: the alias's version when the job starts."
     )
@@ -144,6 +148,8 @@ class NewUpdate(RequestModel):
             dataset=DatasetId(self.dataset),
             dataset_version=self.dataset_version or 0,
             recipe=Recipe.from_json(self.recipe),
+            given=self.recipe,
+            force=self.force,
             alias=self.alias,
             parent=self.parent,
             auto_promote=_promotes(self, promotes),

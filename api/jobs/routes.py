@@ -63,6 +63,7 @@ UPDATE_REFUSALS = (  # of updates that could not start
     errors.VersionNotFound,
     errors.AliasNotFound,
     errors.RecipeInvalid,
+    errors.RecipeUnsafe,
     errors.PromptInvalid,
     errors.FieldInvalid,
     errors.ModelNotTrainable,
@@ -219,7 +220,8 @@ async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
 
     The body is that of the order, with a dataset version, and an order that could not start is
     refused with the same error. The parent classifies a sample of the images, at most 20 of a
-    class; if inference is not available, the advice has everything else.
+    class; if inference is not available, the advice has everything else. A learning rate that the
+    order must force is a finding.
     """
     if body.dataset_version is None:
         raise errors.FieldInvalid("Advice requires a version.", pointer="/dataset_version")

@@ -165,7 +165,10 @@ class JobSummaryView(ResponseModel):
 class JobView(JobSummaryView):
     """A job with its recipe."""
 
-    recipe: dict[str, Any] | None = Field(description="As ordered, with every field.")
+    recipe: dict[str, Any] | None = Field(
+        description="With every field. If it was ordered while the model was being imported, those "
+        "that the order left out are set when the job starts."
+    )
 
 
 _ORDERS: dict[str, type[orders.Order]] = {  # the field that shows an order, by the order's type

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 from fastapi.concurrency import contextmanager_in_threadpool
 from starlette.concurrency import run_in_threadpool
@@ -35,7 +36,6 @@ from core.datasets.version_rows import Suites
 from core.gate.rows import Policies
 from core.jobs.orders import JobType
 from core.principal import Role
-from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.configure import configure_model
@@ -93,15 +93,26 @@ def get_model(model: str, services: WiredServices) -> ModelView:
 
 @router.patch(
     "/{model}",
-    Role.ADMIN,
+    Role.OPERATOR,
     errors.ModelNotFound,
     errors.SuiteNotFound,
     errors.SuiteRetired,
     errors.PolicyNotFound,
+    errors.RecipeInvalid,
+    errors.RecipeUnsafe,
+    errors.ModelNotTrainable,
+    errors.ArtifactGone,
+    errors.Conflict,
 )
 def change_model(model: str, body: ModelChange, services: WiredServices) -> ModelView:
-    """Set the suites and the policy that judge the model's next versions."""
-    found = configure_model(services.platform, model, **dict(body))
+    """Set the suites and the policy that judge the model's next versions, and its default recipe.
+
+    Suites and policy take the role admin.
+    """
+    changes = dict(body)
+    if "default_recipe" in body.model_fields_set:
+        changes["default_recipe"] = body.default_recipe or {}
+    found = configure_model(services.platform, model, **changes)
     with services.platform.transactions(read_only=True) as work:
         return _views(work, [found])[0]
 
@@ -136,16 +147,20 @@ def _views(work: Work, models: Sequence[Model]) -> list[ModelView]:
 
 # Classes.
 
-RECIPE, REFERENCE = "recipe", "reference"
+RECIPE, FORCE, REFERENCE = "recipe", "force", "reference"
 
 _FORM = multipart(
     {
         RECIPE: {
             "type": "string",
             "description": (
-                "Recipe fields as JSON, in a text field. The defaults suit the bundled model; "
-                'large pre-trained models need a preset: {"preset": "vit_b_32"}.'
+                "Recipe fields that differ from the model's default, as JSON in a text field."
             ),
+        },
+        FORCE: {
+            "type": "string",
+            "enum": ["true", "false"],
+            "description": "As in the order of an update, in a text field.",
         },
         REFERENCE: {
             "type": "string",
@@ -186,7 +201,7 @@ async def teach_classes(model: str, ordering: PlacedOrder) -> StartView:
     await run_in_threadpool(_require_model, services, model)
     async with contextmanager_in_threadpool(services.platform.artifacts.batch()) as images:
         work = partial(decode_upload, services, images, DatasetKind.LABELLED)
-        form = await receive_form(request, services, work, fields=(RECIPE, REFERENCE))
+        form = await receive_form(request, services, work, fields=(RECIPE, FORCE, REFERENCE))
         return await run_in_threadpool(_learn, ordering, images, model, form)
 
 
@@ -201,6 +216,7 @@ def _learn(ordering: Ordering, images: ArtifactBatch, model: str, form: Form[Upl
         *ordering.of(form.fingerprint),
         model=model,
         recipe=_recipe(text_field(form.fields, RECIPE)),
+        force=_forced(text_field(form.fields, FORCE)),
         reference=_reference(text_field(form.fields, REFERENCE)),
         uploads=form.files,
         keep_images=images.commit,
@@ -225,11 +241,17 @@ def _reference(text: str | None) -> DatasetRef | None:
         ) from error
 
 
-def _recipe(text: str | None) -> Recipe:
+def _forced(text: str | None) -> bool:
+    if text not in {None, "true", "false"}:
+        raise errors.FieldInvalid("Send true or false.", pointer=f"/{FORCE}")
+    return text == "true"
+
+
+def _recipe(text: str | None) -> dict[str, Any]:
     try:
         fields = parse(text or "{}", pointer=f"/{RECIPE}")
     except ValueError as error:
         raise errors.RecipeInvalid("The recipe is not valid JSON.", pointer="/recipe") from error
     if not isinstance(fields, dict):
         raise errors.RecipeInvalid("The recipe must be a JSON object.", pointer="/recipe")
-    return Recipe.from_json(fields)
+    return fields

@@ -9,6 +9,7 @@ from pydantic import AliasPath, Field
 
 from api.datasets.schemas import DatasetVersionView, DatasetView, ReceiptView
 from api.http.schemas import Name, Number, Reason, Reference, RequestModel, ResponseModel
+from api.jobs.orders import RecipeFields
 from api.jobs.schemas import DatasetVersionRef, JobView
 from core.engines.rules import Engine, EngineCheck
 from core.gate.rules import Verdict
@@ -34,14 +35,40 @@ class NewModel(RequestModel):
 
 
 class ModelChange(RequestModel):
-    """New suites or policy for the model's next versions; absent fields do not change."""
+    """New suites, policy or default recipe for the model's next versions; absent fields stay."""
 
     suites: list[Reference] | None = Field(None, max_length=50)
     policy: Reference | None = None
+    default_recipe: RecipeFields | None = Field(
+        None,
+        examples=[{"learning_rate": 3e-6, "epochs": 4}],
+        description="Fields that differ from the default recipe by size, or a preset in its place; "
+        "null or {} restores the default by size.",
+    )
+    force: bool = Field(
+        False,
+        description="Choose a default recipe whose learning rate is more than ten times that of "
+        "the default by size.",
+    )
     reason: Reason = Field(
         "",
         description="Required to choose another policy or to take a suite away; kept in the audit "
         "log.",
+    )
+
+
+class DefaultRecipeView(ResponseModel):
+    """The recipe that a model's updates have where their orders leave fields out."""
+
+    name: str = Field(
+        examples=["base"],
+        description="`small`, `base`, `large` or `huge` by the number of parameters, or `own` if "
+        "an operator has chosen it.",
+    )
+    source: str = Field(description="Where its values are from, and whether they were measured.")
+    fields: dict[str, Any] = Field(
+        examples=[{"learning_rate": 1e-5, "optimiser": "adamw", "replay_weight": 2.0}],
+        description="Those that differ from the `default`s in the schema of recipes.",
     )
 
 
@@ -53,6 +80,10 @@ class ModelView(ResponseModel):
     suites: list[str] = Field(examples=[["unseen-emoji"]])
     policy: str = Field(examples=["default"])
     aliases: dict[str, int] = Field(examples=[{"production": 1}])
+    default_recipe: DefaultRecipeView | None = Field(
+        description="Null while the root is being imported: an update that is ordered then gets it "
+        "when it starts."
+    )
     created_at: datetime
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from core.advice.findings import (
     Finding,
@@ -25,6 +26,7 @@ from core.advice.rules import (
     expected_duration,
     gain_finding,
     guard_findings,
+    recipe_findings,
     workload,
 )
 from core.artifacts.store import Artifacts
@@ -63,13 +65,13 @@ def advise(
 ) -> Advice:
     """Return what to consider before an update is ordered; nothing is queued or written.
 
-    Raises ModelNotFound, and what `preflight_order` raises. Without inference, the advice has
-    everything but the parent's accuracy.
+    Raises ModelNotFound, and what `preflight_order` raises, except that a learning rate which must
+    be forced is a finding. Without inference, the advice has everything but the parent's accuracy.
     """
     artifacts = platform.artifacts
     with platform.transactions() as work:  # it may lock, as an order does, and is rolled back
         found = work[Models].get(model)
-        order = preflight_order(platform, work, found, order)
+        order = preflight_order(platform, work, found, replace(order, force=True))
         parent = present_parent(work, found.id, order)
     with platform.transactions(read_only=True) as work:
         data = work[Datasets].version(order.dataset, order.dataset_version)
@@ -114,6 +116,7 @@ def advise(
             *asked,
             gain_finding(test, known, policy, lost_by(artifacts, parent)),
             *guard_findings(guarding, policy),
+            *recipe_findings(found.default_recipe, recipe),
             duration_finding(load.steps, recipe, duration),
         ),
     )

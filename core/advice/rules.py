@@ -1,7 +1,7 @@
 """Advice on an update before it is ordered."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from math import ceil, isinf
 from statistics import median
 
@@ -11,6 +11,7 @@ from core.gate.intervals import Flips
 from core.gate.reasons import points
 from core.gate.rules import GatePolicy, times_to_hold
 from core.jobs.orders import UpdateOrder
+from core.recipes.defaults import DefaultRecipe
 from core.recipes.fields import MixingChoice, ModelPart
 from core.recipes.rules import Recipe
 from core.registry.versions import Model
@@ -36,6 +37,30 @@ class Advice:
     steps: int
     seconds: float | None  # None: unknown
     findings: tuple[Finding, ...]
+
+
+# The recipe, beside the default of the model.
+
+
+def recipe_findings(default: DefaultRecipe | None, recipe: Recipe) -> Iterator[Finding]:
+    """Yield the default recipe, None before the root is imported, and if the rate is far above."""
+    if default is None:
+        return
+    fields = ", ".join(f"{name} {value}" for name, value in default.fields.items())
+    differs = f"differs from the general one in {fields}" if fields else "is the general one"
+    yield Finding(
+        code="default_recipe",
+        severity=Severity.INFO,
+        message=f"The model's default recipe, '{default.name}', {differs}. {default.source}",
+        facts=asdict(default),
+    )
+    if reason := default.unsafe_reason(recipe):
+        yield Finding(
+            code="recipe_unsafe",
+            severity=Severity.WARNING,
+            message=f"{reason} The order must be forced.",
+            facts={"learning_rate": recipe.learning_rate},
+        )
 
 
 # How long an update takes, from earlier updates of the same model.

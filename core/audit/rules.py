@@ -14,6 +14,7 @@ class Action(StrEnum):
 
     MODEL_CREATED = "model.created"
     MODEL_CONFIGURED = "model.configured"
+    DEFAULT_RECIPE_CHANGED = "default_recipe.changed"
     MODEL_DELETED = "model.deleted"
     VERSION_IMPORTED = "version.imported"
     VERSION_DELETED = "version.deleted"

@@ -17,6 +17,7 @@ from core.jobs.rules import Job, JobNotifier, JobStatus, Monitor, model_of
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.default_recipe import default_recipe
 from core.registry.marks import Marks
 from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
@@ -101,6 +102,8 @@ def import_model(
 ) -> None:
     """Load the base, compile it, and in one transaction make it version 1 and `production`.
 
+    The model has its default recipe from then on.
+
     Raises Conflict when another import has made the root, as an import may be retried twice, or
     LearnedErasedImages.
     """
@@ -124,6 +127,8 @@ def import_model(
             created_at=now,
         )
         work[Versions].add(root)
+        sized = default_recipe(weights.config["model_cfg"], weights.parameters)
+        work[Models].set_sized_recipe(model, sized)
         point_alias(
             work,
             None,

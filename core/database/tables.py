@@ -460,6 +460,8 @@ models = _table(
     Column("name", String, nullable=False, unique=True),
     Column("policy", ForeignKey("policies.id"), nullable=False),
     Column("last_version", Integer, nullable=False),  # the counter that numbers versions
+    Column("sized_recipe", JSON(none_as_null=True)),  # null: the root is not imported
+    Column("own_recipe", JSON, nullable=False, server_default="{}"),
     Column("created_at", UtcTime, nullable=False),
 )
 

@@ -122,6 +122,7 @@ def teach(platform: Platform, notifier: JobNotifier, request: JobRequest) -> Job
         dataset=DatasetId(PRODUCTS),
         dataset_version=number,
         recipe=Recipe(),
+        given={},
         auto_promote=False,
     )
     named = replace(request, metadata={OWN: Step.TEACH.value})

@@ -118,6 +118,10 @@ class HeldJobRows(JobEventRows):
         """Fix the parent version. Raises LeaseLost."""
         self._write(job, fence, parent_version=parent)
 
+    def pin_order(self, job: JobId, fence: int, order: Order) -> None:
+        """Fix an order of which something was not known when it was placed. Raises LeaseLost."""
+        self._write(job, fence, order=order_to_json(order))
+
     def pin_precision(self, job: JobId, fence: int, precision: Precision) -> None:
         """Fix the precision in which an update computes. Raises LeaseLost."""
         self._write(job, fence, precision=precision)

@@ -86,6 +86,8 @@ class UpdateOrder:
     dataset: DatasetId
     dataset_version: int
     recipe: Recipe
+    given: Json | None = None  # the recipe's fields that are to be completed; None: it is whole
+    force: bool = False  # learn at a rate far above the model's default
     alias: str = "production"
     parent: int | None = None  # None: the alias's version at the time of the claim
     auto_promote: bool = True

@@ -132,8 +132,9 @@ _RELEASED: Json = {
 
 # A ViT-B/32 or another pre-trained model of its size (150 M parameters). The learning rate, 1e-5,
 # is the usual one in publications that fine-tune pre-trained CLIP models (WiSE-FT, ZSCL): thirty
-# times less than the default, which is tuned for the bundled model of a few million parameters.
-# This is a starting point, not a result: no model of this size was tuned for this project.
+# times less than that of small models, which is tuned for the bundled one. Models of this size have
+# these values by default (core/registry/default_recipe.py). This is a starting point, not a result:
+# no model of this size was tuned for this project.
 _VIT_B_32: Json = {
     "method": "vrlwf_replay",
     "batch_size": 100,

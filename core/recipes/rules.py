@@ -44,8 +44,8 @@ class Recipe:
     """Method and hyper-parameters of an update.
 
     The method gives the defaults of some fields; every field can be set beside it. The other
-    defaults are tuned for the bundled model; large pre-trained ones have presets. Raises
-    RecipeInvalid on a value out of bounds and on choices that contradict each other.
+    defaults are those of small models; larger ones have a `DefaultRecipe`. Raises RecipeInvalid on
+    a value out of bounds and on choices that contradict each other.
     """
 
     method: Method = described(
@@ -70,11 +70,7 @@ class Recipe:
     )
     epochs: int = described("Passes over the training images.", whole(1, 1000), 6)
     batch_size: int = described("Images per step.", whole(2, 4096), 100)
-    learning_rate: float = described(
-        "Initial or peak learning rate; the default is too high for large models.",
-        number(1e-9, 1.0),
-        3e-4,
-    )
+    learning_rate: float = described("Initial or peak learning rate.", number(1e-9, 1.0), 3e-4)
     optimiser: Optimiser = described("Optimiser.", choice(Optimiser), Optimiser.ADAM)
     epsilon: float = described("Adam's epsilon.", number(1e-16, 1), 1e-8)
     weight_decay: float = described(

@@ -57,8 +57,7 @@ def require_trainable(model_cfg: Json, *, pointer: str | None = None) -> None:
 
 def require_recipe_fits(config: Json, recipe: Recipe) -> None:
     """Raise ModelNotTrainable if the model of a config does not support a recipe."""
-    vision = _section(_section(config, "model_cfg"), "vision_cfg")
-    if recipe.gradient_checkpointing and _is_resnet(vision):
+    if recipe.gradient_checkpointing and is_resnet(_section(config, "model_cfg")):
         raise ModelNotTrainable(
             "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
             pointer="/recipe/gradient_checkpointing",
@@ -114,12 +113,14 @@ def _require_sentences(config: Json, recipe: Recipe) -> None:
         )
 
 
-def _section(model_cfg: Json, name: str) -> _Section:
+def _section(model_cfg: _Section, name: str) -> _Section:
     found = model_cfg.get(name)
     return found if isinstance(found, Mapping) else {}
 
 
-def _is_resnet(vision: _Section) -> bool:
+def is_resnet(model_cfg: _Section) -> bool:
+    """Return whether the image tower is one of CLIP's ResNets."""
+    vision = _section(model_cfg, "vision_cfg")
     return not vision.get("timm_model_name") and isinstance(vision.get("layers"), list | tuple)
 
 

@@ -1,6 +1,7 @@
 """Rows of models and of their versions."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, Self
@@ -47,10 +48,11 @@ from core.datasets.rules import DatasetRef
 from core.errors import ModelNotFound, NameTaken, VersionNotFound
 from core.gate.rules import Verdict
 from core.hooks import Hook
+from core.recipes.defaults import DefaultRecipe
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.versions import Descent, Model, Origin, ServingPrecision, Version, VersionStatus
-from core.values import DatasetId, Digest, ErasureId, ModelId, PolicyId, SuiteId
+from core.values import DatasetId, Digest, ErasureId, Json, ModelId, PolicyId, SuiteId, from_plain
 
 # What takes part, in the same transaction, before the rows themselves are written. The rows of the
 # versions are locked by then. A deleted model's are deleted afterwards; a version without weights
@@ -190,7 +192,18 @@ class Models(Rows):
 
     def set_policy(self, model: ModelId, policy: PolicyId) -> None:
         """Replace the policy that judges the model's next versions."""
-        self._connection.execute(update(models).where(models.c.id == model).values(policy=policy))
+        self._set(model, policy=policy)
+
+    def set_sized_recipe(self, model: ModelId, recipe: DefaultRecipe) -> None:
+        """Set the default recipe that a model has by its size."""
+        self._set(model, sized_recipe=asdict(recipe))
+
+    def set_own_recipe(self, model: ModelId, fields: Json) -> None:
+        """Replace the fields of the default recipe that an operator has chosen; {}: none."""
+        self._set(model, own_recipe=fields)
+
+    def _set(self, model: ModelId, **values: Any) -> None:
+        self._connection.execute(update(models).where(models.c.id == model).values(values))
 
     def _add_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         rows = [
@@ -210,6 +223,8 @@ class Models(Rows):
                 name=row.name,
                 suites=tuple(suites[row.id]),
                 policy=row.policy,
+                sized_recipe=from_plain(DefaultRecipe, row.sized_recipe),
+                own_recipe=row.own_recipe,
                 created_at=row.created_at,
             )
             for row in rows

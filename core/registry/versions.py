@@ -5,12 +5,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from math import prod
 from pathlib import PurePath
 from typing import Any
 
 from core import errors
 from core.datasets.rules import DatasetRef
 from core.gate.rules import Verdict
+from core.recipes.defaults import DefaultRecipe
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.values import (
@@ -65,6 +67,11 @@ class Weights:
         """The bytes of all tensors, shared or not."""
         return sum(tensor.size for tensor in self.tensors)
 
+    @property
+    def parameters(self) -> int:
+        """The count of numbers in all tensors."""
+        return sum(prod(tensor.shape) for tensor in self.tensors)
+
     @classmethod
     def from_bytes(cls, data: bytes) -> "Weights":
         """Return the weights that `to_bytes` wrote."""
@@ -114,7 +121,18 @@ class Model:
     name: str
     suites: tuple[SuiteId, ...]
     policy: PolicyId
+    sized_recipe: DefaultRecipe | None = None  # by its size, once its root is imported
+    own_recipe: Json = field(default_factory=dict)  # an operator's fields; if any, in its place
     created_at: datetime
+
+    @property
+    def default_recipe(self) -> DefaultRecipe | None:
+        """The recipe that orders of its updates have where they leave fields out."""
+        if not self.own_recipe:
+            return self.sized_recipe
+        return DefaultRecipe(
+            name="own", source="Chosen by an operator for this model.", fields=self.own_recipe
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

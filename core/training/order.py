@@ -102,15 +102,16 @@ def _labelled(work: Work, reference: str) -> Dataset:
 def preflight_update(
     platform: Platform, work: Work, model: Model, order: UpdateOrder, manifest: Manifest
 ) -> UpdateOrder:
-    """Return the order with its reference set named by id if an update of these images could start.
+    """Return the order with its whole recipe, and its reference set named by id, if it could start.
 
-    Raises what would keep it from starting: ImportFailed, VersionNotFound, AliasNotFound,
-    LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable, PromptInvalid,
-    TooFewPerClass, ImageInSuite, TooFewClasses, FieldInvalid (another prompt than the line's); of
-    methods that need more than images, FieldInvalid, RecipeInvalid, DatasetNotFound,
-    DatasetVersionNotFound, DatasetVersionReplaced.
+    Raises what would keep an update of these images from starting: ImportFailed, VersionNotFound,
+    AliasNotFound, LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable,
+    RecipeInvalid, RecipeUnsafe, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses,
+    FieldInvalid (another prompt than the line's); of methods that need more than images,
+    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced.
     """
     artifacts = platform.artifacts
+    order = with_whole_recipe(model, order)
     if order.prompt is not None:
         PromptTemplate(order.prompt)
     require_import(work, model)
@@ -134,6 +135,23 @@ def preflight_update(
         suites, classes = suites_of(work, model), manifest.classes
         selection_of(work, artifacts, manifest, suites, classes=classes, prompt=DEFAULT_PROMPT)
     return _with_reference(work, artifacts, order)
+
+
+def with_whole_recipe(model: Model, order: UpdateOrder) -> UpdateOrder:
+    """Return the order with the model's default for what its recipe leaves out.
+
+    An order that is placed before the model's root is imported stays as it is: its first claim
+    calls this again. Raises RecipeInvalid, or RecipeUnsafe unless the order is forced or repeats a
+    version.
+    """
+    default = model.default_recipe
+    if default is None:
+        return order
+    if order.given is not None:
+        order = replace(order, recipe=default.complete(order.given), given=None)
+    if not order.force and order.replaces is None:
+        default.require_safe(order.recipe)
+    return order
 
 
 def _with_child(

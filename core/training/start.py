@@ -26,7 +26,7 @@ from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.rows import Models
 from core.training.order import preflight_update
-from core.values import DatasetId, new_id
+from core.values import DatasetId, Json, new_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,8 @@ def learn_classes(
     request: JobRequest,
     *,
     model: str,
-    recipe: Recipe,
+    recipe: Json,
+    force: bool = False,
     reference: DatasetRef | None = None,
     uploads: Sequence[Upload],
     keep_images: Callable[[], None],
@@ -54,8 +55,9 @@ def learn_classes(
 
     Everything is first tried in a transaction that is rolled back before `keep_images` stores
     the first byte, so a refusal leaves nothing behind. The update moves its alias when it passes if
-    an operator asks. Raises what `order_update` raises,
-    AllRejected, QuotaExceeded, and TooFewPerClass also when no image of a class was accepted.
+    an operator asks. `recipe` has the fields that differ from the model's default, and `force` is
+    that of an `UpdateOrder`. Raises what `order_update` raises, AllRejected, QuotaExceeded, and
+    TooFewPerClass also when no image of a class was accepted.
     """
     now = platform.clock()
     dataset_id = DatasetId(new_id("ds", now))
@@ -64,7 +66,9 @@ def learn_classes(
     order = UpdateOrder(
         dataset=dataset_id,
         dataset_version=1,
-        recipe=recipe,
+        recipe=Recipe.from_json(recipe),
+        given=recipe,
+        force=force,
         auto_promote=request.principal.may(Role.OPERATOR),
         reference=reference,
     )

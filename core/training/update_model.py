@@ -26,7 +26,7 @@ from core.registry.marks import Marks
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, precision_of
-from core.training.order import reference_entries, selection_of
+from core.training.order import reference_entries, selection_of, with_whole_recipe
 from core.training.trainer import Trainer, TrainingSpec
 from core.values import Digest
 
@@ -83,6 +83,7 @@ def update_model(
     with platform.transactions() as work:
         inputs = pin_inputs(work, job, order, native=native)
         work.commit()
+    order = inputs.order
     compiler.require(inputs.parent.digest)
     if order.recipe.mixing_choice is MixingChoice.FIT and inputs.beside is None:
         inputs = replace(inputs, beside=_pin_beside(platform, job, inputs))
@@ -170,16 +171,20 @@ def _require_unerased(work: Work, inputs: UpdateInputs, spec: TrainingSpec) -> N
 def pin_inputs(
     work: Work, job: Job, order: UpdateOrder, *, native: Collection[Precision]
 ) -> UpdateInputs:
-    """Fix a claimed job's parent and precision, unless an earlier claim has.
+    """Fix a claimed job's recipe, parent and precision, unless an earlier claim has.
 
     Returns its rows; the order names the precision in force. `native` is what this worker's
     device has instructions for.
-    Raises LeaseLost; AliasNotFound, VersionNotFound or ParentNotRetrained without a parent;
+    Raises LeaseLost; of a recipe that was ordered before the model was imported, RecipeInvalid or
+    RecipeUnsafe; AliasNotFound, VersionNotFound or ParentNotRetrained without a parent;
     LearnedErasedImages or DatasetVersionReplaced if what it is to learn from was erased;
     FieldInvalid if the parent's line has another prompt; ArtifactGone if its update could not be
     trained or scored.
     """
     model = pinned_model(work, job.id)
+    if order.given is not None:
+        order = with_whole_recipe(model, order)
+        work[Jobs].pin_order(job.id, job.fence, order)
     line = pin_line(work, job, order)
     line[-1].require_prompt(order.prompt)
     precision = job.precision or order.recipe.precision.on(native)

@@ -206,6 +206,8 @@ def _create_models() -> None:
         sa.Column("name", sa.String(), nullable=False, unique=True),
         sa.Column("policy", sa.String(), sa.ForeignKey("policies.id"), nullable=False),
         sa.Column("last_version", sa.Integer(), nullable=False),
+        sa.Column("sized_recipe", sa.JSON()),
+        sa.Column("own_recipe", sa.JSON(), nullable=False, server_default="{}"),
         _time("created_at"),
     )
     op.create_table(

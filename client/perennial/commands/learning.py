@@ -1,5 +1,6 @@
 """`perennial model`, `teach`, `convert`, `advise`, `job` and `watch`."""
 
+import json
 import re
 import secrets
 from collections.abc import Sequence
@@ -28,7 +29,9 @@ from perennial.terminal.arguments import (
     filter_options,
     find_dataset_version,
     find_version,
+    force_option,
     gate_option,
+    json_object,
     number_of,
     recipe_option,
     version_argument,
@@ -55,12 +58,12 @@ from perennial.terminal.session import (
 )
 from perennial.types import Advice, Job, JobFilters, JobSummary, Model, ServingPrecision
 
-# `perennial model`: create, list, show and delete models.
+# `perennial model`: create, list, show and delete models, and their default recipes.
 
 
 @click.group()
 def model() -> None:
-    """Create, list, show and delete models."""
+    """Create, list, show and delete models, and set their default recipes."""
 
 
 @model.command("create", epilog=example("perennial model create demo --base bundled --wait"))
@@ -107,9 +110,46 @@ def show_model(name: str, as_json: bool) -> None:
             ("aliases", _aliases(found)),
             ("suites", ", ".join(found["suites"])),
             ("policy", found["policy"]),
+            ("default recipe", _default_recipe(found)),
             ("classes (version)", classes),
         ]
     )
+
+
+@model.command(
+    "recipe",
+    epilog=example(
+        "perennial model recipe demo",
+        "perennial model recipe demo --set '{\"epochs\": 4}'",
+        "perennial model recipe demo --clear",
+    ),
+)
+@click.argument("name")
+@click.option("--set", "chosen", type=json_object, metavar="JSON", help="Fields, or @FILE.")
+@click.option("--clear", is_flag=True, help="Restore the default of the model's size.")
+@force_option
+@click.option("--reason", help="Reason, kept in the audit log.")
+@json_option
+def recipe(
+    name: str,
+    chosen: dict[str, Any] | None,
+    clear: bool,
+    force: bool | None,
+    reason: str | None,
+    as_json: bool,
+) -> None:
+    """Show or set a model's default recipe: what orders of updates leave out.
+
+    By default it is that of the model's architecture and size.
+    """
+    if clear and chosen is not None:
+        raise click.UsageError("Give --set or --clear.")
+    with connected() as client:
+        if clear or chosen is not None:
+            found = client.models.set_default_recipe(name, chosen, force=force, reason=reason)
+        else:
+            found = client.models.get(name)
+    tell(found, as_json, lambda one: click.echo(_default_recipe(one)))
 
 
 @model.command("delete", epilog=example("perennial model delete demo --reason 'replaced by shop'"))
@@ -121,6 +161,13 @@ def delete(name: str, reason: str | None) -> None:
     with connected() as client:
         client.models.delete(name, reason=reason)
     click.echo(f"Deleted: {name}.")
+
+
+def _default_recipe(model: Model) -> str:
+    default = model["default_recipe"]
+    if default is None:
+        return "that of its size, once it is imported"
+    return f"{default['name']} {json.dumps(default['fields'])}: {default['source']}"
 
 
 def _aliases(model: Model) -> str:
@@ -148,6 +195,7 @@ FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
     "the dataset to teach, as it is now or as a version, such as products:2.",
 )
 @recipe_option
+@force_option
 @click.option("--alias", help="Alias to update and move (default: production).")
 @click.option("--parent", metavar="VERSION", help="Version to start from.")
 @click.option("--prompt", help="Prompt template with one {name}.")
@@ -210,9 +258,9 @@ def _teach_folder(
     """Send a folder's images to a dataset and teach it; a new one goes if that is refused."""
     images = labelled_images(folder)
     large = upload is not None or _is_large(images)
-    if dataset is None and not large and given(**order).keys() <= {"recipe"}:
+    if dataset is None and not large and given(**order).keys() <= {"recipe", "force"}:
         note(f"Sending {len(images)} images ...")
-        start = client.models.teach(model, images, recipe=order["recipe"])
+        start = client.models.teach(model, images, recipe=order["recipe"], force=order["force"])
         name_refused(
             (str(path), one) for (_, path), one in zip(images, start["files"], strict=True)
         )

@@ -104,7 +104,11 @@ recipe_option = click.option(
     "--recipe",
     type=json_object,
     metavar="JSON",
-    help="Recipe fields that differ from the defaults, such as '{\"epochs\": 3}', or @FILE.",
+    help="Recipe fields that differ from the model's default, such as '{\"epochs\": 3}', or @FILE.",
+)
+
+force_option = click.option(
+    "--force", is_flag=True, default=None, help="Allow a learning rate far above the default."
 )
 
 alias_option = click.option(

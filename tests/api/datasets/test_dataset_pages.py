@@ -17,7 +17,7 @@ from core.principal import Role
 from core.values import Digest, sha256
 from tests.support.api.browsing import SCRIPT, Browser, browser_of
 from tests.support.api.image_files import photograph, picture, pictures_on
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_root, with_parameters
 from tests.support.api.service import Service
 from tests.support.scene import Scene
 
@@ -243,6 +243,39 @@ def test_an_update_is_ordered_after_advice(
         with shared_service.platform.transactions(read_only=True) as work:
             assert work[Jobs].get(place.rpartition("/")[2]).order.auto_promote is promotes
         operator.send(f"{place}/cancel")
+
+
+def test_a_rate_far_above_the_models_is_ordered_on_the_page_only_if_it_is_forced(
+    shared_service: Service, here: str
+) -> None:
+    a_root(shared_service.platform, "large")
+    with_parameters(shared_service.platform, "large", 150_000_000)
+    helper = browser_of(shared_service, Role.CONTRIBUTOR)
+    files = pictures_on(Side.TRAIN, 4)
+    upload(helper, here, *((("bag", "cat")[n % 2], data) for n, data in enumerate(files)), key="k")
+    version = helper.send(f"{here}/versions").headers["location"]
+    sent = {"model": "large", "alias": "production", "recipe": "default"}
+    form = f"{version}/update"
+    assert 'name="force"' not in helper.get(form).text
+    with shared_service.untouched():
+        assert "literature" in helper.send(f"{form}/advice", **sent).text
+        advice = helper.send(f"{form}/advice", **sent, learning_rate="3e-4")
+        refused = helper.send(form, **sent, learning_rate="3e-4")
+        odd = helper.send(form, **sent, learning_rate="fast")
+    assert (advice.status_code, refused.status_code, odd.status_code) == (200, 422, 422)
+    assert "A learning rate is a number." in odd.text
+    assert "recipe_unsafe" in refused.text
+    for answer in (advice, refused):
+        assert "more than 10 times the model&#39;s default, 1e-05" in answer.text
+        assert 'name="force"' in answer.text
+        assert 'value="3e-4"' in answer.text
+    place = helper.send(form, **sent, learning_rate="3e-4", force="yes").headers["location"]
+    with shared_service.platform.transactions(read_only=True) as work:
+        order = work[Jobs].get(place.rpartition("/")[2]).order
+    assert (order.recipe.learning_rate, order.recipe.optimiser) == (3e-4, "adamw")
+    text = helper.get("/ui/models/large").text
+    assert "<code>learning_rate</code>" in text
+    assert "literature" in text
 
 
 def test_everyone_reads_suites_policies_and_what_they_judge(

@@ -53,6 +53,7 @@ def test_an_order_is_advised_on(ready: Service, oracle: Oracle) -> None:
         "class_known",
         "holdout_small",
         "no_guard",
+        "default_recipe",
         "duration_unknown",
     ]
     needs_images = advice["findings"][5]

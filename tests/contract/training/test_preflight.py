@@ -30,16 +30,18 @@ from core.errors import (
 from core.evaluation.order import order_evaluation
 from core.gate.rules import Verdict
 from core.job_types.retry import retry_job
+from core.jobs.orders import UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.recipes.fields import LabelSpace, Method, MixingChoice, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
-from core.registry.rows import Versions
+from core.registry.default_recipe import default_recipe
+from core.registry.rows import Models, Versions
 from core.registry.versions import Model
 from core.training.order import order_update
 from core.values import DatasetId, Digest
-from tests.support.api.seeds import a_candidate
+from tests.support.api.seeds import a_candidate, some_weights
 from tests.support.factories import NOW
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order
@@ -90,6 +92,36 @@ def test_an_update_is_ordered_before_its_model_has_a_root_unless_the_import_has_
     scene.script.training = nothing
     retry_job(scene.platform, notifier, ME, job.id)
     assert order_update(scene.platform, notifier, ME, model="new", order=order).order == order
+
+
+def test_an_update_that_waits_for_its_models_import_has_the_default_of_what_was_imported(
+    scene: Scene, notifier: RecordingNotifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The imported weights say that they are of the size of a ViT-B."""
+    weights = some_weights(scene.platform, 1)
+    large = replace(
+        weights, tensors=tuple(replace(one, shape=(75_000_000,)) for one in weights.tensors)
+    )
+    scene.platform.artifacts.put(large.to_bytes())
+    monkeypatch.setattr(scene.script, "load", lambda *_: (large, "a {name}"))
+    create_model(scene.platform, notifier, ME, name="new", base="bundled")
+    plain = an_order(scene.frozen("owl", "elk"), given={"epochs": 2}, recipe=Recipe(epochs=2))
+    high = {"learning_rate": 3e-4}
+    harsh = replace(plain, given=high, recipe=Recipe.from_json(high))
+    for order in (plain, harsh, replace(harsh, force=True)):
+        assert order_update(scene.platform, notifier, ME, model="new", order=order).order == order
+    scene.run()
+    ended = [scene.run() for _ in range(3)]
+    with scene.platform.transactions(read_only=True) as work:
+        model = work[Models].get("new")
+    assert model.default_recipe == default_recipe({}, 150_000_000)
+    first = ended[0].order
+    assert isinstance(first, UpdateOrder)
+    made = scene.version(model, 2).recipe
+    assert made == replace(first.recipe, precision=made.precision)
+    assert (first.given, first.recipe.epochs, first.recipe.learning_rate) == (None, 2, 1e-5)
+    assert (ended[1].status, ended[1].error["code"]) == (JobStatus.FAILED, "recipe_unsafe")
+    assert scene.version(model, 3).recipe.learning_rate == 3e-4
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Models with versions, put into a service without training anything."""
 
+from dataclasses import replace
+
 from core.database.work import Work
 from core.evaluation.report import Report
 from core.gate.policies import DEFAULT_POLICY
@@ -9,6 +11,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
+from core.registry.default_recipe import default_recipe
 from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
@@ -41,6 +44,8 @@ def a_root(
             job, number, status=VersionStatus.PROMOTED, digest=weights.digest, size=weights.size
         )
         work[Versions].add(root)
+        sized = default_recipe(weights.config["model_cfg"], weights.parameters)
+        work[Models].set_sized_recipe(model.id, sized)
         point_alias(
             work,
             None,
@@ -52,7 +57,15 @@ def a_root(
             now=NOW,
         )
         work.commit()
-    return model
+    return replace(model, sized_recipe=sized)
+
+
+def with_parameters(platform: Platform, model: str, parameters: int) -> None:
+    """Give a model the default recipe of one with a vision transformer of CLIP's of this size."""
+    with platform.transactions() as work:
+        found = work[Models].get(model)
+        work[Models].set_sized_recipe(found.id, default_recipe({}, parameters))
+        work.commit()
 
 
 def a_candidate(

@@ -157,6 +157,8 @@ def test_an_update_is_stored_with_its_recipe_and_reference_spelled_out() -> None
         "dataset": "ds_1",
         "dataset_version": 2,
         "recipe": UPDATE.recipe.to_json(),
+        "given": None,
+        "force": False,
         "alias": "staging",
         "parent": 4,
         "auto_promote": False,

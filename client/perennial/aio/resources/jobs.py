@@ -22,6 +22,7 @@ class Jobs(Resource):
         dataset: str,
         dataset_version: int | None = None,
         recipe: Mapping[str, Any] | None = None,
+        force: bool | None = None,
         parent: int | None = None,
         alias: str | None = None,
         auto_promote: bool | None = None,
@@ -35,8 +36,9 @@ class Jobs(Resource):
 
         Without `dataset_version`, the dataset's present images are taught, and become a version
         unless the newest has the same or the order is refused. `recipe` has the fields that differ
-        from the defaults or from the `preset` that it names. `auto_promote`, which takes an
-        operator's key, moves the alias when the version passes; it is the default with such a key.
+        from the model's default or from the `preset` that it names; `force` allows a learning rate
+        far above the default. `auto_promote`, which takes an operator's key, moves the alias when
+        the version passes; it is the default with such a key.
         """
         body = given(
             type="update",
@@ -44,6 +46,7 @@ class Jobs(Resource):
             dataset=dataset,
             dataset_version=dataset_version,
             recipe=recipe,
+            force=force,
             parent=parent,
             alias=alias,
             auto_promote=auto_promote,

@@ -62,6 +62,21 @@ class Models(Resource):
         body = given(suites=chosen, policy=policy, reason=reason)
         return await self._connection.patch(path_of("models", name), body)
 
+    async def set_default_recipe(
+        self,
+        name: str,
+        recipe: Mapping[str, Any] | None,
+        *,
+        force: bool | None = None,
+        reason: str | None = None,
+    ) -> types.Model:
+        """Set what a model's next updates have where their orders leave recipe fields out.
+
+        None restores the default of the model's size. `force` allows a learning rate far above it.
+        """
+        body = {"default_recipe": recipe, **given(force=force, reason=reason)}
+        return await self._connection.patch(path_of("models", name), body)
+
     async def delete(self, name: str, *, reason: str | None = None) -> None:
         """Delete a model with its versions, aliases and jobs; its name is free afterwards.
 
@@ -75,15 +90,18 @@ class Models(Resource):
         images: Iterable[tuple[str, Image]],
         *,
         recipe: Mapping[str, Any] | None = None,
+        force: bool | None = None,
         reference: types.DatasetVersionRef | None = None,
         idempotency_key: str | None = None,
     ) -> types.Start:
         """Teach classes: upload images, each with its class, and order an update, in one request.
 
+        `recipe` and `force` are as in `jobs.order_update`.
         For more images than one request may hold, upload a dataset and order an update of it.
         """
         fields = given(
             recipe=None if recipe is None else json.dumps(recipe),
+            force=None if force is None else json.dumps(force),
             reference=None if reference is None else json.dumps(reference),
         )
         answer = await self._connection.send(

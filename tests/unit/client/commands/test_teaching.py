@@ -11,6 +11,7 @@ import pytest
 from perennial.commands import learning as teach
 from perennial.terminal.output import job_bar
 from perennial.terminal.session import ERROR, GATE, JOB, KEY, USAGE
+from tests.support.api.seeds import a_root, with_parameters
 from tests.unit.client.commands.conftest import Run, Site
 
 TEACH = ("--model", "demo", "--wait")
@@ -101,6 +102,28 @@ def test_an_interrupted_upload_can_go_on(
     assert (other.code, "is not what was sent first" in other.err) == (ERROR, True)
     assert perennial("teach", folder, *again).code == 0
     assert site.client.datasets.get("later")["images"] == 22
+
+
+def test_a_model_has_a_default_recipe_that_is_shown_set_and_cleared(
+    site: Site, perennial: Run, folder: Path
+) -> None:
+    a_root(site.platform, "large")
+    with_parameters(site.platform, "large", 150_000_000)
+    shown = perennial("model", "recipe", "large").out
+    assert shown.startswith('base {"learning_rate": 1e-05, ')
+    assert '{"learning_rate": 1e-05, ' in perennial("model", "show", "large").out
+    harsh = ("teach", folder, "--model", "large", "--recipe", '{"learning_rate": 3e-4}')
+    refused = perennial(*harsh)
+    assert (refused.code, "or --force" in refused.err) == (ERROR, True)
+    ended = perennial(*harsh, "--force", "--wait", "--json")
+    assert json.loads(ended.out)["recipe"]["learning_rate"] == 3e-4
+    assert perennial("model", "recipe", "large", "--set", '{"learning_rate": 3e-4}').code == ERROR
+    own = perennial("model", "recipe", "large", "--set", '{"epochs": 2}', "--json")
+    assert json.loads(own.out)["default_recipe"]["fields"]["epochs"] == 2
+    assert perennial("model", "recipe", "large").out.startswith("own ")
+    both = perennial("model", "recipe", "large", "--set", "{}", "--clear")
+    assert (both.code, "--set or --clear" in both.err) == (USAGE, True)
+    assert perennial("model", "recipe", "large", "--clear").out == shown
 
 
 def test_an_order_goes_on_by_itself_and_can_be_watched(
