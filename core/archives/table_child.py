@@ -21,6 +21,7 @@ from core.archives.tables import (
     ABSENT,
     CHOOSE,
     ENCRYPTED,
+    JSON_BYTES,
     MOST_COLUMNS,
     MOST_METADATA_BYTES,
     MOST_TEXT,
@@ -54,10 +55,10 @@ def main() -> None:
         open(descriptor, "rb", buffering=0) as file,  # noqa: PTH123 - a descriptor
         socket.socket(fileno=0) as parent,
     ):
-        layers = confine(_address_space() + memory)
         # A filter confines the thread that installs it, and those that it starts later.
         if _threads() > 1:
             return
+        layers = confine(_address_space() + memory)
         parent.sendall(frame(READY, ",".join(layers).encode()))
         table = _Table(file, most_bytes)
         serve(parent, seconds, {SCHEMA: table.schema, CHOOSE: table.choose, NEXT: table.next})
@@ -82,7 +83,7 @@ def _address_space() -> int:
 def _threads() -> int:
     try:
         return len(os.listdir("/proc/self/task"))  # noqa: PTH208
-    except OSError:  # a system other than Linux, or files can no longer be opened
+    except OSError:
         return 1
 
 
@@ -93,7 +94,6 @@ class _Table:
         self._file = file
         self._most_bytes = most_bytes
         self._table: pq.ParquetFile | None = None
-        self._image = ""
         self._rows: Iterator[Mapping[str, Any]] = iter(())
 
     def schema(self, _: bytes) -> Reply:
@@ -128,14 +128,11 @@ class _Table:
         wanted, table = json.loads(data), self._table
         if table is None:
             return CORRUPT, b""
-        self._image, text = wanted["image"], wanted["text"]
-        kept = [self._image] if self._image else []
-        if self._image and pa.types.is_struct(table.schema_arrow.field(self._image).type):
-            struct_type = table.schema_arrow.field(self._image).type
-            parts = {struct_type.field(at).name for at in range(struct_type.num_fields)}
-            kept = [f"{self._image}.{part}" for part in ("bytes", "path") if part in parts]
-        kept += [name for name in (wanted["file"], text) if name]
-        self._rows = _rows(_batches(table, kept, wanted["batch"]), self._image, wanted)
+        kept = [name for name in (wanted["file"], wanted["text"]) if name]
+        if image := wanted["image"]:
+            parts = _parts(table.schema_arrow.field(image).type)
+            kept += [f"{image}.{part}" for part in ("bytes", "path") if part in parts] or [image]
+        self._rows = _rows(_batches(table, kept, wanted["batch"]), wanted)
         return OK, b""
 
     def next(self, _: bytes) -> Reply:
@@ -149,9 +146,10 @@ class _Table:
             length = ABSENT if image is None else len(image)
             if length > self._most_bytes:
                 image, length = None, TOO_LONG
-            rows.append([length, str(row["name"] or "")[:MOST_TEXT], texts])
+            name = str(row["name"] or "")[:MOST_TEXT]
+            rows.append([length, name, texts])
             images.append(image or b"")
-            size += max(length, 0) + sum(map(len, map(str, texts))) + 1
+            size += max(length, 0) + JSON_BYTES * sum(len(str(one)) + 1 for one in (name, *texts))
         told = json.dumps(rows).encode()
         return OK, b"".join((LENGTH.pack(len(told)), told, *images))
 
@@ -174,18 +172,24 @@ def _batches(table: pq.ParquetFile, columns: Sequence[str], rows: int) -> Iterat
 
 
 def _rows(
-    batches: Iterator[pa.RecordBatch], image: str, wanted: Mapping[str, str]
+    batches: Iterator[pa.RecordBatch], wanted: Mapping[str, str]
 ) -> Iterator[Mapping[str, Any]]:
     for batch in batches:
         for row in batch.to_pylist():
-            found = row[image] if image else None
-            texts = row[wanted["text"]] if wanted["text"] else []
-            held = found if isinstance(found, dict) else {"bytes": found}
+            # A role without a column is named "", and no column is.
+            image, texts = row.get(wanted["image"]), row.get(wanted["text"])
+            held = image if isinstance(image, dict) else {"bytes": image}
             yield {
                 "image": held.get("bytes"),
-                "name": held.get("path") or (row[wanted["file"]] if wanted["file"] else None),
+                "name": held.get("path") or row.get(wanted["file"]),
                 "texts": texts if isinstance(texts, list) or texts is None else [texts],
             }
+
+
+def _parts(kind: pa.DataType) -> dict[str, pa.DataType]:
+    """Return the parts of a struct by name; other types have none."""
+    fields = kind if pa.types.is_struct(kind) else ()
+    return {field.name: field.type for field in fields}
 
 
 def _sizes(metadata: pq.FileMetaData) -> dict[str, dict[str, int]]:
@@ -225,8 +229,7 @@ def _kind_of(kind: pa.DataType, class_names: list[str] | None) -> ColumnKind:
     if types.is_dictionary(kind):
         kind = kind.value_type
     if types.is_struct(kind):
-        parts = {kind.field(at).name: kind.field(at).type for at in range(kind.num_fields)}
-        held = parts.get("bytes")
+        held = _parts(kind).get("bytes")
         return ColumnKind.IMAGE if held is not None and _is_binary(held) else ColumnKind.OTHER
     if _is_binary(kind):
         return ColumnKind.IMAGE

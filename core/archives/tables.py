@@ -31,6 +31,7 @@ REPLY_BYTES = 8 * 1024 * 1024  # of rows, to which the last one is added
 MOST_COLUMNS = 1_000
 MOST_TEXT = 2_000  # characters of a text or a name; longer ones are cut, or refused later
 MOST_TEXTS = 1_000  # of a row
+JSON_BYTES = 12  # of a character, at most
 MOST_METADATA_BYTES = 16 * 1024 * 1024  # of a text in a file's description of itself
 MOST_GROUP_BYTES = 1024**3  # of the read columns in a row group, unpacked
 
@@ -208,8 +209,8 @@ class Table:
 
     def _ask(self, task: bytes, data: Any = None) -> bytes:
         sent = b"" if data is None else json.dumps(data).encode()
-        # A text of a reply has at most so many characters, each of which JSON writes in 12 bytes.
-        most = self._file_bytes + 2 * REPLY_BYTES + 12 * MOST_TEXT * MOST_TEXTS
+        last = self._file_bytes + JSON_BYTES * MOST_TEXT * MOST_TEXTS  # of its rows
+        most = 2 * REPLY_BYTES + last
         try:
             outcome, body = self._process.ask_once(task + LENGTH.pack(len(sent)) + sent, most)
         except (OSError, EOFError) as error:  # a TimeoutError is an OSError

@@ -36,7 +36,7 @@ from tests.support.bundles import OURS, THEIRS, Files, packed, signed_again
 from tests.support.factories import a_job, a_model, a_policy, a_suite, a_version, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 
-READER: Any = ArchiveReader(SimpleNamespace())  # type: ignore[arg-type]
+READER: Any = ArchiveReader(SimpleNamespace(), SimpleNamespace())  # type: ignore[arg-type]
 
 TRUST = Signatures("", {"lab": THEIRS.public})
 
