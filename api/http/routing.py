@@ -205,8 +205,8 @@ def _query_parameters(dependant: Dependant) -> Iterator[str]:
 
     Those of the parameters that depend on the request are among them.
     """
-    for parameter in dependant.dependencies:
-        yield from _query_parameters(parameter)
+    for dependency in dependant.dependencies:
+        yield from _query_parameters(dependency)
     for parameter in dependant.query_params:
         kind = parameter.field_info.annotation
         if isclass(kind) and issubclass(kind, BaseModel):
