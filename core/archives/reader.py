@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Collection, Generator, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -18,6 +19,8 @@ from core.archives.rules import (
     BucketObject,
     Buckets,
     UnpackedCount,
+    is_ignored,
+    is_shard,
 )
 from core.archives.streams import gunzip, tar_files, zip_files
 from core.archives.tables import TableReader
@@ -58,6 +61,20 @@ class ArchiveReader:
                 yield from bucket_files(self._buckets, listing, count)
         for _ in pieces:  # the store verifies what was read to its end
             pass
+
+
+def with_shards(files: Iterator[ArchivedFile], count: UnpackedCount) -> Iterator[ArchivedFile]:
+    """Yield files, and in the place of each tar among them the files that it holds.
+
+    A tar within such a tar is not opened. Raises what `tar_files` raises.
+    """
+    for file in files:
+        if is_ignored(file.path) or not is_shard(file.path):
+            yield file
+            continue
+        for inner in tar_files(file.pieces, count, is_counted=True):
+            if inner.path:
+                yield replace(inner, path=(*file.path, *inner.path))
 
 
 # The files of a listing of a bucket.

@@ -116,7 +116,7 @@ _SYSTEM = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 _SHOWN = 300  # characters
 MOST_CHARACTERS = 1_000  # of a path; all paths of an archive are kept until its files are named
 _LISTS = (".csv", ".jsonl")
-TABLE = ".parquet"
+TABLE, SHARD = ".parquet", ".tar"
 
 
 def path_of(written: str) -> Path:
@@ -152,14 +152,19 @@ def is_list(path: Path) -> bool:
     return path[-1].lower().endswith(_LISTS)
 
 
+def is_shard(path: Path) -> bool:
+    """Return whether a file is a tar whose files are imported with others, by its name's end."""
+    return path[-1].lower().endswith(SHARD)
+
+
 def is_table(path: Path) -> bool:
     """Return whether a file is a Parquet file, by the end of its name."""
     return path[-1].lower().endswith(TABLE)
 
 
 def folder_of(path: Path) -> str | None:
-    """Return the name of the folder that holds a file, or None at the top of the archive."""
-    return path[-2] if len(path) > 1 else None
+    """Return the name of the folder that holds a file, or None at the top of an archive."""
+    return path[-2] if len(path) > 1 and not is_shard(path[:-1]) else None
 
 
 # Buckets: objects, named by key and ETag, are imported like files of an archive.

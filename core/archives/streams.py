@@ -71,9 +71,14 @@ _RECORD = re.compile(rb"(\d{1,9}) ([^=]+)=")
 _LENGTH = re.compile(rb"\d{1,20}")
 
 
-def tar_files(pieces: Iterator[bytes], count: UnpackedCount) -> Iterator[ArchivedFile]:
-    """Yield the files of a tar. Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig."""
-    stream = Stream(count.counted(pieces), ArchiveCorrupt())
+def tar_files(
+    pieces: Iterator[bytes], count: UnpackedCount, *, is_counted: bool = False
+) -> Iterator[ArchivedFile]:
+    """Yield the files of a tar, whose bytes may be counted already.
+
+    Raises ArchiveUnsafe, ArchiveCorrupt or ArchiveTooBig.
+    """
+    stream = Stream(pieces if is_counted else count.counted(pieces), ArchiveCorrupt())
     headers = _Headers(stream)
     while (header := headers.next()) is not None:
         count.add_file()

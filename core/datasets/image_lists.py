@@ -150,6 +150,11 @@ def _random(entries: Iterable[ManifestEntry], most: int, seed: int) -> Iterator[
 # Image lists: CSV or JSON Lines files that give images their classes or captions.
 
 
+# Names of folders that divide images, or "" for none.
+_SPLITS = frozenset(
+    {"", "train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+)
+
 # Lists come from clients, and what is read of them is kept until the images are named.
 MOST_COLUMNS = 1_000  # of a CSV file
 MOST_LINE = 1_000_000  # characters of a line of JSON
@@ -198,7 +203,7 @@ def read_image_list(
         rows = _csv_rows(whole) if listed[-1].lower().endswith(".csv") else _json_rows(whole)
         while (row := next(rows, None)) is not None:
             path = _listed_path(listed, _string(next(row[name] for name in FILES if row.get(name))))
-            for text in _texts(row, names, kind):
+            for text in texts_of(row, names, kind):
                 yield ListedImage(path=path, text=text)
             number += 1
     except _UNREADABLE as error:
@@ -215,13 +220,17 @@ def name_files(
 ) -> Iterator[NamedFile]:
     """Yield the files of an archive with their texts.
 
-    Without image lists (None), the folder that holds a file is its class; an unlabelled one needs
-    none. With lists, only they give texts, in their order: a file that is listed more often comes
-    as often.
+    Without image lists (None), the folder that holds a file is its class, unless all folders have
+    names of splits; an unlabelled one needs none. With lists, only they give texts, in their order:
+    a file that is listed more often comes as often.
     """
     if listed is None:
+        folders = {folder_of(path) or "" for path in files}
+        has_classes = (
+            kind is DatasetKind.LABELLED and not {one.lower() for one in folders} <= _SPLITS
+        )
         for index, path in enumerate(files):
-            folder = folder_of(path) if kind is DatasetKind.LABELLED else None
+            folder = folder_of(path) if has_classes else None
             needs = folder is None and kind is not DatasetKind.UNLABELLED
             missing = errors.TextMissing() if needs else None
             yield NamedFile(path=path, index=index, text=folder or "", refusal=missing)
@@ -279,7 +288,7 @@ def _listed_path(listed: Path, file: str) -> Path:
     return listed[:-1] + path
 
 
-def _texts(row: Mapping[str, object], names: Sequence[str], kind: DatasetKind) -> Sequence[str]:
+def texts_of(row: Mapping[str, object], names: Sequence[str], kind: DatasetKind) -> Sequence[str]:
     """Return the texts that the first present of some fields holds.
 
     Raises LookupError or TypeError if there are none.

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from core import errors
-from core.archives.reader import ArchiveReader
+from core.archives.reader import ArchiveReader, with_shards
 from core.archives.rules import (
     HEAD_BYTES,
     ArchivedFile,
@@ -42,6 +42,14 @@ from core.datasets.image_lists import (
 from core.datasets.receive import delete_erased, receive, require_quota, search_uploads
 from core.datasets.rows import Datasets
 from core.datasets.rules import ERASED, DatasetKind
+from core.datasets.sidecars import (
+    FIELDS,
+    Sample,
+    Sidecar,
+    is_sidecar,
+    read_sidecar,
+    split_end,
+)
 from core.datasets.uploads import (
     Receipt,
     Upload,
@@ -164,6 +172,7 @@ class Unpacking:
         self._monitor = monitor
         self._read = 0  # bytes of the archive
         self._told: Json = {}  # columns of a table
+        self._sidecars: dict[Sample, Sidecar] = {}  # the texts of images beside them
 
     def unpack(self, order: ImportImagesOrder) -> Unpacked:
         """Return what an archive holds, once all of it was read.
@@ -196,7 +205,8 @@ class Unpacking:
                     found.images.append(decoding.popleft().result())
                 decoding.append(pool.submit(self._decode, data))
 
-            for file in self._archives.files(order.archive_format, pieces, count):
+            files = self._archives.files(order.archive_format, pieces, count)
+            for file in with_shards(files, count):
                 began, path = read(), file.path
                 advance(began)
                 if is_ignored(path):
@@ -211,8 +221,12 @@ class Unpacking:
                     lines = self._lines(path, data, order, count)
                     found.listed = (found.listed or []) + list(lines)
                     continue
+                if is_sidecar(path):
+                    self._read_sidecar(path, data, order)
+                    data = errors.UnsupportedImage()  # unless an image is beside it
                 take(path, data)
             found.images += [future.result() for future in decoding]
+        self._join_sidecars(found)
         advance(order.archive_bytes)
         if not found.paths and found.listed is None:
             raise errors.ArchiveEmpty
@@ -297,6 +311,40 @@ class Unpacking:
         if columns != self._told:
             self._told = columns
             self._monitor.emit(EventKind.COLUMNS, columns)
+
+    # Samples: images with files beside them that hold their texts.
+
+    def _read_sidecar(
+        self, path: Path, data: bytes | errors.Invalid, order: ImportImagesOrder
+    ) -> None:
+        if isinstance(data, errors.Invalid):
+            return
+        sample, read = split_end(path)[0], read_sidecar(path, data, self._kind, order.columns)
+        if read is not None and not (read.end == FIELDS and sample in self._sidecars):
+            self._sidecars[sample] = read
+
+    def _join_sidecars(self, found: Unpacked) -> None:
+        """Take the files beside images out of the images, and add the texts that they hold.
+
+        Where an image list or a table gives texts as well, these count.
+        """
+        images = {split_end(path)[0] for path in found.paths if not is_sidecar(path)}
+        kept = [
+            (path, image)
+            for path, image in zip(found.paths, found.images, strict=True)
+            if not (is_sidecar(path) and split_end(path)[0] in images)
+        ]
+        found.paths, found.images = [path for path, _ in kept], [image for _, image in kept]
+        self._sidecars = {name: one for name, one in self._sidecars.items() if name in images}
+        if not self._sidecars:
+            return
+        listed = found.listed = [] if found.listed is None else found.listed
+        named = {line.path for line in listed}
+        for path in found.paths:
+            sidecar = self._sidecars.get(split_end(path)[0])
+            if sidecar is not None and path not in named and not is_sidecar(path):
+                listed += [ListedImage(path=path, text=text) for text in sidecar.texts]
+        self._tell({"beside": ", ".join(sorted({one.end for one in self._sidecars.values()}))})
 
     def _decode(self, data: bytes | errors.Invalid) -> Decoded:
         if isinstance(data, errors.Invalid):

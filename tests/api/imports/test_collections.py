@@ -1,5 +1,6 @@
 """Collections as they are stored: imported over the API by a worker, row by row."""
 
+import json
 from collections.abc import Iterator
 from unittest.mock import Mock
 
@@ -136,3 +137,89 @@ def test_a_parquet_import_that_is_lost_midway_ends_in_the_same_draft(imports: Im
     ended = imports.job(job)
     assert (ended["status"], ended["attempt"]) == ("succeeded", 2)
     assert [code for *_, code in told(imports, ended)] == ["created"] * 3
+
+
+# ---- WebDataset ---------------------------------------------------------------------------------
+
+SHARD = {
+    "a/000.jpg": picture(1),
+    "a/000.cls": b"boot\n",
+    "a/000.txt": b"a red\nboot",
+    "a/000.json": json.dumps({"label": "ignored", "kind": "ankle boot"}).encode(),
+    "a/001.png": picture(2),
+    "a/001.json": json.dumps({"label": "bag", "caption": "a bag", "kind": "bag"}).encode(),
+    "a/002.webp": picture(3),
+    "a/003.cls": b"boot",  # without an image
+}
+
+
+@EMBEDDED
+def test_samples_of_a_webdataset_get_their_classes_from_what_lies_beside_them(
+    imports: Imports,
+) -> None:
+    job = imports.run(tarred(SHARD), "tar")
+    assert told(imports, job) == [
+        ("a/000.jpg", "boot", "created"),
+        ("a/001.png", "bag", "created"),
+        ("a/002.webp", "", "text_missing"),
+        ("a/003.cls", "", "text_missing"),
+    ]
+    assert events(imports, job) == [{"beside": "cls, json"}]
+    job = imports.run(tarred(SHARD), "tar", label_column="kind", validate_only="true")
+    assert [text for _, text, _ in told(imports, job)] == ["ankle boot", "bag", "", ""]
+
+
+@EMBEDDED
+def test_shards_in_a_folder_are_read_like_one_and_hold_no_others(service: Service) -> None:
+    with importing(service, "captioned") as imports:
+        shards = {"train/0.tar": tarred(SHARD), "train/1.tar": tarred({"000.png": picture(4)})}
+        rows = told(imports, imports.run(tarred(shards), "tar"))
+        assert rows[:2] == [
+            ("train/0.tar/a/000.jpg", "a red boot", "created"),
+            ("train/0.tar/a/001.png", "a bag", "created"),
+        ]
+        assert ("train/1.tar/000.png", "", "text_missing") in rows
+        for inner in ({"2.tar": tarred(SHARD)}, {"2.tar": tarred(SHARD, "w:gz")}):
+            ended = imports.run(zipped({"1.tar": tarred(inner)}))
+            assert ended["error"]["code"] == "archive_unsafe"
+        ended = imports.run(zipped({"1.tar": tarred(SHARD)[:2_000]}))
+        assert ended["error"]["code"] == "archive_corrupt"
+
+
+@EMBEDDED
+def test_a_broken_file_beside_an_image_leaves_it_without_a_class(imports: Imports) -> None:
+    broken = {"0.json": b"[" * 100_000, "1.cls": b"\xff", "2.json": b'{"label": 7}', "3.cls": b"x"}
+    files = {f"{at}.png": picture(at + 1) for at in range(4)} | broken
+    codes = {file: code for file, _, code in told(imports, imports.run(zipped(files)))}
+    assert codes == {f"{at}.png": "text_missing" for at in range(3)} | {"3.png": "created"}
+
+
+# ---- imagefolder --------------------------------------------------------------------------------
+
+
+@EMBEDDED
+def test_an_imagefolder_is_read_by_its_metadata_or_by_folders_below_its_splits(
+    imports: Imports,
+) -> None:
+    table = {"file_name": ["bag/2.png"], "label": ["tote"], "width": [3]}
+    listed = {
+        "train/1.png": picture(1),
+        "train/metadata.csv": b"file_name,label,split\n1.png,boot,train\n",
+        "test/bag/2.png": picture(2),
+        "test/metadata.parquet": parquet(table),
+        "validation/3.png": picture(3),
+        "validation/metadata.jsonl": b'{"file_name": "3.png", "category": "hat"}',
+    }
+    assert told(imports, imports.run(zipped(listed))) == [
+        ("train/1.png", "boot", "created"),
+        ("test/bag/2.png", "tote", "created"),
+        ("validation/3.png", "hat", "created"),
+    ]
+    foldered = {"train/boot/4.png": picture(4), "test/bag/5.png": picture(5)}
+    rows = told(imports, imports.run(zipped(foldered)))
+    assert [text for _, text, _ in rows] == ["boot", "bag"]
+    alone = {"train/6.png": picture(6), "Validation/7.png": picture(7)}
+    assert {code for *_, code in told(imports, imports.run(zipped(alone)))} == {"text_missing"}
+    vehicles = alone | {"car/8.png": picture(8)}
+    rows = told(imports, imports.run(zipped(vehicles)))
+    assert [text for _, text, _ in rows] == ["train", "Validation", "car"]
