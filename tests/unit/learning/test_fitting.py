@@ -170,7 +170,9 @@ def test_settled_and_root_are_asked_only_where_they_are_a_baseline(
     (holdout,) = grown.holdouts
     asked = asked_beside(replace(grown, holdouts=(replace(holdout, settled=settled),)))
     own, union = holdout.exam.own.digest, holdout.exam.union.digest
+    by_default = holdout.exam.by_default(second).digest
     found = {who: {query.digest for query in queries} for who, queries in asked.items()}
-    assert found[second.digest] == found[plan.candidate.digest] == {own, union}
+    assert found[second.digest] == {own, union, by_default}
+    assert found[plan.candidate.digest] == {own, union}
     assert found[settled.digest] == {own}
     assert plan.root.digest not in found
