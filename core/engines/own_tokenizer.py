@@ -102,7 +102,7 @@ def _ask(request: bytes, moved: BytesCallback) -> str:
     few = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     began, unsent = time.monotonic(), [request]
     with subprocess.Popen(  # noqa: S603 - our own program
-        [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT)],
+        [sys.executable, "-I", "-c", _PROGRAM, str(_ROOT), str(MEMORY_BYTES)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -129,8 +129,11 @@ def _ask(request: bytes, moved: BytesCallback) -> str:
 
 
 def main() -> None:
-    """Read a config and a tokenizer from standard input; write what is wrong to standard output."""
-    confine(MEMORY_BYTES)
+    """Read a config and a tokenizer from standard input; write what is wrong to standard output.
+
+    The argument is how many bytes of memory that may take.
+    """
+    confine(int(sys.argv[1]))
     head, _, data = sys.stdin.buffer.read().partition(b"\n")
     problem = problem_of(data, json.loads(head))
     sys.stdout.write(json.dumps({"problem": problem}))

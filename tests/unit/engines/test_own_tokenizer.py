@@ -194,13 +194,17 @@ def test_what_the_file_says_of_padding_and_truncation_is_not_heeded() -> None:
     assert rows.tolist() == read("siglip").rows(texts).tolist()
 
 
-def test_a_tokenizer_that_fills_the_memory_is_refused(tmp_path: Path) -> None:
-    """Of which each letter of a text becomes a million."""
-    folder = _folder(tmp_path, "siglip")
-    grown = {"type": "Replace", "pattern": {"String": "q"}, "content": "q" * 1_000_000}
-    (folder / "tokenizer.json").write_bytes(changed("siglip", normalizer=grown))
+def test_a_tokenizer_that_fills_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, config = _folder(tmp_path, "siglip"), own_config("siglip")
+    many = more_pieces(*(f"w{number}" for number in range(50_000)))
+    (folder / "tokenizer.json").write_bytes(many)
+    config["model_cfg"]["text_cfg"]["vocab_size"] = 60_000
+    assert read_own_tokenizer(folder, config)[0] == many
+    monkeypatch.setattr(own_tokenizer, "MEMORY_BYTES", 1024**2)  # less than it begins with
     with pytest.raises(BaseUnknown, match="too much memory or ends the process"):
-        read_own_tokenizer(folder, own_config("siglip"))
+        read_own_tokenizer(folder, config)
 
 
 def test_a_tokenizer_that_takes_too_long_is_refused(
