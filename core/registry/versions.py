@@ -69,8 +69,8 @@ class Weights:
 
     @property
     def parameters(self) -> int:
-        """The count of numbers in all tensors."""
-        return sum(prod(tensor.shape) for tensor in self.tensors)
+        """The count of numbers in all tensors but those of bytes, such as a tokenizer's file."""
+        return sum(prod(tensor.shape) for tensor in self.tensors if tensor.dtype != "U8")
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Weights":

@@ -38,6 +38,14 @@ def test_size_is_that_of_all_tensors() -> None:
     assert (weights(PROJ, BIAS).size, weights().size) == (32, 0)
 
 
+def test_a_tokenizer_is_no_parameters() -> None:
+    tokenizer = TensorEntry(
+        name="tokenizer", dtype="U8", shape=(9,), digest=Digest("cc"), size=9
+    )
+    assert weights(PROJ, BIAS, tokenizer).parameters == 7
+    assert weights(PROJ, BIAS, tokenizer).size == 41
+
+
 CANDIDATE, REJECTED, PROMOTED = VersionStatus
 
 
