@@ -17,7 +17,7 @@ CORE := $(shell find core -name '*.py')
 RULES := client/perennial/rules/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev lock demo serve test coverage test-gpu test-databases test-faults test-machine test-fuzz test-inputs test-erasures test-mutants lint format study clean
+.PHONY: help install install-dev lock demo serve test coverage test-gpu test-databases test-faults test-machine test-fuzz test-inputs test-erasures test-architectures test-mutants lint format study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -98,6 +98,9 @@ test-inputs: install-dev  ## send mutated images and archives, and check answers
 
 test-erasures: install-dev  ## erase 20 random images and compare each line with one that never had the image: ARGS="--images 5"
 	@$(BIN)/python -m tests.nightly.erasures $(ARGS)
+
+test-architectures: install-dev  ## take every architecture of open_clip, with random weights, as far as it goes: ARGS="SigLIP2 RN50"
+	@$(BIN)/python -m tests.nightly.architectures $(ARGS)
 
 test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.gate.rules.*"
 	@$(PIP) --quiet --group mutants
