@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from core.engines.graph_model import GraphModel
 from core.engines.rules import Engine, Graph, Graphs, Tower, architecture_of
 from core.errors import BaseUnknown, ClassInvalid
 from core.exporting.exporter import VersionExporter
+from core.exporting.towers import write_inputs
 from core.exports.exporter import Samples
 from core.exports.folders import write_folder
 from core.learning.vocabulary import generator_of, sentences_of
@@ -197,6 +199,19 @@ def test_an_engine_reads_texts_by_the_versions_own_tokenizer(artifacts: MemoryAr
     expected = model.tokenise(texts)
     longest = int((expected[0] == 2).nonzero()) + 1  # the rest is padding
     assert read == [(Tower.TEXT, expected[:, :longest].tolist())]
+
+
+def test_an_onnx_export_says_how_its_texts_become_tokens(tmp_path: Path) -> None:
+    write_inputs(tiny_clip(config=own_config("siglip2")), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"model.json", "tokenizer.json"}
+    assert (tmp_path / "tokenizer.json").read_text() == trained("siglip2")
+    assert json.loads((tmp_path / "model.json").read_bytes())["text"] == {
+        "context_length": 16,
+        "clean": "canonicalize",
+        "before": [],
+        "after": [1],
+        "padding": 0,
+    }
 
 
 def test_classes_whose_letters_are_unknown_are_named() -> None:
