@@ -48,7 +48,7 @@ def test_the_bundled_models_default_is_the_general_one_as_it_always_was() -> Non
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -> None:
-    assert len(TAUGHT) == 92
+    assert len(TAUGHT) == 131
     for name, config in TAUGHT.items():
         default = default_recipe(config, round(SIZES[size]))
         expected = {"small": {}, "base": BASE}.get(size, LARGE)

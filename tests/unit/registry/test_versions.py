@@ -39,9 +39,7 @@ def test_size_is_that_of_all_tensors() -> None:
 
 
 def test_a_tokenizer_is_no_parameters() -> None:
-    tokenizer = TensorEntry(
-        name="tokenizer", dtype="U8", shape=(9,), digest=Digest("cc"), size=9
-    )
+    tokenizer = TensorEntry(name="tokenizer", dtype="U8", shape=(9,), digest=Digest("cc"), size=9)
     assert weights(PROJ, BIAS, tokenizer).parameters == 7
     assert weights(PROJ, BIAS, tokenizer).size == 41
 
