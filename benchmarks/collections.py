@@ -174,7 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     every = given.every or max(1, given.rows // 10)
     table = [line for kind in given.kinds for line in measure(kind, given.rows, given.side, every)]
-    publish("collections", table, **vars(given))
+    publish("collections", table, images=given.rows, every=every, side=given.side)
 
 
 if __name__ == "__main__":

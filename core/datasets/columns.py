@@ -101,7 +101,7 @@ class _Finding:
         for one in others:
             if one.name in names:
                 why = (
-                    ", whose numbers have no names in the file"
+                    ": its numbers have no names in the file"
                     if one.kind is ColumnKind.NUMBER and labelled
                     else ""
                 )
