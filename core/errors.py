@@ -175,7 +175,7 @@ class BucketNotAllowed(Invalid):
 
 
 class BaseUnknown(Invalid):
-    """The base must be 'bundled', an open_clip 'name:pretrained' or a folder in a root folder."""
+    """The base must be 'bundled', an open_clip 'name:pretrained', or a folder or 'name:/file'."""
 
 
 class ModelNotTrainable(Invalid):
@@ -222,7 +222,7 @@ class UnsupportedMediaType(Unsupported):
 
 
 class WeightsFormat(Unsupported):
-    """Weights must be in the safetensors format."""
+    """Weights must be safetensors, or files of torch in a root folder."""
 
 
 class TooLarge(Invalid):

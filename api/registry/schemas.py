@@ -27,8 +27,9 @@ class NewModel(RequestModel):
         "bundled",
         max_length=500,
         examples=["bundled", "ViT-B-32:laion2b_s34b_b79k"],
-        description="'bundled', an open_clip 'name:pretrained', or a folder that the service may "
-        "read.",
+        description="'bundled', an open_clip 'name:pretrained', a folder that open_clip or "
+        "transformers have written, or 'name:/path' of an open_clip architecture and a file of its "
+        "weights. Folder and file lie in a root folder of the service.",
     )
     suites: list[Reference] = Field(default_factory=list, max_length=50)
     policy: Reference = "default"

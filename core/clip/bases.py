@@ -1,8 +1,9 @@
 """Import base weights: the pre-trained models that the roots of models are made from."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,13 +12,21 @@ import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import HF_HUB_CACHE
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from core.artifacts.checks import file_pieces
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
+from core.bases.folders import (
+    FOLDER_PREFIX,
+    is_of_transformers,
+    named_file,
+    read_config,
+    require_weights_name,
+    root_of,
+    weights_files,
+)
+from core.clip.base_weights import StoredTensor, fill, is_openais, stored_tensors
 from core.clip.model import ClipModel, empty_network, publish
-from core.engines.own_tokenizer import read_own_tokenizer
+from core.engines.own_tokenizer import read_own_tokenizer, require_clips_tokenizer
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, is_full_disk
 from core.jobs.rules import Monitor
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
@@ -30,10 +39,8 @@ from core.registry.architecture import (
     require_trainable,
     vocabulary_size,
 )
-from core.registry.versions import Weights, weights_file
+from core.registry.versions import Weights
 from core.values import Json
-
-FOLDER_PREFIX = "local-dir:"
 
 BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 
@@ -41,9 +48,9 @@ BUNDLED = Path(__file__).parents[2] / "models" / "tiny"
 class BaseImporter:
     """An importer that stores bases as fp32 weights.
 
-    A base is `bundled`, `NAME:PRETRAINED` as open_clip lists them (`ViT-B-32:openai`), or a
-    folder with `open_clip_config.json` and safetensors, with or without `local-dir:`, that
-    lies below one of `folders`.
+    A base is `bundled`, `NAME:PRETRAINED` as open_clip lists them (`ViT-B-32:openai`), a folder
+    that open_clip or transformers have written, with or without `local-dir:`, or `NAME:/PATH` of a
+    file. Folder and file lie below one of `folders`.
     """
 
     def __init__(
@@ -75,16 +82,17 @@ class BaseImporter:
     def _read(self, base: str, moved: BytesCallback) -> tuple[Json, nn.Module]:
         if base == "bundled":
             return read_folder(self._bundled, moved)
+        if named := named_file(base):
+            name, path = named
+            return read_file(name, self._allowed(path), moved)
         name, _, pretrained = base.partition(":")
         if pretrained and not base.startswith(FOLDER_PREFIX) and "/" not in name:
             return read_pretrained(name, pretrained)
         return read_folder(self._allowed(Path(base.removeprefix(FOLDER_PREFIX))), moved)
 
-    def _allowed(self, folder: Path) -> Path:
-        resolved = folder.resolve()
-        if not any(resolved.is_relative_to(root.resolve()) for root in self._folders):
-            raise BaseUnknown
-        return resolved
+    def _allowed(self, path: Path) -> Path:
+        root_of(path, self._folders)
+        return path.resolve()
 
 
 def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
@@ -143,45 +151,91 @@ def _add_tokenizer(
     network.register_buffer(TOKENIZER, held)
 
 
-# Bases in folders: a config and safetensors, as open_clip saves them.
+# Bases in folders: a config and weights, as open_clip or transformers save them.
 
 
 def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
-    """Return the config and network of an open_clip folder.
+    """Return the config and network of a folder.
 
     Raises BaseUnknown, PromptInvalid, ModelNotTrainable or WeightsFormat.
     """
-    config = {**_read_config(folder), **_read_extras(folder)}
+    config = {**read_config(folder), **_read_extras(folder)}
+    config.pop("precision", None)  # of a version's download: nobody has scored a root in it
+    config.pop("tokenizer_config", None)  # of a version's download, too: read from its file
     require_trainable(config["model_cfg"])
     _require_sound_extras(config.get("perennial", {}), vocabulary_size(config))
     names = [path.name for path in folder.iterdir()]
     require_tokenizer(config["model_cfg"], names)
-    path = folder / weights_file(names)
-    try:
-        for piece in file_pieces(path):  # into memory, since loading it reports no progress
-            moved(len(piece))
-        network = empty_network(config)
-        network.load_state_dict(load_file(path))
-    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, KeyError) as error:
-        raise BaseUnknown(
-            f"The weights in {folder.name!r} do not match its config: {error}"
-        ) from error
+    if is_of_transformers(folder) and not brings_tokenizer(config["model_cfg"]):
+        require_clips_tokenizer(folder)
+    paths = [folder / name for name in weights_files(names)]
+    with _saying_what_differs(folder.name):
+        return config, _network(config, stored_tensors(paths), folder, moved)
+
+
+def read_file(name: str, path: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json, nn.Module]:
+    """Return the config and network of an architecture of open_clip, with weights of a file.
+
+    Raises BaseUnknown, ModelNotTrainable or WeightsFormat.
+    """
+    model_cfg = open_clip.get_model_config(name)
+    if model_cfg is None:
+        raise BaseUnknown(f"open_clip has no model named {name!r}.")
+    require_weights_name(path.name)
+    if not path.is_file():
+        raise BaseUnknown(f"There is no file {path.name!r} in {path.parent.name!r}.")
+    require_trainable(model_cfg)
+    require_tokenizer(model_cfg, [one.name for one in path.parent.iterdir()])
+    with _saying_what_differs(path.name):
+        tensors = stored_tensors([path])
+        if openais := is_openais(tensors):
+            model_cfg["quick_gelu"] = True
+        config = {"model_cfg": model_cfg, "preprocess_cfg": _preprocess_cfg(name, openais=openais)}
+        return config, _network(config, tensors, path.parent, moved)
+
+
+def _network(
+    config: dict[str, Any], tensors: Sequence[StoredTensor], folder: Path, moved: BytesCallback
+) -> nn.Module:
+    """Return the network of a config, with its weights and the tokenizer of a folder."""
+    network = empty_network(config)
+    fill(network, tensors, moved)
     if brings_tokenizer(config["model_cfg"]):
         _add_tokenizer(config, network, folder, moved)
     require_features(config, network)
-    return config, network
+    return network
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
+@contextmanager
+def _saying_what_differs(where: str) -> Iterator[None]:
     try:
-        config = json.loads((folder / "open_clip_config.json").read_bytes())
-    except (OSError, ValueError) as error:
-        raise BaseUnknown(f"{folder.name!r} has no readable open_clip_config.json.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("model_cfg"), dict):
-        raise BaseUnknown(f"The open_clip_config.json in {folder.name!r} has no model_cfg.")
-    config.pop("precision", None)  # of a version's download: nobody has scored a root in it
-    config.pop("tokenizer_config", None)  # of a version's download, too: read from its file
-    return config
+        yield
+    except (SafetensorError, OSError, RuntimeError, TypeError, ValueError, LookupError) as error:
+        raise BaseUnknown(f"The weights in {where!r} do not match its config: {error}") from error
+
+
+def _preprocess_cfg(name: str, *, openais: bool) -> dict[str, Any]:
+    """Return how all weights that open_clip lists for an architecture have images prepared.
+
+    Raises BaseUnknown if they differ.
+    """
+    tags = ["openai"] if openais else open_clip.list_pretrained_tags_by_model(name)
+    found = []
+    for tag in tags:
+        listed = open_clip.get_pretrained_cfg(name, tag)
+        settings = {key: listed[key] for key in _PREPARED if listed.get(key)}
+        plain: dict[str, Any] = json.loads(json.dumps(settings))  # tuples become lists
+        if plain not in found:
+            found.append(plain)
+    if len(found) > 1:
+        raise BaseUnknown(
+            f"open_clip lists weights of {name} that have images prepared in {len(found)} ways: "
+            "put an open_clip_config.json beside the file, and name their folder."
+        )
+    return found[0] if found else {}
+
+
+_PREPARED = ("mean", "std", "interpolation", "resize_mode")
 
 
 def _read_extras(folder: Path) -> dict[str, Any]:

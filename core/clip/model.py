@@ -125,13 +125,26 @@ class ClipModel:
 
 
 def empty_network(config: Json) -> nn.Module:
-    """Return a config's network with random weights, as `open_clip.create_model` builds it."""
+    """Return a config's network with random weights, as `open_clip.create_model` builds it.
+
+    An image tower of timm also has the GELU that `act_kwargs` asks for, which open_clip ignores.
+    """
     settings = deepcopy(dict(config["model_cfg"]))
     custom_text = settings.pop("custom_text", False)
     if "timm_model_name" in settings["vision_cfg"]:
         settings["vision_cfg"]["timm_model_pretrained"] = False
     network: nn.Module = (CustomTextCLIP if custom_text else CLIP)(**settings)
+    if approximate := _gelu_of_timm(settings["vision_cfg"]):
+        for module in network.get_submodule("visual").modules():
+            if isinstance(module, nn.GELU):
+                module.approximate = approximate
     return network
+
+
+def _gelu_of_timm(vision_cfg: Json) -> str | None:
+    if "timm_model_name" not in vision_cfg:
+        return None  # open_clip has told its own towers
+    return (vision_cfg.get("act_kwargs") or {}).get("approximate")
 
 
 def normalised(features: Tensor) -> Tensor:

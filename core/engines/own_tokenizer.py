@@ -17,7 +17,7 @@ from string import printable
 from typing import Any
 
 from core.artifacts.store import BytesCallback, ignore_bytes
-from core.engines.tokens import SENTINEL, OwnTokenizer
+from core.engines.tokens import SENTINEL, ClipTokenizer, OwnTokenizer
 from core.errors import BaseUnknown
 from core.images.confinement import confine
 from core.registry.architecture import (
@@ -31,6 +31,7 @@ from core.values import Json
 
 CONFIG_FILES = ("special_tokens_map.json", TOKENIZER_CONFIG_FILE)  # the later one prevails
 MOST_CONFIG_BYTES = 1024**2
+MOST_CLIP_BYTES = 16 * 1024**2  # CLIP's own has 2 MB
 SECONDS, LOOK_EVERY_S, MEMORY_BYTES = 120, 1.0, 4 * 1024**3
 FRAME = 2  # the most tokens around a sentence, which random ones have room for
 # Which tokens stand for what where no file says so: BERT's, whose own files do not.
@@ -66,6 +67,25 @@ def read_own_tokenizer(
     if problem := _ask(json.dumps(wanted).encode() + b"\n" + data, moved):
         raise BaseUnknown(f"The {TOKENIZER_FILE} in {folder.name!r} cannot be used: {problem}.")
     return data, kept
+
+
+def require_clips_tokenizer(folder: Path) -> None:
+    """Raise BaseUnknown if a folder has a tokenizer with other tokens than CLIP's own."""
+    name = next((one for one in (TOKENIZER_FILE, "vocab.json") if (folder / one).is_file()), None)
+    if name is None:
+        return
+    try:
+        found = json.loads(_read(folder / name, MOST_CLIP_BYTES))
+        tokens = found["model"]["vocab"] if name == TOKENIZER_FILE else found
+        own = ClipTokenizer(context_length=77).vocabulary
+        same = all(tokens.get(token) == number for token, number in own.items())
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise BaseUnknown(f"The {name} in {folder.name!r} is no tokenizer.") from error
+    if not same:
+        raise BaseUnknown(
+            f"The {name} in {folder.name!r} has other tokens than CLIP's tokenizer, and a "
+            "CLIPModel with these cannot be taught."
+        )
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """The folder that `CLIPModel` and `CLIPProcessor` of transformers load."""
 
 import re
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from core.clip.huggingface import huggingface_places
 from core.clip.inputs import Preprocess
 from core.clip.model import ClipModel
 from core.engines.tokens import ClipTokenizer
@@ -23,7 +23,10 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")  # in the messages of safetensors
 
 def write_huggingface(model: ClipModel, folder: Path) -> None:
     """Write weights, config, tokenizer and preprocessing of a model that `CLIPModel` can hold."""
-    tensors = huggingface_tensors(model.network.state_dict())
+    tensors = {  # each of one part: only SigLIP's have more
+        name: part.contiguous()
+        for name, (part,) in huggingface_places(model.network.state_dict()).items()
+    }
     _save(tensors, folder / "model.safetensors")
     write_json(folder / "config.json", clip_config(model.config))
     write_json(folder / "preprocessor_config.json", processor_config(model.preprocess))
@@ -137,75 +140,3 @@ def _save(tensors: dict[str, Tensor], path: Path) -> None:
         if found := _OS_ERROR.search(str(error)):
             raise OSError(int(found[1]), str(error)) from error
         raise
-
-
-# Names and layout of a model's tensors in `CLIPModel`.
-
-_TOWERS = {"visual.": "vision_model.", "": "text_model."}  # the longer prefix first
-_WHOLE = {
-    "token_embedding.weight": "embeddings.token_embedding.weight",
-    "positional_embedding": "embeddings.position_embedding.weight",
-    "class_embedding": "embeddings.class_embedding",
-    "conv1.weight": "embeddings.patch_embedding.weight",
-}
-_LAYERS = {
-    "ln_pre": "pre_layrnorm",  # as transformers spells it
-    "ln_post": "post_layernorm",
-    "ln_final": "final_layer_norm",
-}
-_IN_BLOCK = {
-    "ln_1": "layer_norm1",
-    "ln_2": "layer_norm2",
-    "attn.out_proj": "self_attn.out_proj",
-    "mlp.c_fc": "mlp.fc1",
-    "mlp.c_proj": "mlp.fc2",
-}
-_PROJECTIONS = {"visual.proj": "visual_projection", "text_projection": "text_projection"}
-_BLOCKS = "transformer.resblocks."
-
-
-def huggingface_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a model of open_clip as `CLIPModel` names and shapes them.
-
-    Projections are transposed, and the joint weight of queries, keys and values becomes three.
-    Raises KeyError for a tensor that `CLIPModel` has no place for.
-    """
-    return {
-        new: tensor.contiguous()
-        for name, old in state.items()
-        for new, tensor in _renamed(name, old)
-    }
-
-
-def _renamed(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    if name == "logit_scale":
-        yield name, tensor.reshape(())
-    elif name in _PROJECTIONS:
-        yield f"{_PROJECTIONS[name]}.weight", tensor.T
-    else:
-        prefix = next(prefix for prefix in _TOWERS if name.startswith(prefix))
-        rest = name.removeprefix(prefix)
-        for new, part in _in_tower(rest, tensor):
-            yield _TOWERS[prefix] + new, part
-
-
-def _in_tower(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    if name in _WHOLE:
-        yield _WHOLE[name], tensor
-    elif name.startswith(_BLOCKS):
-        block, _, rest = name.removeprefix(_BLOCKS).partition(".")
-        for new, part in _in_block(rest, tensor):
-            yield f"encoder.layers.{block}.{new}", part
-    else:
-        layer, _, kind = name.rpartition(".")
-        yield f"{_LAYERS[layer]}.{kind}", tensor
-
-
-def _in_block(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    if name.startswith("attn.in_proj_"):
-        kind = name.removeprefix("attn.in_proj_")
-        for letter, part in zip("qkv", tensor.chunk(3), strict=True):
-            yield f"self_attn.{letter}_proj.{kind}", part
-    else:
-        layer, _, kind = name.rpartition(".")
-        yield f"{_IN_BLOCK[layer]}.{kind}", tensor

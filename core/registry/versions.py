@@ -1,12 +1,11 @@
 """Models, their versions, and the weights of these."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from math import prod
-from pathlib import PurePath
 from typing import Any
 
 from core import errors
@@ -282,23 +281,3 @@ def require_same_images(teacher: Weights, parent: Weights) -> None:
 
 def _tensors(weights: Weights) -> dict[str, Digest]:
     return {t.name: t.digest for t in weights.tensors if t.name.startswith("visual.")}
-
-
-# The file that the weights of a folder are read from.
-
-_PREFERRED = ("open_clip_model.safetensors", "model.safetensors")
-_PICKLED = frozenset({".bin", ".pt", ".pth", ".ckpt"})  # loading them could run code
-
-
-def weights_file(names: Collection[str], *, pointer: str | None = None) -> str:
-    """Return which of the files of a folder holds its weights.
-
-    Raises WeightsFormat if there are pickled weights alone, or BaseUnknown if there are none.
-    """
-    found = sorted(name for name in names if name.endswith(".safetensors"))
-    preferred = [name for name in _PREFERRED if name in found]
-    if found:
-        return (preferred or found)[0]
-    if any(PurePath(name).suffix in _PICKLED for name in names):
-        raise errors.WeightsFormat(pointer=pointer)
-    raise errors.BaseUnknown("The base's folder contains no weights.", pointer=pointer)

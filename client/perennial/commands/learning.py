@@ -68,7 +68,9 @@ def model() -> None:
 
 @model.command("create", epilog=example("perennial model create demo --base bundled --wait"))
 @click.argument("name")
-@click.option("--base", default="bundled", show_default=True, help="open_clip model or folder.")
+@click.option(
+    "--base", default="bundled", show_default=True, help="open_clip model, folder, or NAME:/FILE."
+)
 @click.option("--suite", "suites", multiple=True, help="Suite it must not forget; may be repeated.")
 @click.option("--policy", help="Gate policy (default: the service's default).")
 @wait_option

@@ -32,14 +32,26 @@ def service(settings: Settings) -> Iterator[Service]:
         yield found
 
 
-def test_pickled_weights_are_refused(service: Service, folders: Path) -> None:
+def test_weights_of_other_libraries_are_refused_and_pickled_ones_left_to_the_worker(
+    service: Service, folders: Path
+) -> None:
     config = {"model_cfg": {"vision_cfg": {}, "text_cfg": {}}}
     (folders / "open_clip_config.json").write_text(json.dumps(config))
-    (folders / "open_clip_pytorch_model.bin").touch()
+    (folders / "tf_model.h5").touch()
+    order = {"name": "x", "base": str(folders)}
     with service.untouched():
-        answer = service.client.post("/v1/models", json={"name": "x", "base": str(folders)})
+        answer = service.client.post("/v1/models", json=order)
     assert code_of(answer) == (415, "weights_format")
     assert answer.json()["errors"][0]["pointer"] == "/base"
+    (folders / "open_clip_pytorch_model.bin").touch()
+    assert service.client.post("/v1/models", json=order).status_code == 202
+
+
+def test_a_folder_outside_the_root_folders_names_their_setting(service: Service) -> None:
+    with service.untouched():
+        answer = service.client.post("/v1/models", json={"name": "x", "base": "/srv/clip"})
+    assert code_of(answer) == (422, "base_unknown")
+    assert "PERENNIAL_ROOT_FOLDERS='[\"/srv\"]'" in answer.json()["detail"]
 
 
 UNFIT: list[tuple[dict[str, Any], dict[str, Any], str]] = [

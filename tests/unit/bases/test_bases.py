@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from core.bases.bases import require_known_base
-from core.errors import BaseUnknown, ModelNotTrainable, PerennialError
+from core.bases.folders import weights_files
+from core.errors import BaseUnknown, ModelNotTrainable, PerennialError, WeightsFormat
 from core.settings import Settings
 
 SOUND = json.dumps({"model_cfg": {"vision_cfg": {}, "text_cfg": {}}})
@@ -33,7 +34,10 @@ def refusal(settings: Settings, base: str, kind: type[PerennialError] = BaseUnkn
         ("ViT-Z-99:openai", BaseUnknown, "'ViT-Z-99'"),
         ("ViT-B-32:no-such-tag", BaseUnknown, "it has: openai, laion400m_e31,"),
         ("ViT-B-16-plus:openai", BaseUnknown, "it has: none"),
-        ("/etc", BaseUnknown, ""),
+        ("/etc/x", BaseUnknown, """PERENNIAL_ROOT_FOLDERS='["/etc"]'"""),
+        ("ViT-B-32:/etc/a.pt", BaseUnknown, """PERENNIAL_ROOT_FOLDERS='["/etc"]'"""),
+        ("coca_ViT-B-32:/etc/a.pt", ModelNotTrainable, "caption decoder"),
+        ("ViT-Z-99:/etc/a.pt", BaseUnknown, "'ViT-Z-99'"),
         ("local-dir:/etc", BaseUnknown, ""),
         ("file:///etc/passwd", BaseUnknown, ""),
         ("", BaseUnknown, ""),
@@ -76,6 +80,54 @@ def test_a_folder_is_judged_by_its_config(
     require_known_base(settings, f"local-dir:{tmp_path}")
     (tmp_path / "open_clip_model.safetensors").unlink()
     refusal(settings, str(tmp_path))
+
+
+def test_a_file_in_a_root_folder_is_judged_by_its_name(settings: Settings, tmp_path: Path) -> None:
+    for name in ("a.pt", "a.bin", "a.safetensors"):
+        assert "no file" in refusal(settings, f"ViT-B-32:{tmp_path}/{name}")
+        (tmp_path / name).touch()
+        require_known_base(settings, f"ViT-B-32:{tmp_path}/{name}")
+    (tmp_path / "a.h5").touch()
+    refusal(settings, f"ViT-B-32:{tmp_path}/a.h5", WeightsFormat)
+    (tmp_path / "link.pt").symlink_to("/etc/passwd")
+    assert "PERENNIAL_ROOT_FOLDERS" in refusal(settings, f"ViT-B-32:{tmp_path}/link.pt")
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["training_args.bin", "model.safetensors", "open_clip_model.safetensors"], 2),
+        (["epoch_1.pt", "open_clip_pytorch_model.bin"], 1),
+        (["epoch_1.pt", "notes.txt"], 0),
+        (["epoch_1.pt", "epoch_2.pt"], "name one, as ARCHITECTURE:/PATH"),
+        (["model-00001-of-00002.safetensors"], "Of the 2 parts of the weights 1 are there"),
+        (["tf_model.h5"], "Weights"),
+        (["notes.txt"], "no weights"),
+    ],
+)
+def test_which_weights_of_a_folder_are_read(names: list[str], found: int | str) -> None:
+    if isinstance(found, int):
+        assert weights_files(names) == [names[found]]
+        return
+    with pytest.raises(PerennialError, match=found):
+        weights_files(names)
+
+
+def test_a_folder_of_transformers_is_judged_by_its_config(
+    settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "config.json").write_text('{"model_type": "siglip"}')
+    assert "preprocessor_config.json" in refusal(settings, str(tmp_path))
+    half = [0.5, 0.5, 0.5]
+    size = {"height": 224, "width": 224}
+    prepared = {"size": size, "image_mean": half, "image_std": half}
+    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": prepared}))
+    assert "add its tokenizer.json" in refusal(settings, str(tmp_path))
+    (tmp_path / "tokenizer.json").touch()
+    require_known_base(settings, str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "blip"}')
+    assert "model_type 'blip'" in refusal(settings, str(tmp_path), ModelNotTrainable)
 
 
 def test_a_folder_lacks_the_tokenizer_that_its_config_names(

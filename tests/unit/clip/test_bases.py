@@ -100,14 +100,15 @@ def test_a_folder_outside_the_allowed_ones_is_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "secret" / "model", tiny_clip())
     (tmp_path / "open").mkdir()
     importer = BaseImporter(MemoryArtifacts(), folders=(tmp_path / "open",))
-    for base in (str(folder), f"{tmp_path}/open/../secret/model"):
-        with pytest.raises(BaseUnknown):
+    file = folder / "open_clip_model.safetensors"
+    for base in (str(folder), f"{tmp_path}/open/../secret/model", f"ViT-B-32:{file}"):
+        with pytest.raises(BaseUnknown, match="setting PERENNIAL_ROOT_FOLDERS"):
             importer.load(base, Watching())
 
 
-def test_pickled_weights_are_refused(tmp_path: Path) -> None:
+def test_weights_of_other_libraries_are_refused(tmp_path: Path) -> None:
     folder = folder_of(tmp_path / "base", tiny_clip())
-    (folder / "open_clip_model.safetensors").rename(folder / "pytorch_model.bin")
+    (folder / "open_clip_model.safetensors").rename(folder / "flax_model.msgpack")
     with pytest.raises(WeightsFormat):
         BaseImporter(MemoryArtifacts(), folders=(tmp_path,)).load(str(folder), Watching())
 
