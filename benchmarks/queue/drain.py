@@ -51,7 +51,7 @@ from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, TensorEntry, Weights
+from core.registry.versions import Model, ServingPrecision, TensorEntry, Weights
 from core.rejection.rules import Calibration
 from core.settings import Settings
 from core.training.trainer import Trained, TrainingSpec
@@ -280,6 +280,10 @@ class NoOpTools:
             _right_answers(query) if isinstance(query, ClassQuery) else Calibration()
             for query in queries
         ]
+
+    def release(self, precision: ServingPrecision) -> str | None:
+        """Return none: nothing here is in another precision than fp32."""
+        return None
 
     def formats(self) -> Collection[ExportFormat]:
         """Return all formats."""

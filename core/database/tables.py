@@ -138,6 +138,9 @@ answers = _table(
     Column("version", String(64), primary_key=True),
     Column("answers", String(64), nullable=False),
     Column("images", String(64)),  # artifact: their list; null: thresholds, which tell of no image
+    Column(
+        "release", String
+    ),  # of the engine that gave them; null: of a version in fp32, or unknown
 )
 
 heartbeats = _table(

@@ -43,7 +43,7 @@ from core.registry.read import ancestors, read_json
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict, shown_verdict
-from core.registry.versions import Version, version_path
+from core.registry.versions import ServingPrecision, Version, version_path
 from core.rejection.queries import newest_of_root
 from core.rejection.rules import Calibration
 from core.trials.run import end_failed_canaries
@@ -55,6 +55,12 @@ class Evaluator(Protocol):
         self, version: Digest, queries: Sequence[EvalQuery], monitor: Monitor
     ) -> Sequence[Answers]:
         """Return a version's answers; images that several queries share are encoded once."""
+
+    def release(self, precision: ServingPrecision) -> str | None:
+        """Return the release that answers in a precision, where another one's do not count.
+
+        None in fp32, in which all give the same features, and where nothing computes in it here.
+        """
 
 
 def evaluate_version(
@@ -181,27 +187,31 @@ def _answer(
     """Return all answers; answers stored by earlier evaluations are reused."""
     answers: dict[tuple[Digest, Digest], Answers] = {}
     for version, questions in plan.questions:
-        answers |= _stored_answers(platform, version, questions)
+        release = evaluator.release(version.precision)
+        answers |= _stored_answers(platform, version, questions, release)
         unknown = [q for q in questions if (version.digest, q.digest) not in answers]
         if unknown:
             version.require_weights()
             given = evaluator.answer(version.digest, unknown, monitor)
             fresh = list(zip(unknown, given, strict=True))
-            _store_answers(platform, job, version, fresh)
+            _store_answers(platform, job, version, fresh, release)
             answers |= {(version.digest, question.digest): answer for question, answer in fresh}
     return answers
 
 
 def _stored_answers(
-    platform: Platform, version: Version, questions: Sequence[EvalQuery]
+    platform: Platform, version: Version, questions: Sequence[EvalQuery], release: str | None
 ) -> AnswersByQuery:
     """Return stored answers, with those to as many views as are stored.
 
-    A version with weights gives damaged ones again, and those without answers to all views.
+    A version with weights gives damaged ones again, those without answers to all views and, with a
+    release, those that another one has given.
     """
+    if version.collected_at is not None:
+        release = None
     by_digest = {question.digest: question for question in questions}
     with platform.transactions(read_only=True) as work:
-        stored = partial(work[AnswerCache].stored, [version.digest])
+        stored = partial(work[AnswerCache].stored, [version.digest], release=release)
         kept = stored(by_digest)
         sure = stored([probabilities_of(question) for question in by_digest])
         viewed = stored([views_of(question) for question in by_digest])
@@ -230,7 +240,11 @@ def _has_views(answer: Answers, query: EvalQuery) -> bool:
 
 
 def _store_answers(
-    platform: Platform, job: Job, version: Version, fresh: Sequence[tuple[EvalQuery, Answers]]
+    platform: Platform,
+    job: Job,
+    version: Version,
+    fresh: Sequence[tuple[EvalQuery, Answers]],
+    release: str | None,
 ) -> None:
     """Keep answers for the next evaluation, each with the list of its images.
 
@@ -254,7 +268,7 @@ def _store_answers(
         work[Jobs].status(job.id, job.fence)
         _require_unerased(work, (query for query, _ in fresh))
         for answered in stored:
-            work[AnswerCache].add(version.digest, *answered)
+            work[AnswerCache].add(version.digest, *answered, release=release)
         work.commit()
 
 

@@ -19,14 +19,22 @@ class AnswerCache(Rows):
     """Rows of the artifacts that hold versions' answers, by query."""
 
     def stored(
-        self, versions: Collection[Digest], queries: Collection[Digest]
+        self,
+        versions: Collection[Digest],
+        queries: Collection[Digest],
+        *,
+        release: str | None = None,
     ) -> Mapping[tuple[Digest, Digest], Digest]:
-        """Return the artifacts by (version, query), without those that do not exist."""
+        """Return the artifacts by (version, query), without those that do not exist.
+
+        With a release, without those that another one gave, too.
+        """
+        by_release = () if release is None else (table.c.release == release,)
         found: dict[tuple[Digest, Digest], Digest] = {}
         for some in chunks(versions):
             for others in chunks(queries):
                 statement = select(table.c.version, table.c.question, table.c.answers).where(
-                    table.c.version.in_(some), table.c.question.in_(others)
+                    table.c.version.in_(some), table.c.question.in_(others), *by_release
                 )
                 rows = self._connection.execute(statement)
                 found.update(((row.version, row.question), row.answers) for row in rows)
@@ -37,11 +45,20 @@ class AnswerCache(Rows):
         return self.stored([version], [query]).get((version, query))
 
     def add(
-        self, version: Digest, query: Digest, results: Digest, images: Digest | None = None
+        self,
+        version: Digest,
+        query: Digest,
+        results: Digest,
+        images: Digest | None = None,
+        *,
+        release: str | None = None,
     ) -> None:
-        """Store an artifact of results and that of the list of images that they are about."""
+        """Store an artifact of results and that of the list of images that they are about.
+
+        `release` is that of the engine that gave them, if it matters.
+        """
         values = {"version": version, "question": query, "answers": results, "images": images}
-        upsert(self._connection, table, values)
+        upsert(self._connection, table, values | {"release": release})
 
     def lists(self) -> set[Digest]:
         """Return the lists of images that results are about."""

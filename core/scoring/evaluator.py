@@ -17,6 +17,7 @@ from core.clip.machine import Prefetcher, raising_out_of_memory
 from core.clip.model import ClipModel, load
 from core.clip.served import Encoder
 from core.datasets.manifests import ManifestEntry
+from core.engines.opening import engines_here
 from core.errors import OutOfMemory
 from core.evaluation.queries import (
     Answers,
@@ -28,6 +29,7 @@ from core.evaluation.queries import (
 )
 from core.images.views import View
 from core.jobs.rules import EventKind, Monitor
+from core.registry.versions import ServingPrecision
 from core.rejection.queries import CalibrationQuery
 from core.scoring.rejection import calibration_of
 from core.values import Digest
@@ -127,6 +129,12 @@ class VersionEvaluator:
             half = max(1, self.batch // 2)
         monitor.emit(EventKind.OUT_OF_MEMORY, {"batch": half})
         return self._answer(version, queries, monitor, half)
+
+    def release(self, precision: ServingPrecision) -> str | None:
+        """Return the release of the engine that computes in a precision other than fp32."""
+        if precision is ServingPrecision.FP32:
+            return None
+        return ", ".join(engines_here(precision).values()) or None
 
     def ask(
         self,

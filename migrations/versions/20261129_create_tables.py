@@ -196,6 +196,7 @@ def _create_suites() -> None:
         sa.Column("version", sa.String(64), primary_key=True),
         sa.Column("answers", sa.String(64), nullable=False),
         sa.Column("images", sa.String(64)),
+        sa.Column("release", sa.String()),
     )
 
 

@@ -29,7 +29,14 @@ from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.exports import ExportFormat
 from core.registry.rows import Models, Versions
-from core.registry.versions import Model, Version, Weights, in_precision, precision_of
+from core.registry.versions import (
+    Model,
+    ServingPrecision,
+    Version,
+    Weights,
+    in_precision,
+    precision_of,
+)
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration
 from core.settings import Settings
@@ -74,6 +81,7 @@ class Script:
     samples: list[Samples] = field(default_factory=list)  # one a check
     cosine: float = 0.99995  # between features of a version and those of its export
     native: Collection[Precision] = (Precision.FP32, Precision.BF16)  # of the worker's device
+    openvino: str = "2025.1"  # its release
 
     @cached_property
     def embedder(self) -> TinyEmbedder:
@@ -110,6 +118,9 @@ class Script:
         read_for_answers(self.platform.artifacts, version, questions)
         self.evaluating(monitor)
         return [answered(question, known=self.tenths_known(version)) for question in questions]
+
+    def release(self, precision: ServingPrecision) -> str | None:
+        return None if precision is ServingPrecision.FP32 else self.openvino
 
     def tenths_known(self, version: Digest) -> int:
         """About how many of ten images a version is right."""

@@ -1,6 +1,7 @@
 """Versions in another precision: the same tensors, another digest, a verdict of their own."""
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 from unittest.mock import Mock
@@ -27,9 +28,10 @@ from core.errors import (
     VersionNotFound,
 )
 from core.evaluation.judge import judge_again
+from core.evaluation.queries import Answers, EvalQuery
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
-from core.jobs.orders import ConvertOrder
+from core.jobs.orders import ConvertOrder, EvaluateOrder
 from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.principal import Principal, Role
@@ -374,6 +376,83 @@ def test_a_conversion_that_is_cancelled_while_it_compiles_makes_no_version(
     run_next(scene.platform, scene.script, compiler=Mock(compile=compile_))
     assert scene.job(job).status is JobStatus.CANCELLED
     assert len(scene.versions(model)) == 2
+
+
+# ---- Another release of the engine ----------------------------------------------------------
+
+
+def test_answers_in_bf16_of_another_release_than_a_workers_do_not_count(
+    scene: Scene, model: Model, known: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(scene, model)
+    converted, parent = (scene.version(model, number) for number in (3, 2))
+    asked = follow_questions(scene, monkeypatch)
+    score = EvaluateOrder(version=3)
+    scene.order(model, score)
+    scene.run()
+    assert not asked
+    scene.script.openvino = "2026.0"
+    known[3] = SUITES  # in the other numbers, it no longer knows a cat
+    scene.order(model, score)
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    assert {*asked} == {converted.digest}  # what is in fp32 is not asked
+    assert scene.version(model, 3).verdict is Verdict.FAILED
+    asked.clear()
+    scene.order(model, score)
+    scene.run()
+    assert not asked
+    scene.order(model, EvaluateOrder(version=2))
+    scene.run()
+    assert parent.digest not in asked
+
+
+def test_a_version_in_bf16_that_another_is_compared_with_is_asked_by_the_same_release(
+    scene: Scene, model: Model, known: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(scene, model)
+    update(scene, model, *OWLS)
+    parent, made = (scene.version(model, number) for number in (3, 4))
+    assert (made.parent, made.precision) == (3, BF16)
+    asked = follow_questions(scene, monkeypatch)
+    scene.script.openvino = "2026.0"
+    scene.order(model, EvaluateOrder(version=4))
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    assert {*asked} == {parent.digest, made.digest}
+
+
+def test_a_version_without_weights_keeps_what_another_release_has_answered(
+    scene: Scene, model: Model, known: dict[int, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    convert(scene, model)
+    update(scene, model, *OWLS)
+    with scene.platform.transactions() as work:
+        work[Versions].release_weights(model.id, 3, NOW)
+        work.commit()
+    asked = follow_questions(scene, monkeypatch)
+    scene.order(model, EvaluateOrder(version=4))
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    scene.script.openvino = "2026.0"
+    scene.order(model, EvaluateOrder(version=4))
+    job = scene.run()
+    assert job.status is JobStatus.SUCCEEDED, job.error
+    assert {*asked} == {scene.version(model, 4).digest}
+
+
+def follow_questions(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> list[Digest]:
+    """The versions that are asked from now on, one a call."""
+    asked, answer = list[Digest](), scene.script.answer
+
+    def noted(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        asked.append(version)
+        return answer(version, questions, monitor)
+
+    monkeypatch.setattr(scene.script, "answer", noted)
+    return asked
 
 
 # ---- Erasures -------------------------------------------------------------------------------

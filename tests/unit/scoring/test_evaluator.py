@@ -11,10 +11,12 @@ from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.inputs import read_image
 from core.clip.model import load
 from core.datasets.manifests import Part
+from core.engines import opening, openvino
 from core.errors import ArtifactMissing, CancelRequested
 from core.evaluation.queries import ClassAnswers, ClassQuery, RetrievalAnswers, RetrievalQuery
 from core.images.views import View
 from core.recipes.fields import DEFAULT_PROMPT
+from core.registry.versions import ServingPrecision
 from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration
 from core.scoring.evaluator import IMAGES_AT_ONCE, VersionEvaluator, predict, probabilities
@@ -168,6 +170,18 @@ def test_thresholds_are_found_with_images_and_prompts_of_other_questions(
     for one, other in zip(given.lists, wanted.lists, strict=True):
         assert one.auroc == pytest.approx(other.auroc, abs=0.01)
         assert one.thresholds[0].threshold == pytest.approx(other.thresholds[0].threshold, abs=1e-4)
+
+
+def test_answers_in_bf16_are_told_apart_by_the_release_that_computes_them(
+    artifacts: CountingArtifacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, (fp32, bf16) = evaluator(artifacts), ServingPrecision
+    monkeypatch.setattr(openvino, "has_bf16", lambda: True)
+    for release in ("2025.1", "2026.0"):
+        monkeypatch.setattr(opening, "release_of", {"openvino": release, "onnx": "1"}.get)
+        assert (asked.release(fp32), asked.release(bf16)) == (None, release)
+    monkeypatch.setattr(openvino, "has_bf16", lambda: False)
+    assert asked.release(bf16) is None
 
 
 def test_company_does_not_change_an_answer(artifacts: CountingArtifacts, version: Digest) -> None:
