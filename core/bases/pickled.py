@@ -19,7 +19,7 @@ from core.images.process import ConfinedProcess
 
 READ = b"r"  # the task
 REFUSED = b"X"  # an outcome: the file names something that no weights need
-SECONDS, MEMORY_BYTES, REPLY_BYTES = 60.0, 1024**3, 32 * 1024**2
+SECONDS, MEMORY_BYTES, REPLY_BYTES = 30.0, 1024**3, 32 * 1024**2
 MOST_PICKLE_BYTES = 64 * 1024**2  # of names and shapes
 SIZES = {
     "F64": 8,
