@@ -15,6 +15,7 @@ from core.artifacts.store import Artifacts
 from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
+from core.learning.captions import Captions
 from core.learning.distributed import Ranks
 from core.learning.step import StepData
 from core.learning.vocabulary import Columns, generator_of
@@ -37,12 +38,14 @@ class BatchLoader:
         exemplars: Sequence[ManifestEntry] = (),
         features: Sequence[str] = (),
         reference: Sequence[ManifestEntry] = (),
+        captions: Captions | None = None,
         ranks: Ranks,
     ) -> None:
         """Take the images by their use, and the class of each feature that is drawn beside them.
 
         Features take the exemplars' place. If the features of all images are known before the
-        first step, because nothing changes them, steps have no pixels.
+        first step, because nothing changes them, steps have no pixels. The loss on captions
+        compares all images of a batch, so every rank takes the whole batch.
         """
         learned = (*images, *exemplars)
         self.count = len(learned)
@@ -56,9 +59,11 @@ class BatchLoader:
         self._images = TrainingImages(
             (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
         )
-        classes = [*(entry.class_name for entry in learned), *features]
-        column = {name: columns.of_class(name) for name in set(classes)}
-        self._target = torch.tensor([column[name] for name in classes])
+        self._captions = captions
+        if captions is None:
+            classes = [*(entry.class_name for entry in learned), *features]
+            column = {name: columns.of_class(name) for name in set(classes)}
+            self._target = torch.tensor([column[name] for name in classes])
         self._ranks = ranks
         self._reads_pixels = recipe.augment or recipe.part is not ModelPart.TEXT
 
@@ -67,13 +72,18 @@ class BatchLoader:
         epoch = self.sampler.epoch(step)
         rows = [(index, epoch) for index in self.sampler.images(step)]
         rows += [(index, step) for index in self.sampler.exemplars(step)]
-        mine = rows[self._ranks.rank :: self._ranks.size]
+        mine = rows if self._captions else rows[self._ranks.rank :: self._ranks.size]
         indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
+        if self._captions:
+            captions, target = self._captions.batch(rows)
+        else:
+            captions, target = torch.empty(0, 0, dtype=torch.long), self._target[indices]
         return StepData(
             indices=indices,
             pixels=self._images.batch(mine if self._reads_pixels else ()),
-            target=self._target[indices],
-            share=len(mine) / len(rows),
+            target=target,
+            captions=captions,
+            share=1 / self._ranks.size if self._captions else len(mine) / len(rows),
             reference=self._images.batch([(i, step) for i in self.sampler.reference(step)]),
         )
 

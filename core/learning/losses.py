@@ -1,17 +1,20 @@
 """The losses of continual CLIP updates, with the symbols of VR-LwF (Ding et al., 2207.09248).
 
-I, T and P are the L2-normalised features of images, class prompts and random sentences; s is the
-scale. The student's symbols are plain; the frozen teacher's have a prime: I', T', P', s'.
+I, T, C and P are the L2-normalised features of images, class prompts, captions and random
+sentences; s is the scale. The student's symbols are plain; the frozen teacher's have a prime: I',
+T', P', s'.
 
     Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
     V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
+    K = s I Cᵀ                      caption logits     (images, captions)
 
     VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') if classes were learned before ]
     crossed  L + β L_cross
     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
     ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
 
-All except the last are means over images, so a batch may be split into parts.
+An update of captions has L_con(K, Y) in place of L_ce(Z, y). All except L_con and L_zscl are means
+over images, so a batch may be split into parts.
 """
 
 import torch.nn.functional as F
@@ -29,6 +32,24 @@ def cross_entropy(class_logits: Tensor, target: Tensor) -> Tensor:
     `target` is y, column indices (images,).
     """
     return F.cross_entropy(class_logits, target)
+
+
+def contrastive(caption_logits: Tensor, positive: Tensor) -> Tensor:
+    """Return L_con, the mean of −Σ Q ln softmax over images, and over captions of Kᵀ, halved.
+
+    `positive` is Y (images, captions), true where a caption is one of the image's; a row of Q is
+    the row of Y divided by its sum. With one caption an image it is the loss that CLIP was trained
+    with. Captions that say the same are no negatives of each other's images. It compares all
+    captions of a batch, so a batch cannot be split: see `parts.py`.
+    Source: UniCL (Yang et al., 2204.03610) for the rows of Q.
+    """
+    by_image = _several(caption_logits, positive)
+    return (by_image + _several(caption_logits.T, positive.T)) / 2
+
+
+def _several(rows: Tensor, positive: Tensor) -> Tensor:
+    wanted = positive / positive.sum(dim=1, keepdim=True)
+    return -(wanted * F.log_softmax(rows, dim=1)).sum(dim=1).mean()
 
 
 def distillation(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:

@@ -55,6 +55,16 @@ def cross_entropy(columns: Columns) -> Term:
     )
 
 
+def contrastive() -> Term:
+    """Return L_con over the captions of the batch."""
+    return Term(
+        name="con",
+        weight=1.0,
+        loss=lambda batch: losses.contrastive(batch.student.caption_logits, batch.target),
+        distils=False,
+    )
+
+
 def vocabulary_replay(recipe: Recipe) -> Term:
     """Return α L_vr."""
 
@@ -150,7 +160,7 @@ class LearningMethod:
     def terms(self) -> tuple[Term, ...]:
         """Return the terms on each batch of the update's images."""
         recipe, columns = self.recipe, self.columns
-        found = [cross_entropy(columns)]
+        found = [contrastive() if columns.captions else cross_entropy(columns)]
         if LossTerm.VR in recipe.terms:
             found.append(vocabulary_replay(recipe))
         if columns.distils:

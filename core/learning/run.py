@@ -185,7 +185,9 @@ class TrainingRun:
         the second error is raised.
         """
         try:
-            texts = self.models.texts(sentences, replayed)
+            texts = self.models.texts(
+                sentences, replayed, data.captions, micro_batch=self.micro_batch
+            )
             return self._gradients.backward(data, texts, self._scaler)
         except FAILURES as error:
             images = min(self.micro_batch or len(data.target), len(data.target))

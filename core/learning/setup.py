@@ -12,6 +12,7 @@ from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, load, require_readable
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
+from core.learning.captions import Captions
 from core.learning.data import BatchLoader, choose_exemplars, encode_stored
 from core.learning.distributed import Ranks, SingleRank
 from core.learning.features import draw_features, known_features
@@ -60,14 +61,16 @@ def prepare_run(
 
     With a `warm_start` below 1, its trained tensors first become a mean of the parent's and the
     root's, unless exemplars were wanted and there are none, or features of every class learned
-    before were and some class has no statistics. `advance(done, total)` is called while images are
-    read and features drawn before the first step, `moved` while weights are loaded. Raises
-    ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid; and, if statistics of features
-    are to be read, ArtifactMissing and ArtifactCorrupt.
+    before were and some class has no statistics, or captions were learned before. `advance(done,
+    total)` is called while images are read and features drawn before the first step, `moved` while
+    weights are loaded. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid; and,
+    if statistics of features are to be read, ArtifactMissing and ArtifactCorrupt.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
-    columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
+    columns = Columns.of(
+        recipe, spec.classes, spec.learned, spec.open_classes, captions=spec.captions
+    )
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
     if method.reference_terms() and not spec.reference:
@@ -100,6 +103,7 @@ def prepare_run(
     drawn = draw_features(spec, models, artifacts, advance)
     # What the parent has learned since the root is restored by what is replayed, or stays.
     lost = (recipe.exemplars and not exemplars) or (recipe.feature_replay and drawn.lacks(spec))
+    lost = lost or spec.captions_before  # which nothing replays
     if recipe.warm_start < 1 and spec.root != spec.parent and not lost:
         root = dict(loaded(spec.root).network.named_parameters())
         mix(models.parameters, models.parameters, root, recipe.warm_start)
@@ -113,6 +117,9 @@ def prepare_run(
         exemplars=exemplars,
         features=drawn.class_names,
         reference=spec.reference if method.reference_terms() else (),
+        captions=Captions.of(spec, models.student, exemplars, drawn.class_names)
+        if spec.captions
+        else None,
         ranks=ranks,
     )
     known = None if recipe.augment else known_features(method, models, loader, drawn, advance)

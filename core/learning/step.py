@@ -14,8 +14,9 @@ from core.errors import ArtifactCorrupt, ArtifactMissing, StopRequested, Storage
 from core.jobs.rules import Monitor
 from core.learning.methods import LearningMethod, Term, total
 from core.learning.mixing import snapshot
+from core.learning.parts import EncodedParts
 from core.learning.student import Batch, CachedFeatures, Features, Models, Texts
-from core.recipes.fields import Averaging
+from core.recipes.fields import Averaging, ModelPart
 from core.recipes.rules import Recipe
 from core.values import Digest
 
@@ -26,7 +27,8 @@ class StepData:
 
     indices: Tensor  # (images,) among all images
     pixels: Tensor  # uint8 (images, 3, height, width); none if all features are known
-    target: Tensor  # (images,) of column indices
+    target: Tensor  # (images,) of column indices; of captions bool (images, captions), which fit
+    captions: Tensor  # token ids (captions, context), one caption of each image; none with classes
     share: float  # of the whole batch: 1 for one rank
     reference: Tensor  # uint8 (reference images, 3, height, width)
 
@@ -44,6 +46,7 @@ class StepData:
             indices=change(self.indices),
             pixels=change(self.pixels),
             target=change(self.target),
+            captions=change(self.captions),
             reference=change(self.reference),
         )
 
@@ -52,8 +55,9 @@ class StepData:
 class LossGradients:
     """Computes a method's loss and accumulates its gradients on the student's parameters.
 
-    Splitting a batch into parts of `micro_batch` images does not change the result: the loss is
-    a mean over images, and the text tower runs once for the whole batch.
+    Splitting a batch into parts of `micro_batch` images does not change the result. The loss on
+    classes is a mean over images, and the text tower runs once for the whole batch; the features
+    that the loss on captions compares are cached.
     """
 
     method: LearningMethod
@@ -73,19 +77,26 @@ class LossGradients:
         sums = torch.zeros(len(terms) + len(late) + 2, device=data.target.device)
         count = len(data.target)
         size = self.micro_batch or max(1, count)  # a rank's share of a small batch may be empty
-        for start in range(0, count, size):
-            part = slice(start, start + size)
+        captions = len(data.captions) > 0
+        for start in range(0, count, count if captions else size):
+            part = slice(start, start + (count if captions else size))
+            known = self.known.of(data.indices[part]) if self.known else None
+            encoded = None
+            if captions:
+                encoded, known = self._cached(data.pixels, known)
             batch = self.models.batch(
                 data.pixels[part],
                 data.target[part],
                 texts,
-                self.known.of(data.indices[part]) if self.known else None,
+                known,
                 distils=self.method.distils_batches,
             )
             weight = data.share * len(batch.target) / count
             values, loss = _evaluate(terms, batch)
             scaler.scale(loss * weight).backward()  # type: ignore[no-untyped-call]
-            hits = batch.student.class_logits[:, : self.competing].argmax(dim=1) == batch.target
+            if encoded is not None:
+                encoded.backward()
+            hits = self._hits(batch)
             sums[: len(terms)] += weight * values
             sums[-2:] += weight * torch.stack([loss.detach(), hits.float().mean()])
         texts.backward()
@@ -101,6 +112,29 @@ class LossGradients:
         """The names of the values that `backward` returns, in order."""
         terms = (*self.method.terms(), *self.method.reference_terms())
         return [term.name for term in terms] + ["loss", "accuracy"]
+
+    def _cached(
+        self, pixels: Tensor, known: CachedFeatures | None
+    ) -> tuple[EncodedParts | None, CachedFeatures]:
+        """Return the features of a whole batch, computed by parts, and the student's way back."""
+        encoded, teachers = None, known.teachers if known else ()
+        student = known.student if known else None
+        parts = torch.split(pixels, self.micro_batch or max(1, len(pixels)))
+        if student is None and self.models.part is not ModelPart.TEXT:
+            encoded = EncodedParts(self.models.student_images, pixels, self.micro_batch)
+            student = encoded.features
+        elif student is None:
+            student = torch.cat([self.models.student_images(part) for part in parts])
+        if self.method.distils_batches and not teachers:
+            by_part = [self.models.teacher_images(part) for part in parts]
+            teachers = tuple(torch.cat(rows) for rows in zip(*by_part, strict=True))
+        return encoded, CachedFeatures(student=student, teachers=teachers)
+
+    def _hits(self, batch: Batch) -> Tensor:
+        if not self.method.columns.captions:
+            return batch.student.class_logits[:, : self.competing].argmax(dim=1) == batch.target
+        nearest = batch.student.caption_logits.argmax(dim=1, keepdim=True)
+        return batch.target.gather(1, nearest).squeeze(1)
 
     def _reference(self, pixels: Tensor) -> Batch:
         """Return a batch of reference images, with reference texts in place of class prompts."""
@@ -123,7 +157,8 @@ def _evaluate(terms: Sequence[Term], batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _reference_features(images: Tensor, texts: Tensor, scale: Tensor) -> Features:
-    return Features(images=images, classes=texts, sentences=texts[:0], scale=scale)
+    none = texts[:0]
+    return Features(images=images, classes=texts, captions=none, sentences=none, scale=scale)
 
 
 # Averages of the weights over training, which are less noisy than the last step's weights.

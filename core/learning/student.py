@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from core.clip.model import ClipModel
 from core.learning.losses import logits
 from core.learning.optimisation import trained_parameters
+from core.learning.parts import EncodedParts
 from core.recipes.fields import MixingChoice, ModelPart, Precision, TeacherPolicy
 from core.training.trainer import TrainingSpec
 from core.values import Digest
@@ -25,6 +26,7 @@ class Features:
 
     images: Tensor  # I: (images, width)
     classes: Tensor  # T: (columns, width)
+    captions: Tensor  # C: (captions, width); a teacher's are not computed
     sentences: Tensor  # P: (sentences, width)
     scale: Tensor  # s: a scalar
 
@@ -32,6 +34,11 @@ class Features:
     def class_logits(self) -> Tensor:
         """Z = s I Tᵀ, (images, columns)."""
         return logits(self.images, self.classes, self.scale)
+
+    @cached_property
+    def caption_logits(self) -> Tensor:
+        """K = s I Cᵀ, (images, captions)."""
+        return logits(self.images, self.captions, self.scale)
 
     @cached_property
     def sentence_logits(self) -> Tensor:
@@ -45,7 +52,7 @@ class Batch:
 
     student: Features
     teachers: tuple[Features, ...]  # without gradient
-    target: Tensor  # (images,) of column indices
+    target: Tensor  # (images,) of column indices, or bool (images, captions): see `StepData`
 
 
 # The frozen teachers of an update, which share the student's frozen tensors.
@@ -101,22 +108,22 @@ _AUTOCAST = {
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """One step's text features: class prompts first, then sentences.
+    """One step's text features: class prompts first, then captions, then sentences.
 
     The student's features are detached from its text tower, so that they accumulate the gradients
     of all micro-batches; `backward` then propagates the sum through the tower once.
     """
 
-    student: Tensor  # [T; P]: (columns + sentences, width)
-    tower: Tensor | None  # the same with the tower's graph; None when the tower is frozen
+    student: Tensor  # [T; C; P]: (columns + captions + sentences, width)
+    tower: EncodedParts | None  # of these; None when the text tower is frozen
     teachers: tuple[Tensor, ...]  # [T'; P'] of each
     columns: int
+    captions: int = 0
 
     def backward(self) -> None:
         """Propagate the accumulated gradient to the text tower's parameters."""
-        if self.tower is not None and self.student.grad is not None:
-            # The same gradient; given as an argument, it would have torch import sympy.
-            (self.tower * self.student.grad).sum().backward()  # type: ignore[no-untyped-call]
+        if self.tower is not None:
+            self.tower.backward()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,40 +185,58 @@ class Models:
         if recipe.part is ModelPart.IMAGE:
             readers.setdefault(spec.parent, parent)  # a teacher's equal text tower serves as well
             own = list(readers).index(spec.parent)
-        tokens = parent.tokenise(spec.prompt.fill_all(names))
+        tokens = parent.tokenise(spec.prompt.fill_all(names) or ("no class",))
         with torch.no_grad():
-            classes = tuple(reader.encode_tokens(tokens) for reader in readers.values())
+            classes = tuple(r.encode_tokens(tokens)[: len(names)] for r in readers.values())
         return cls(
             student=parent,
             teachers=tuple(teachers.values()),
             parameters=parameters,
             part=recipe.part,
             precision=recipe.precision,
-            class_tokens=tokens,
+            class_tokens=tokens[: len(names)],
             readers=tuple(readers.values()),
             own_reader=own,
             reader_classes=classes,
             share_images=tuple(share_images(teacher, parent) for teacher in teachers.values()),
         )
 
-    def texts(self, sentences: Tensor, replayed: Sequence[Tensor]) -> Texts:
-        """Return all models' features of the class prompts and of `sentences`.
+    def texts(
+        self,
+        sentences: Tensor,
+        replayed: Sequence[Tensor],
+        captions: Tensor | None = None,
+        *,
+        micro_batch: int = 0,
+    ) -> Texts:
+        """Return all models' features of class prompts and `sentences`, the student's of captions.
 
-        `sentences` are token ids (sentences, context); `replayed` are the readers' features of
-        them.
+        `sentences` and `captions` are token ids (texts, context); `replayed` are the readers'
+        features of the sentences. With captions, the student's tower reads at most `micro_batch`
+        texts at a time, if that is not 0.
         """
         read = [torch.cat(both) for both in zip(self.reader_classes, replayed, strict=True)]
-        tower = None
-        if self.own_reader is not None:
-            student = read[self.own_reader]
+        captions = self.class_tokens[:0] if captions is None or not len(captions) else captions
+        tower, columns = None, len(self.class_tokens)
+        if self.own_reader is None:
+            tokens = torch.cat(
+                [self.class_tokens, captions.to(self.class_tokens.device), sentences]
+            )
+            size = micro_batch if len(captions) else 0
+            tower = EncodedParts(self.student.encode_tokens, tokens, size)
+            student = tower.features
         else:
-            tower = self.student.encode_tokens(torch.cat([self.class_tokens, sentences]))
-            student = tower.detach().requires_grad_(True)
+            student = read[self.own_reader]
+            if len(captions):
+                with torch.no_grad():
+                    seen = self.readers[self.own_reader].encode_tokens(captions)
+                student = torch.cat([student[:columns], seen, student[columns:]])
         return Texts(
             student=student,
             tower=tower,
             teachers=tuple(read[: len(self.teachers)]),
-            columns=len(self.class_tokens),
+            columns=columns,
+            captions=len(captions),
         )
 
     def batch(
@@ -227,14 +252,14 @@ class Models:
 
         Features in `known` are not computed again. Teachers encode the images only if `distils`.
         """
-        columns = texts.columns
+        columns, captions = texts.columns, texts.captions
         known = known or CachedFeatures(student=None, teachers=())
         images = self.student_images(pixels) if known.student is None else known.student
         seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
         return Batch(
-            student=_features(images, texts.student, columns, self.student.scale),
+            student=_features(images, texts.student, columns, captions, self.student.scale),
             teachers=tuple(
-                _features(rows, text, columns, teacher.scale)
+                _features(rows, text, columns, 0, teacher.scale)
                 for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=False)
             ),
             target=target,
@@ -275,5 +300,11 @@ def mixing_anchor(spec: TrainingSpec) -> Digest:
     return spec.root if spec.recipe.teacher is TeacherPolicy.ROOT and not fits else spec.parent
 
 
-def _features(images: Tensor, texts: Tensor, columns: int, scale: Tensor) -> Features:
-    return Features(images=images, classes=texts[:columns], sentences=texts[columns:], scale=scale)
+def _features(
+    images: Tensor, texts: Tensor, columns: int, captions: int, scale: Tensor
+) -> Features:
+    others = len(texts) - columns - captions
+    classes, written, sentences = torch.split(texts, [columns, captions, others])
+    return Features(
+        images=images, classes=classes, captions=written, sentences=sentences, scale=scale
+    )

@@ -102,7 +102,8 @@ class UpdateTrainer:
 
     def _train(self, spec: TrainingSpec, resume: Digest | None, monitor: Monitor) -> Trained:
         recipe = spec.recipe
-        require_learnable(recipe, spec.classes, spec.learned, spec.open_classes)
+        if not spec.captions:
+            require_learnable(recipe, spec.classes, spec.learned, spec.open_classes)
         monitor.advance("loading", 0, 1)
         state = read_checkpoint(self._artifacts, resume, monitor.moved)
         device = self._device_for(environments_of(state)[-1]) if state else self._device

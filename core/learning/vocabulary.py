@@ -23,6 +23,7 @@ class Columns:
     competing: int
     seen: tuple[int, ...]  # columns of the classes learned before and the current ones
     distils: bool  # whether the loss has the class distillation term
+    captions: bool = False  # taught in place of classes: no column competes
 
     @classmethod
     def of(
@@ -31,15 +32,20 @@ class Columns:
         classes: Sequence[str],
         learned: Sequence[str],
         open_classes: Sequence[str],
+        *,
+        captions: bool = False,
     ) -> Self:
         """Return the columns that an update needs; names that differ only in case share one."""
         competing = competing_classes(recipe, classes, learned, open_classes)
+        if captions:
+            competing = ()
         seen = distinct((*learned, *classes))
         # Added to the sentence term, it starts with the second update, as in VR-LwF's paper; alone
         # it starts with the first.
         distils = LossTerm.LWF in recipe.terms and (
             bool(learned) or LossTerm.VR not in recipe.terms
         )
+        distils = distils and bool(seen)  # captions alone leave no class to distil
         names = distinct((*competing, *seen)) if distils else competing
         position = {name.lower(): column for column, name in enumerate(names)}
         return cls(
@@ -47,6 +53,7 @@ class Columns:
             competing=len(competing),
             seen=tuple(position[name.lower()] for name in seen if name.lower() in position),
             distils=distils,
+            captions=captions,
         )
 
     def of_class(self, name: str) -> int:

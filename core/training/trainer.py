@@ -40,6 +40,8 @@ class TrainingSpec:
     fit: EvaluationPlan | None = None  # for mixing choice fit: the plan on validation parts
     share: float | None = None  # for mixing choice fit, of a repeated update: the first one's share
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
+    captions: bool = False  # the texts of `images`, which are taught in place of classes
+    captions_before: bool = False  # an earlier update of the line has taught some
 
     @property
     def pixels(self) -> set[Digest]:

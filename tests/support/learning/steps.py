@@ -76,6 +76,7 @@ def step_data(count: int = 7) -> StepData:
         indices=torch.arange(count),
         pixels=random_pixels(count),
         target=torch.arange(count) % 2,
+        captions=torch.empty(0, 0, dtype=torch.long),
         share=1.0,
         reference=random_pixels(count, seed=4),
     )
@@ -105,8 +106,10 @@ class Stand:
         """The numbers of a step by name, and the gradients, unscaled."""
         fp16 = self.gradients.method.recipe.precision is Precision.FP16
         scaler = torch.amp.GradScaler("cpu", init_scale=LOSS_SCALE, enabled=fp16)
-        texts = self.models.texts(self.sentences, self.replayed)
-        numbers = self.gradients.backward(data or step_data(), texts, scaler)
+        data = data or step_data()
+        size = self.gradients.micro_batch
+        texts = self.models.texts(self.sentences, self.replayed, data.captions, micro_batch=size)
+        numbers = self.gradients.backward(data, texts, scaler)
         scale = LOSS_SCALE if fp16 else 1.0
         return (
             dict(zip(self.gradients.names, numbers.tolist(), strict=True)),
@@ -124,11 +127,12 @@ def stand(
     parent: ClipModel | None = None,
     root: ClipModel | None = None,
     only_distillation: bool = False,
+    captions: bool = False,
 ) -> Stand:
     """A first update of `parent`; with a `root`, a later one."""
     parent = parent or tiny_clip()
     spec = task_of(recipe, first=root is None)
-    columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes)
+    columns = Columns.of(recipe, spec.classes, spec.learned, spec.open_classes, captions=captions)
     method = (WithoutCrossEntropy if only_distillation else LearningMethod)(recipe, columns)
     models = Models.of(
         spec,

@@ -69,6 +69,7 @@ def test_the_sentences_of_siglip_are_ranked_by_a_softmax_that_no_bias_changes(bi
         one = Features(
             images=torch.tensor([[1.0, 0.0]], dtype=torch.float64),
             classes=torch.zeros(0, 2, dtype=torch.float64),
+            captions=torch.zeros(0, 2, dtype=torch.float64),
             sentences=torch.tensor(sentences, dtype=torch.float64),
             scale=torch.tensor(10.0, dtype=torch.float64),
         )
@@ -110,6 +111,7 @@ def features(seed: int, classes: int = 6) -> Features:
     return Features(
         images=rows(5),
         classes=rows(classes),
+        captions=rows(0),
         sentences=rows(7),
         scale=torch.tensor(5.0 + seed, dtype=torch.float64),
     )
