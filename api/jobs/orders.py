@@ -105,7 +105,7 @@ AutoPromote = Annotated[  # its default is the caller's: see `_promotes`
 
 
 class NewUpdate(RequestModel):
-    """An order to teach a model the classes of a dataset version."""
+    """An order to teach a model the classes, or the captions, of a dataset version."""
 
     type: Literal["update"]
     model: Reference = Field(examples=["demo"])

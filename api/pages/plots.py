@@ -93,13 +93,16 @@ def measure_title(measure: Measure) -> str:
         top_1 = f"by default, {count}classes"
     if measure.own_prompts:
         top_1 = f"{top_1}, own prompts"
+    place = measure.place.removeprefix("the ")
+    of_captions = ", R@1 both ways" if measure.both_directions else ""
+    of_prompts = ", own prompts" if measure.own_prompts else ""
     return {
         MeasureKind.ZERO_SHOT: f"{measure.name} · {top_1}",
-        MeasureKind.IMAGE_TO_TEXT: f"{measure.name} · image → text R@1",
-        MeasureKind.TEXT_TO_IMAGE: f"{measure.name} · text → image R@1",
+        MeasureKind.IMAGE_TO_TEXT: f"{place} · image → text R@1",
+        MeasureKind.TEXT_TO_IMAGE: f"{place} · text → image R@1",
         MeasureKind.HOLDOUT: f"holdout of {measure.name} · {top_1}",
         MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · {top_1}",
-        MeasureKind.GAIN: f"own holdout · gain{', own prompts' if measure.own_prompts else ''}",
+        MeasureKind.GAIN: f"own holdout · gain{of_captions or of_prompts}",
     }[measure.kind] + flips
 
 

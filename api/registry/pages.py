@@ -240,7 +240,7 @@ def show_model(
                 teachers.get(DatasetRef(dataset=one.id, version=frozen[one.id][0].number)),
             )
             for one in datasets
-            if one.kind is DatasetKind.LABELLED
+            if one.kind is not DatasetKind.UNLABELLED
             and one.id in frozen
             and frozen[one.id][0].manifest not in kept
         ],

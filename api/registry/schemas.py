@@ -123,6 +123,9 @@ class VersionSummaryView(ResponseModel):
     dataset: str | None
     dataset_version: int | None
     update_classes: list[str]
+    taught_captions: bool = Field(
+        description="Whether its update taught captions in place of classes."
+    )
     classes: list[str] = Field(description="All classes learned from the root up to this version.")
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))
     exact: bool | None = Field(

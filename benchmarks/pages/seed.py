@@ -577,7 +577,9 @@ class Seed:
                 entries = entries_of(f"update {learner}", 40, (f"class {learner}", "cup"))
                 held = tuple(one for one in entries if one.side is Side.HOLDOUT)
                 if asked := entries_in(Part.TEST, held):
-                    yield holdout_query(version, asked)
+                    query = holdout_query(version, asked)
+                    assert isinstance(query, ClassQuery)
+                    yield query
 
     def _make_suite(self) -> ClassQuery:
         manifest = Manifest(

@@ -32,9 +32,9 @@ from core.advice.rules import (
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_suite_images
-from core.datasets.manifests import Manifest, ManifestEntry, Part
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
-from core.datasets.rules import Suite
+from core.datasets.rules import DatasetKind, Suite
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import entries_in
 from core.gate.measures import MeasureKind
@@ -86,16 +86,21 @@ def advise(
             [read_manifest(artifacts, one.manifest) for one in lessons], manifest.entries
         )
         candidates = Counter(e.class_name.lower() for e in without_suite_images(work, earlier))
-    recognised, asked = ask_parent(
-        artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
-    )
+    recognised: Mapping[str, Recognition] = {}
+    asked: Sequence[Finding] = ()  # of captions, the parent's R@1 is known when they are scored
+    if manifest.kind is DatasetKind.LABELLED:
+        recognised, asked = ask_parent(
+            artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
+        )
     classes = images_per_class(manifest)
-    train, test = sum(row.train for row in classes), sum(row.test for row in classes)
+    train = len(manifest.on(Side.TRAIN))
+    test = len(entries_in(Part.TEST, manifest.on(Side.HOLDOUT)))
     recipe = order.recipe
     kept = kept_exemplars(recipe.exemplars_of(candidates.total()), candidates.values())
     replayed = replayed_features(recipe, parent, train, len(classes))
     load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
-    duration = expected_duration(past, recipe, load.images)
+    comparable = past if classes else ()  # no time of an update of captions is known
+    duration = expected_duration(comparable, recipe, load.images)
     known = overall(recognised) if recognised else None
     return Advice(
         model=found,
@@ -142,13 +147,13 @@ def _guarding_sets(
         tested = entries_in(Part.TEST, read_manifest(artifacts, suite.manifest).entries)
         distinct = {entry.group for entry in tested}
         yield GuardingSet(name=f"suite {suite.name}", test=len(distinct))
-    holdouts = {
-        version.number: {entry.group for entry in entries_in(Part.TEST, held_out)}
-        for version, held_out in zip(line, grown_holdouts_of(work, artifacts, line), strict=True)
-        if held_out
-    }
-    for number, images in holdouts.items():
-        yield GuardingSet(name=f"holdout of version {number}", test=len(images))
+    holdouts = {}
+    for version, held_out in zip(line, grown_holdouts_of(work, artifacts, line), strict=True):
+        images = {entry.group for entry in entries_in(Part.TEST, held_out)}
+        if held_out:
+            yield GuardingSet(name=f"holdout of version {version.number}", test=len(images))
+        if held_out and not version.taught_captions:
+            holdouts[version.number] = images
     if len(holdouts) > 1:
         together = set().union(*holdouts.values())
         yield GuardingSet(name=f"holdouts of {len(holdouts)} updates", test=len(together))
@@ -228,6 +233,8 @@ def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
     if job.started_at is None or job.finished_at is None:
         return None
     made = work[Versions].get(model.id, job.version)
+    if made.taught_captions:
+        return None
     training_s = (made.created_at - job.started_at).total_seconds()
     if training_s <= 0:
         return None

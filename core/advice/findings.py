@@ -55,16 +55,16 @@ def images_per_class(manifest: Manifest) -> tuple[ClassImages, ...]:
 
 
 def image_findings(manifest: Manifest, classes: Sequence[ClassImages]) -> Iterator[Finding]:
-    """Yield what the numbers of images say; `classes` are the manifest's."""
-    train, holdout, test = (
-        sum(getattr(row, side) for row in classes) for side in ("train", "holdout", "test")
-    )
+    """Yield what the numbers of images say; `classes` are the manifest's, of captions none."""
+    held_out = manifest.on(Side.HOLDOUT)
+    train, holdout = len(manifest.on(Side.TRAIN)), len(held_out)
+    test = sum(entry.part is Part.TEST for entry in held_out)
     yield Finding(
         code="images",
         severity=Severity.INFO,
         message=f"The dataset has {counted(train, 'training image')} and a holdout of "
         f"{counted(holdout, 'image')}. The verdict is based on {counted(test, 'test image')} of "
-        f"the holdout. {SPLIT_RULE}",
+        f"the holdout.{f' {SPLIT_RULE}' if classes else ''}",
         facts={"train": train, "holdout": holdout, "test": test},
     )
     few = {row.name: row.train for row in classes if row.train < FEW}

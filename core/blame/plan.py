@@ -65,6 +65,12 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
                 "has made.",
                 pointer="/version",
             )
+        if version.taught_captions:
+            raise FieldInvalid(
+                f"Version {version.number} was taught captions, and a blame is about the images of "
+                "classes: name a version that was taught classes.",
+                pointer="/version",
+            )
         inputs = inputs_of_version(work, version)
         alpha = work[Policies].get(model.policy).alpha
         added_at = _added_at(work, inputs, order.by)

@@ -10,6 +10,9 @@ list there. Over their default lists each chooses from what it has learned itsel
 who send none. Earlier holdouts with fewer images than the policy's minimum are also compared
 together. A larger one shows by itself what it lost; among the others it would hide their losses.
 
+Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
+the gain counts the answers of both.
+
 Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
 too, are asked once more, each version in its own prompt.
 """
@@ -18,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.evaluation.plan import (
+    CaptionedHoldout,
     ClassEvaluation,
     EvaluationPlan,
     HoldoutEvaluation,
@@ -26,7 +30,7 @@ from core.evaluation.plan import (
 )
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.measures import DIRECTIONS, ClassList, MeasureKind
 from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
 from core.registry.versions import Version
 
@@ -93,15 +97,19 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     for suite in suites:
         yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
     for captioned in plan.retrieval:
-        for kind in (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE):
+        for kind in DIRECTIONS:
             yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
+    for held_out in plan.kept_captions:
+        for kind in DIRECTIONS:
+            yield from _with_each(plan, kind, _over_both(_of_captions(plan, held_out)))
     several = {asked: _small_ones(plan, asked) for asked in ClassList}
     for holdout in plan.kept:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
         yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
     yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
-    if plan.own is not None:
-        gain = _over_both({PARENT: ((plan.own.exam, plan.parent),)})
+    own = plan.own or plan.own_captions
+    if own is not None:
+        gain = _over_both({PARENT: ((own.exam, plan.parent),)})
         yield from _with_each(plan, MeasureKind.GAIN, gain)
 
 
@@ -133,6 +141,16 @@ def _over_both(roles: Mapping[str, Pairs]) -> Roles:
 def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     live = {} if plan.live is None else {LIVE: ((suite, plan.live),)}
     return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
+
+
+def _of_captions(plan: EvaluationPlan, one: CaptionedHoldout) -> Mapping[str, Pairs]:
+    live = plan.live if one.learner.number in plan.live_lineage else None
+    versions = {
+        PARENT: plan.parent if one in plan.earlier_captions else None,
+        LIVE: live,
+        SETTLED: one.settled,
+    }
+    return {role: ((one.exam, version),) for role, version in versions.items() if version}
 
 
 def _of_holdouts(

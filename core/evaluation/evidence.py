@@ -14,7 +14,7 @@ from typing import Any
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.comparisons import Exam
 from core.evaluation.judge import BesideVerdict, build_report, verdicts_beside
-from core.evaluation.plan import EvaluationPlan, RetrievalEvaluation
+from core.evaluation.plan import CaptionedHoldout, EvaluationPlan, RetrievalEvaluation
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
@@ -163,6 +163,8 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
         found[one.exam.name] = one.exam.own
         if one.at_first and one.at_first != one.exam.own.entries:
             found[one.exam.name + AT_FIRST] = replace(one.exam.own, entries=one.at_first)
+    for captioned in (*plan.captioned, *plan.live_captioned):
+        found[captioned.exam.name] = captioned.exam.own
     return found
 
 
@@ -180,11 +182,19 @@ def shown_entries(query: EvalQuery) -> Entries:
 
 
 def _without_captions(plan: EvaluationPlan) -> EvaluationPlan:
-    retrieval = tuple(
-        RetrievalEvaluation(name=one.name, own=RetrievalQuery(entries=shown_entries(one.own)))
-        for one in plan.retrieval
+    def shown(exam: RetrievalEvaluation) -> RetrievalEvaluation:
+        own = RetrievalQuery(entries=shown_entries(exam.own))
+        return RetrievalEvaluation(name=exam.name, own=own)
+
+    def held_out(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
+        return tuple(replace(one, exam=shown(one.exam)) for one in holdouts)
+
+    return replace(
+        plan,
+        retrieval=tuple(map(shown, plan.retrieval)),
+        captioned=held_out(plan.captioned),
+        live_captioned=held_out(plan.live_captioned),
     )
-    return replace(plan, retrieval=retrieval)
 
 
 def images_to_bytes(entries: Entries) -> bytes:

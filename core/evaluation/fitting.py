@@ -117,6 +117,8 @@ def plan_to_fit(
         plan,
         holdouts=tuple(pinned(one, parent) for one in plan.holdouts),
         live_holdouts=tuple(pinned(one, plan.live or parent) for one in plan.live_holdouts),
+        captioned=tuple(replace(one, settled=None) for one in plan.captioned),
+        live_captioned=tuple(replace(one, settled=None) for one in plan.live_captioned),
         calibration=None,
         root_calibration=None,
     )

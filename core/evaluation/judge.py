@@ -23,7 +23,7 @@ from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.changes import Edition
 from core.gate.levels import Spending
 from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import ROOT, GatePolicy, Judgement, Verdict, judge
+from core.gate.rules import ROOT, SETTLED, GatePolicy, Judgement, Verdict, judge
 from core.values import Digest, SuiteId
 
 
@@ -74,6 +74,7 @@ def build_report(
         dataset_version=candidate.dataset_version,
         precision=candidate.precision,
         converted=candidate.is_conversion,
+        captions=candidate.taught_captions,
         update_classes=candidate.update_classes,
         classes=candidate.classes,
         prompt=candidate.prompt.text,
@@ -85,6 +86,7 @@ def build_report(
             plan.policy.minimum_count,
             unguarded,
             worse_classes(results),
+            captions=candidate.taught_captions,
         ),
         reasons=judgement.reasons,
         unguarded=unguarded,
@@ -200,6 +202,7 @@ def _faults(results: EvaluationResults) -> Iterator[str]:
 def _images(plan: EvaluationPlan) -> dict[str, int]:
     exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
     exams += [holdout.exam for holdout in (*plan.holdouts, *plan.live_holdouts)]
+    exams += [holdout.exam for holdout in (*plan.captioned, *plan.live_captioned)]
     return {exam.name: len(exam.own.entries) for exam in exams}
 
 
@@ -264,6 +267,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
+    is_of_classes = isinstance(exam, ClassEvaluation)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -283,6 +287,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             asked=comparison.asked,
             own_prompts=comparison.own_prompts,
             classes=comparison.choices(results.meanings),
+            both_directions=comparison.kind is MeasureKind.GAIN and not is_of_classes,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
@@ -302,11 +307,12 @@ def _live_difference(results: EvaluationResults, comparison: Comparison) -> floa
 def _limits_flips(compared: Comparison | Measure) -> bool:
     """Return whether a policy's limit of negative flips is about a comparison.
 
-    It is about suites over their own list, and not against the root: the limit is for one update,
-    and people notice what differs from the version that they had before it.
+    It is about suites over their own list, and captions, and not against the root or a settled
+    version: the limit is for one update, and people notice what differs from the version that they
+    had before it.
     """
     own = compared.kind in SUITES and compared.asked is ClassList.OWN
-    return own and compared.baseline != ROOT
+    return own and compared.baseline not in {ROOT, SETTLED}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,6 +87,19 @@ class HoldoutEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaptionedHoldout:
+    """The holdout of an update of captions, with the version that learned it and the settled one.
+
+    Its images are the gallery. The settled version is None if it cannot answer any more: erased
+    images change the gallery, and with it all answers.
+    """
+
+    learner: Version
+    settled: Version | None
+    exam: RetrievalEvaluation
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
     """All queries for a candidate; holdouts are in the order of the updates, its own last.
 
@@ -106,6 +119,8 @@ class EvaluationPlan:
     unlabelled: tuple[UnlabelledEvaluation, ...] = ()
     holdouts: tuple[HoldoutEvaluation, ...]  # those with an image of the part
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with an image of the part
+    captioned: tuple[CaptionedHoldout, ...] = ()  # as `holdouts`, of updates of captions
+    live_captioned: tuple[CaptionedHoldout, ...] = ()  # as `live_holdouts`
     teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
     lost: tuple[Version, ...] = ()  # updates that the live version inherits and this one lacks
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
@@ -127,6 +142,21 @@ class EvaluationPlan:
         return self.earlier + self.live_holdouts
 
     @property
+    def own_captions(self) -> CaptionedHoldout | None:
+        """The candidate's own holdout, if it was taught captions and has a test image."""
+        return next((h for h in self.captioned if h.learner == self.candidate), None)
+
+    @property
+    def earlier_captions(self) -> tuple[CaptionedHoldout, ...]:
+        """The holdouts of the updates of captions before the candidate's."""
+        return tuple(h for h in self.captioned if h.learner != self.candidate)
+
+    @property
+    def kept_captions(self) -> tuple[CaptionedHoldout, ...]:
+        """The holdouts of all updates of captions that the candidate may not lose."""
+        return self.earlier_captions + self.live_captioned
+
+    @property
     def added(self) -> tuple[SuiteId, ...]:
         """The suites of what was added to the holdouts, sorted."""
         return tuple(sorted(one.added for one in self.kept if one.added))
@@ -134,7 +164,14 @@ class EvaluationPlan:
     @property
     def beside_parent(self) -> "EvaluationPlan":
         """The plan without what only the comparison with another live version judges."""
-        return replace(self, live=None, live_lineage=frozenset(), live_holdouts=(), lost=())
+        return replace(
+            self,
+            live=None,
+            live_lineage=frozenset(),
+            live_holdouts=(),
+            live_captioned=(),
+            lost=(),
+        )
 
     @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
@@ -157,9 +194,11 @@ class EvaluationPlan:
             shared += [suite.own, suite.union]
         for holdout in self.holdouts:
             shared += holdout.queries
+        shared += [captioned.exam.own for captioned in self.captioned]
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += holdout.queries
+        whole += [captioned.exam.own for captioned in self.live_captioned]
         asked: list[tuple[Version, Sequence[EvalQuery]]] = [
             (self.candidate, [*whole, *_with_suites(self.kept), *_asked(self.calibration)]),
             (self.parent, [*shared, *_with_suites(self.earlier)]),
@@ -176,6 +215,7 @@ class EvaluationPlan:
         for h in self.kept:
             if h.common is not None:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
+        asked += [(one.settled, [one.exam.own]) for one in self.kept_captions if one.settled]
         versions = {version.digest: version for version, _ in asked}
         if len({version.prompt for version, _ in asked}) > 1:
             asked += [(by, self._in_own_prompt(by, queries)) for by, queries in tuple(asked)]
@@ -247,13 +287,14 @@ def plan_queries(
     suites: Sequence[ScoredSuite],
     live: LiveLineage | None = None,
     part: Part = Part.TEST,
-    can_answer: Callable[[Version, ClassQuery], bool] = lambda *_: True,
+    can_answer: Callable[[Version, EvalQuery], bool] = lambda *_: True,
 ) -> EvaluationPlan:
     """Return the evaluation plan; `earlier` are the updates of the lineage, oldest first.
 
-    `can_answer` says whether a version can answer about a holdout to which images were added.
+    `can_answer` says whether a version can answer about a holdout that has changed since.
     """
     own = replace(candidate, more=(), added=None)  # what it gained is for its own images to show
+    line, replaced = (*earlier, own), live.updates if live else ()
     learned, views = candidate.version.classes, policy.judged_views
     of_suites = distinct(name for scored in suites for name in scored.suite.classes)
     lost = tuple(update.version for update in live.updates) if live else ()
@@ -280,12 +321,12 @@ def plan_queries(
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
-        holdouts=_holdout_evaluations(
-            (*earlier, own), candidate.version, of_suites, part, views, can_answer
-        ),
+        holdouts=_holdout_evaluations(line, candidate.version, of_suites, part, views, can_answer),
         live_holdouts=_holdout_evaluations(
-            live.updates if live else (), candidate.version, of_suites, part, views, can_answer
+            replaced, candidate.version, of_suites, part, views, can_answer
         ),
+        captioned=_captioned_holdouts(line, candidate.version, part, can_answer),
+        live_captioned=_captioned_holdouts(replaced, candidate.version, part, can_answer),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),
@@ -334,8 +375,19 @@ def holdout_name(learner: Version) -> str:
     return f"version {learner.number}"
 
 
-def holdout_query(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
-    """Return the query of a holdout over the classes known when the update was learned."""
+def holdout_query(
+    learner: Version, entries: tuple[ManifestEntry, ...]
+) -> ClassQuery | RetrievalQuery:
+    """Return the query of a holdout over the classes known when the update was learned.
+
+    Of an update of captions, the images of the holdout and their captions are all there is to find.
+    """
+    if learner.taught_captions:
+        return RetrievalQuery(entries=entries)
+    return _classes_held_out(learner, entries)
+
+
+def _classes_held_out(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
     return ClassQuery(entries=entries, classes=learner.classes, prompt=learner.prompt)
 
 
@@ -364,7 +416,8 @@ def _calibration_query(
 
 def _learned(updates: Sequence[HeldOutUpdate]) -> CalibrationSource | None:
     learner = updates[-1].version
-    held_out = [entry for update in updates for entry in update.holdout]
+    classed = (update for update in updates if not update.version.taught_captions)
+    held_out = [entry for update in classed for entry in update.holdout]
     return source_of(LEARNED, held_out, learner.classes, learner.prompt)
 
 
@@ -382,7 +435,7 @@ def _holdout_evaluations(
     of_suites: tuple[str, ...],
     part: Part,
     views: int,
-    can_answer: Callable[[Version, ClassQuery], bool],
+    can_answer: Callable[[Version, EvalQuery], bool],
 ) -> tuple[HoldoutEvaluation, ...]:
     """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
     found = []
@@ -390,15 +443,13 @@ def _holdout_evaluations(
         learner, name = update.version, holdout_name(update.version)
         at_first = entries_in(part, update.holdout)
         entries = (*at_first, *entries_in(part, update.more))
-        if entries:
-            later = _descendants(learner, updates)
-            passed = (one.version for one in later if one.passed and one.version != candidate)
-            own = replace(holdout_query(learner, entries), views=views)
-            settled = next(passed, learner)
+        if entries and not learner.taught_captions:
+            own = replace(_classes_held_out(learner, entries), views=views)
+            settled = next(_passed(learner, updates, candidate), learner)
             exam = _class_evaluation(name, own, candidate.classes, of_suites)
             common: ClassEvaluation | None = exam
             if entries != at_first and not all(can_answer(one, own) for one in (learner, settled)):
-                first = replace(holdout_query(learner, at_first), views=views)
+                first = replace(_classes_held_out(learner, at_first), views=views)
                 common = _class_evaluation(name, first, candidate.classes) if at_first else None
             found.append(
                 HoldoutEvaluation(
@@ -411,6 +462,37 @@ def _holdout_evaluations(
                 )
             )
     return _with_anchors(found, updates, candidate)
+
+
+def _captioned_holdouts(
+    updates: Sequence[HeldOutUpdate],
+    candidate: Version,
+    part: Part,
+    can_answer: Callable[[Version, EvalQuery], bool],
+) -> tuple[CaptionedHoldout, ...]:
+    found = []
+    for update in updates:
+        learner, entries = update.version, entries_in(part, update.holdout)
+        if entries and learner.taught_captions:
+            own = RetrievalQuery(entries=entries)
+            settled = [*_passed(learner, updates, candidate)] or [learner]
+            found.append(
+                CaptionedHoldout(
+                    learner=learner,
+                    settled=next((one for one in settled if can_answer(one, own)), None),
+                    exam=RetrievalEvaluation(name=holdout_name(learner), own=own),
+                )
+            )
+    return tuple(found)
+
+
+def _passed(
+    learner: Version, updates: Sequence[HeldOutUpdate], candidate: Version
+) -> Iterator[Version]:
+    """Yield the versions after a learner that a passing verdict let go live, oldest first."""
+    for one in _descendants(learner, updates):
+        if one.passed and one.version != candidate:
+            yield one.version
 
 
 MOST_ANCHORS = 8  # further versions that an evaluation asks, each of which has to be loaded

@@ -348,6 +348,17 @@ def recall_at_1(
     )
 
 
+def together(parts: Iterable[PairedHits]) -> PairedHits:
+    """Return the hits of several queries as those of one; each answer counts once."""
+    each = list(parts)
+    return PairedHits(
+        now=[hit for one in each for hit in one.now],
+        before=[hit for one in each for hit in one.before],
+        groups=[group for one in each for group in one.groups],
+        editions=[edition for one in each for edition in one.editions],
+    )
+
+
 def _first(ranks: Sequence[int]) -> list[bool]:
     return [rank == 0 for rank in ranks]
 

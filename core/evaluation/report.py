@@ -217,6 +217,10 @@ class Report:
         default=ServingPrecision.FP32,
         metadata=description("The numbers that it was scored in, and is served in."),
     )
+    captions: bool = field(
+        default=False,
+        metadata=description("Whether it was taught captions in place of classes."),
+    )
     converted: bool = field(
         default=False,
         metadata=description(

@@ -205,9 +205,17 @@ def _taken_in(results: EvaluationResults, one: Comparison) -> Iterator[Taken]:
 
 
 def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
-    """Yield the recalls of candidate, parent, root and live version."""
-    for evaluation in results.plan.retrieval:
-        for role, version in results.roles:
+    """Yield the recalls of candidate, parent, root and live version, on holdouts of captions too.
+
+    On those of updates that the live version alone inherits, only it and the candidate answer.
+    """
+    plan = results.plan
+    shared = (*plan.retrieval, *(one.exam for one in plan.captioned))
+    asked = [(one, results.roles) for one in shared]
+    others = tuple(one for one in results.roles if one[0] in {"candidate", "live"})
+    asked += [(one.exam, others) for one in plan.live_captioned]
+    for evaluation, roles in asked:
+        for role, version in roles:
             ranks = results.ranks(version, evaluation.own)
             yield from recalls_by_direction(
                 ranks, suite=evaluation.name, role=role, version=version.number

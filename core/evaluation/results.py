@@ -17,6 +17,7 @@ from core.evaluation.queries import (
     are_finite,
     one_a_group,
     recall_at_1,
+    together,
     top_1,
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
@@ -135,13 +136,17 @@ class EvaluationResults:
     def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
         """Return the hits of a version and of a comparison's baseline; near-duplicates as one.
 
-        The version is the candidate unless said otherwise. Captions keep all their answers.
+        The version is the candidate unless said otherwise. Captions keep all their answers; of
+        their gain, those of both directions.
         """
         now = now or self.plan.candidate
         (exam, before), *_ = comparison.pairs
         if isinstance(exam, RetrievalEvaluation):
             ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
-            return dict(recall_at_1(exam.own, now=ranks, before=others))[comparison.kind]
+            ways = dict(recall_at_1(exam.own, now=ranks, before=others))
+            if comparison.kind is MeasureKind.GAIN:
+                return together(ways.values())
+            return ways[comparison.kind]
         earlier = comparison.kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
         return one_a_group(self.on_each(comparison, now), by_class=earlier)
 
@@ -169,6 +174,7 @@ class EvaluationResults:
         plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
         asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
         learners = {one.learner.number for one in asked}
+        learners |= {one.learner.number for one in plan.kept_captions if one.exam in exams}
         knows = comparison.is_cumulative and learners <= plan.live_lineage
         return plan.live if knows else None
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.evaluation.comparisons import Exam
-from core.evaluation.looks import Looks, are_alike, tested_images
+from core.evaluation.looks import Look, Looks, are_alike, tested_images
 from core.evaluation.plan import EvaluationPlan
 from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
@@ -42,6 +42,7 @@ def spending_in(
     at = {exam.own.digest: looks.at(ids[exam.name]) for exam in exams}
     together = looks.at_holdouts
     at |= {query.digest: together for one in plan.kept for query in one.queries}
+    at |= {one.exam.own.digest: Look() for one in plan.kept_captions}
     if plan.policy.budget is None:
         return {query: Spending(look=look.number, seen=look.seen) for query, look in at.items()}
     judged, descents = work[Verdicts].suites(plan.model.id), work[Versions].descents(plan.model.id)
@@ -61,10 +62,12 @@ def spending_in(
         others = [one for one in elsewhere if are_alike(wanted, images[one.suite].keys())]
         spent = spending(candidate, descents, by_these, _placed(others, made, place))
         found[exam.own.digest] = replace(spent, look=look.number, seen=look.seen)
-    for holdout in plan.kept:
-        learned = place[holdout.learner.number]
+    held_out = [(one.learner, one.queries) for one in plan.kept]
+    held_out += [(one.learner, [one.exam.own]) for one in plan.kept_captions]
+    for learner, queries in held_out:
+        learned = place[learner.number]
         since = {number for number in judged if place[number] > learned}
-        for query in holdout.queries:
+        for query in queries:
             look = at[query.digest]
             spent = spending(candidate, descents, since)
             found[query.digest] = replace(spent, look=look.number, seen=look.seen)

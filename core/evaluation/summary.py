@@ -19,8 +19,10 @@ def summarise(
     minimum_count: int,
     unguarded: Sequence[Unguarded] = (),
     worse: Sequence[ClassLoss] = (),
+    *,
+    captions: bool = False,
 ) -> Summary:
-    """Return the sentences on a version that was taught these classes.
+    """Return the sentences on a version that was taught these classes, or captions.
 
     They count answers and give no percentages. `worse` are those of these classes of which it
     recognises less than its parent.
@@ -30,7 +32,11 @@ def summarise(
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     return Summary(
         unguarded=_unguarded(unguarded),
-        learned=CONVERTED if judgement.converted else _learned(classes, gains, worse),
+        learned=CONVERTED
+        if judgement.converted
+        else _captions_learned(gains)
+        if captions
+        else _learned(classes, gains, worse),
         lost=_lost(
             largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
         ),
@@ -92,6 +98,17 @@ def _learned(classes: Sequence[str], gains: Sequence[Ruling], worse: Sequence[Cl
     return f"{told} It got worse at {_got_worse(worse)}." if worse else told
 
 
+def _captions_learned(gains: Sequence[Ruling]) -> str:
+    if not gains:
+        return "It was taught captions; no held-out image shows whether it learned them."
+    gain, *_ = gains
+    return (
+        f"It was taught captions: of {counted(gain.count, 'answer')} about held-out test images "
+        "(which caption is an image's, which image a caption's) "
+        f"{gain.right:,} are right now; {_whose(gain)} had {gain.right_before:,}."
+    )
+
+
 def _got_worse(worse: Sequence[ClassLoss]) -> str:
     told = [
         f"{one.class_name} ({one.right:,} of {counted(one.images, 'image')}, "
@@ -117,7 +134,7 @@ def _lost(worst: Ruling | None, *, to_label: bool) -> str:
             "It lost nothing on balance on suites and earlier holdouts: in each comparison, at "
             "least as many answers are right as before."
         )
-    what = f"the holdout of {worst.name}" if " " in worst.name else worst.name
+    what = worst.place
     if worst.asked is not ClassList.OWN:
         what = f"{what}, {among(worst)}"
     if worst.own_prompts:
@@ -182,7 +199,7 @@ def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     if False in are_open:
         doubts.append("that its losses are within the limits")
     if gain is None and not judgement.converted:
-        lacks.append("no held-out image shows whether it learned its classes")
+        lacks.append("no held-out image shows whether it learned what it was taught")
     if True in are_open:
         doubts.append("that it learned enough")
     if doubts:

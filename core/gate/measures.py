@@ -16,14 +16,15 @@ class MeasureKind(StrEnum):
     """The kinds of comparison."""
 
     ZERO_SHOT = "zero_shot"  # top-1 on a suite
-    IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite
-    TEXT_TO_IMAGE = "text_to_image"  # R@1 on a suite
+    IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite, or on another update's holdout
+    TEXT_TO_IMAGE = "text_to_image"  # likewise
     HOLDOUT = "holdout"  # top-1 on another update's holdout
     HOLDOUTS = "holdouts"  # top-1 on several such holdouts, together
-    GAIN = "gain"  # top-1 on this update's own holdout
+    GAIN = "gain"  # top-1 on this update's own holdout; of captions, R@1 both ways together
 
 
-SUITES = {MeasureKind.ZERO_SHOT, MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE}
+DIRECTIONS = (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE)
+SUITES = {MeasureKind.ZERO_SHOT, *DIRECTIONS}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,12 @@ class Measure(Changes):
             "the two differ; else in that of the suite or holdout."
         ),
     )
+    both_directions: bool = field(
+        default=False,
+        metadata=description(
+            "Of a gain in captions: it counts the answers of both directions of retrieval together."
+        ),
+    )
     classes: int | None = field(
         default=None,
         metadata=description(
@@ -236,6 +243,7 @@ class Measure(Changes):
         asked: ClassList = ClassList.OWN,
         own_prompts: bool = False,
         classes: int | None = None,
+        both_directions: bool = False,
         formerly_right: bool = False,
         verdicts: int | None = None,
         luck: float = 1.0,
@@ -279,6 +287,7 @@ class Measure(Changes):
             asked=asked,
             own_prompts=own_prompts,
             classes=classes,
+            both_directions=both_directions,
             formerly_right=formerly_right,
             verdicts=verdicts,
             luck=luck,
@@ -332,6 +341,16 @@ class Measure(Changes):
         """
         own = self.asked is ClassList.OWN
         return own and self.has_images(minimum_count) and self.can_fall
+
+    @property
+    def is_of_captions(self) -> bool:
+        """True if it counts searches in a gallery, which has no list of classes."""
+        return self.kind in DIRECTIONS or self.both_directions
+
+    @property
+    def place(self) -> str:
+        """The name of the suite, or "the holdout of version 2": names of suites have no space."""
+        return f"the holdout of {self.name}" if " " in self.name else self.name
 
     def has_images(self, minimum_count: int) -> bool:
         """Return whether it is one of suites and earlier holdouts with images enough."""

@@ -24,17 +24,20 @@ FAILED_BEFORE = (
 
 _SUBJECT = {
     MeasureKind.ZERO_SHOT: "top-1 on {name}",
-    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {name}",
-    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {name}",
+    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {place}",
+    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {place}",
     MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
     MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
     MeasureKind.GAIN: "top-1 on this update's own holdout",
 }
+_CAPTIONS_GAINED = "R@1, both ways together, on this update's own holdout"
 
 
 def subject(measure: Measure) -> str:
     """Return what a measure compares, such as "top-1 on emoji against the root"."""
-    about = _SUBJECT[measure.kind].format(name=measure.name)
+    about = _SUBJECT[measure.kind].format(name=measure.name, place=measure.place)
+    if measure.both_directions:
+        about = _CAPTIONS_GAINED
     if measure.formerly_right:
         about = f"negative flips in {about}"
     if measure.asked is not ClassList.OWN:
@@ -88,7 +91,7 @@ def explain(
     if not has_gain:
         lines.append(
             "This update's own holdout has no test images, so there is no evidence that it "
-            "learned its classes."
+            "learned what it was taught."
         )
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
@@ -284,8 +287,10 @@ def unlabelled(
 
 
 def _route(measure: Measure) -> str:
-    """Return how a measure gets more images. An update's own holdout does not grow."""
-    if measure.kind is MeasureKind.GAIN:
+    """Return how a measure gets more images. An own holdout and one of captions do not grow."""
+    if measure.kind is MeasureKind.GAIN or (
+        measure.is_of_captions and measure.place != measure.name
+    ):
         return ""
     if measure.kind in SUITES:
         return f" Add them to the suite {measure.name}."

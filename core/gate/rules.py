@@ -10,7 +10,15 @@ from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending, label_counts
-from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import (
+    DIRECTIONS,
+    SUITES,
+    ClassList,
+    Measure,
+    MeasureKind,
+    Outcome,
+    Ruling,
+)
 from core.gate.reasons import FAILED_BEFORE, about_classes, explain
 from core.values import PolicyId
 
@@ -43,7 +51,11 @@ class GatePolicy:
     id: PolicyId
     name: str
     parent_tolerance: float = limited(
-        0.03, "Suites, against the parent and the live version", "may be lost"
+        0.03,
+        "Suites, against the parent and the live version",
+        "may be lost",
+        description="Suites, and holdouts of other updates of captions, against the parent and the "
+        "live version.",
     )
     root_tolerance: float = limited(0.05, "Suites, against the root", "may be lost")
     union_tolerance: float = limited(
@@ -239,6 +251,8 @@ class GatePolicy:
             return {PARENT: -self.wanted_gain}
         if kind in SUITES:
             update, wider = self.parent_tolerance, {ROOT: self.root_tolerance}
+            if kind in DIRECTIONS:  # also of the holdouts of updates of captions
+                wider[SETTLED] = self.settled_tolerance
         else:
             update, wider = self.holdout_tolerance, {SETTLED: self.settled_tolerance}
         return {PARENT: update, LIVE: update, **wider}

@@ -62,8 +62,14 @@ class Captions:
         Each row is an image and its epoch, in which it has the same caption at every resume.
         """
         drawn = [self._draw(image, epoch) for image, epoch in rows]
-        fits = [[caption in self.fitting[image] for caption in drawn] for image, _ in rows]
-        return self.tokens[drawn], torch.tensor(fits, dtype=torch.bool)
+        places: dict[int, list[int]] = defaultdict(list)
+        for place, caption in enumerate(drawn):
+            places[caption].append(place)
+        fits = torch.zeros(len(rows), len(rows), dtype=torch.bool)
+        for row, (image, _) in enumerate(rows):
+            for caption in self.fitting[image] & places.keys():
+                fits[row, places[caption]] = True
+        return self.tokens[drawn], fits
 
     def _draw(self, image: int, epoch: int) -> int:
         return Random(f"caption:{self.seed}:{epoch}:{image}").choice(self.own[image])

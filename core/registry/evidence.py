@@ -72,7 +72,8 @@ def grow_holdout(
         learner = work[Versions].get(found.id, version)
         if not learner.update_classes:
             raise FieldInvalid(
-                f"Version {version} was taught no class, so it has no holdout.", pointer="/version"
+                f"Version {version} was taught no class: nothing can join a holdout of it.",
+                pointer="/version",
             )
         before = added_images(work, found.id).get(version)
         if before is None:

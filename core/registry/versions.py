@@ -200,7 +200,12 @@ class Version:
     @property
     def is_conversion(self) -> bool:
         """True if it has its parent's tensors, and another precision: it was taught nothing."""
-        return not (self.is_root or self.update_classes or self.origin)
+        return not (self.is_root or self.update_classes or self.origin or self.data)
+
+    @property
+    def taught_captions(self) -> bool:
+        """True if it was taught captions in place of classes."""
+        return self.data is not None and not self.update_classes
 
     @property
     def data(self) -> DatasetRef | None:

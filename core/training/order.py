@@ -8,7 +8,7 @@ from core.bases.bases import require_trainable_version
 from core.bases.create_model import require_import
 from core.database.work import Work
 from core.datasets.freeze import freeze, read_manifest, refuse_suite_images, without_suite_images
-from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
+from core.datasets.manifests import SPLIT_RULE, Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, Suite
 from core.errors import FieldInvalid, RecipeInvalid, TooFewClasses
@@ -24,6 +24,7 @@ from core.recipes.fields import (
     DEFAULT_PROMPT,
     LabelSpace,
     LossTerm,
+    MixingChoice,
     PromptTemplate,
     TeacherPolicy,
     drawn_features,
@@ -58,7 +59,7 @@ def order_update(
         require_to_order(request.principal, JobType.UPDATE, order)
         if not freezes:
             return preflight_order(platform, work, found, order)
-        dataset = _labelled(work, order.dataset)
+        dataset = _taught(work, order.dataset)
         version = freeze(
             work,
             platform.artifacts,
@@ -83,19 +84,21 @@ def preflight_order(
     """Return the order with its datasets named by id, if its update could start.
 
     Raises DatasetNotFound, DatasetVersionNotFound or DatasetVersionReplaced, FieldInvalid for a
-    dataset that is not labelled, and what `preflight_update` raises.
+    dataset without texts, and what `preflight_update` raises.
     """
-    dataset = _labelled(work, order.dataset)
+    dataset = _taught(work, order.dataset)
     version = work[Datasets].version(dataset.id, order.dataset_version, keep=True)
     version.require_whole()
     manifest = read_manifest(platform.artifacts, version.manifest)
     return preflight_update(platform, work, model, replace(order, dataset=dataset.id), manifest)
 
 
-def _labelled(work: Work, reference: str) -> Dataset:
+def _taught(work: Work, reference: str) -> Dataset:
     dataset = work[Datasets].get(reference)
-    if dataset.kind is not DatasetKind.LABELLED:
-        raise FieldInvalid("An update requires a labelled dataset.", pointer="/dataset")
+    if dataset.kind is DatasetKind.UNLABELLED:
+        raise FieldInvalid(
+            "An update requires a labelled or a captioned dataset.", pointer="/dataset"
+        )
     return dataset
 
 
@@ -108,7 +111,8 @@ def preflight_update(
     AliasNotFound, LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable,
     RecipeInvalid, RecipeUnsafe, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses,
     FieldInvalid (another prompt than the line's); of methods that need more than images,
-    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced.
+    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced. Of
+    captions, FieldInvalid for too few, and RecipeInvalid for a mixing choice that weighs classes.
     """
     artifacts = platform.artifacts
     order = with_whole_recipe(model, order)
@@ -126,10 +130,13 @@ def preflight_update(
     manifest.require_trainable()
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
-    try:
-        require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
-    except TooFewClasses as refusal:
-        raise _with_child(work, parent, order, refusal) from None
+    if manifest.kind is DatasetKind.CAPTIONED:
+        require_captions(manifest.on(Side.TRAIN), order.recipe)
+    else:
+        try:
+            require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
+        except TooFewClasses as refusal:
+            raise _with_child(work, parent, order, refusal) from None
     require_reference(order)
     if order.recipe.mixing_choice.is_best:
         suites, classes = suites_of(work, model), manifest.classes
@@ -152,6 +159,25 @@ def with_whole_recipe(model: Model, order: UpdateOrder) -> UpdateOrder:
     if not order.force and order.replaces is None:
         default.require_safe(order.recipe)
     return order
+
+
+def require_captions(images: Sequence[ManifestEntry], recipe: Recipe) -> None:
+    """Raise FieldInvalid if captions cannot be learned, RecipeInvalid if shares weigh classes.
+
+    The loss tells an image's captions from those of others: where all are the same, it is 0.
+    """
+    if len({entry.texts for entry in images}) < 2:
+        raise FieldInvalid(
+            "Captions are learned by telling them apart, so an update requires at least two "
+            f"training images with different captions. {SPLIT_RULE}",
+            pointer="/dataset",
+        )
+    if recipe.mixing_choice not in {MixingChoice.NONE, MixingChoice.FIXED}:
+        raise RecipeInvalid(
+            f"The mixing choice '{recipe.mixing_choice}' weighs what was learned of classes, and "
+            "this update teaches captions: choose 'none' or 'fixed'.",
+            pointer="/recipe/mixing_choice",
+        )
 
 
 def _with_child(

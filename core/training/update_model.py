@@ -9,7 +9,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest, refuse_suite_images, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Side
 from core.datasets.rows import Datasets, ErasedImages
-from core.datasets.rules import DatasetVersion, Suite
+from core.datasets.rules import DatasetKind, DatasetVersion, Suite
 from core.engines.compiler import Compiler
 from core.errors import ArtifactMissing, ImageErased
 from core.evaluation.fitting import are_usable, plan_to_fit, versions_beside
@@ -26,7 +26,7 @@ from core.registry.marks import Marks
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version, precision_of
-from core.training.order import reference_entries, selection_of, with_whole_recipe
+from core.training.order import reference_entries, require_captions, selection_of, with_whole_recipe
 from core.training.trainer import Trainer, TrainingSpec
 from core.values import Digest
 
@@ -285,11 +285,15 @@ def spec_of(
     which to train are left out as if they had never been in the dataset, and classes that are left
     with none. Raises ImageInSuite when an image of the dataset has become a suite's since the job
     was ordered (of a repeated update, an image to train on); FieldInvalid when no image of the
-    reference set is left; and RecipeInvalid when there is nothing to choose a mixing weight by.
+    reference set, or too few captions to tell apart, are left; and RecipeInvalid when there is
+    nothing to choose a mixing weight by.
     """
     artifacts, order = platform.artifacts, inputs.order
     manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
     images = manifest.on(Side.TRAIN)
+    captions = manifest.kind is DatasetKind.CAPTIONED
+    if captions:
+        require_captions(images, order.recipe)  # an erasure may have left too few
     taught = {entry.class_name for entry in images}
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()
@@ -331,6 +335,8 @@ def spec_of(
         fit=fit,
         share=inputs.share,
         feature_statistics=inputs.parent.feature_statistics,
+        captions=captions,
+        captions_before=any(version.taught_captions for version in inputs.line),
     )
 
 
@@ -351,10 +357,11 @@ def exemplars_of(
 ) -> tuple[ManifestEntry, ...]:
     """Return the training sides of earlier updates, oldest first, without the `own` images.
 
-    An image that was taught several times comes once, as what it was last taught to be.
+    An image that was taught several times comes once, as what it was last taught to be. Images
+    with captions are left out: they have no class for which they could be kept.
     """
     found: dict[Digest, ManifestEntry] = {}
-    for lesson in lessons:
+    for lesson in (one for one in lessons if one.kind is DatasetKind.LABELLED):
         found |= {entry.pixels: entry for entry in lesson.on(Side.TRAIN)}
     for entry in own:
         found.pop(entry.pixels, None)

@@ -47,7 +47,7 @@ def versions(model: str, as_json: bool) -> None:
                 "erased images" if one["erasure"] else one["verdict"],
                 ", ".join(aliases.get(one["version"], ())),
                 one["precision"],
-                ", ".join(one["update_classes"]),
+                "captions" if one["taught_captions"] else ", ".join(one["update_classes"]),
                 one["created_at"][:19],
             )
             for one in found

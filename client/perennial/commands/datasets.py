@@ -9,6 +9,7 @@ import click
 from perennial.commands.images import (
     finish_import,
     labelled_images,
+    read_folder,
     send_archive,
     send_images,
     sides_of,
@@ -101,12 +102,14 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("folder", type=FOLDER)
 @json_option
 def upload(name: str, folder: Path, as_json: bool) -> None:
-    """Upload a folder with a folder of images for each class.
+    """Upload a folder with a folder of images for each class, or with captions.
 
-    Sent again, nothing changes.
+    For a captioned dataset, captions.jsonl in the folder lists `path` and `caption` or `captions`
+    of each image. Sent again, nothing changes.
     """
-    images = labelled_images(folder)
     with connected() as client:
+        captioned = client.datasets.get(name)["kind"] == "captioned"
+        images = read_folder(folder, "retrieval") if captioned else labelled_images(folder)
         counts = send_images(client, name, images)
     tell({outcome: counts[outcome] for outcome in OUTCOMES}, as_json, told_counts(counts))
 

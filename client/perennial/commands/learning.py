@@ -218,7 +218,7 @@ def teach(
     as_json: bool,
     **order: Any,
 ) -> None:
-    """Teach a model the classes of a folder of images, or of a dataset.
+    """Teach a model the classes of a folder of images, or the classes or captions of a dataset.
 
     FOLDER holds a folder of images for each class. Sends the images, and orders an update that
     freezes them. Prints the job, which goes on by itself; with --wait, follows it and prints what

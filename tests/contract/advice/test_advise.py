@@ -72,6 +72,7 @@ def taught(
             dataset=data.dataset,
             dataset_version=data.number,
             digest=some_weights(scene.platform, number).digest,
+            update_classes=("cat", "dog"),
             classes=("cat", "dog"),
             environment=DEVICE,
             notes={"exemplars": exemplars} if exemplars else {},

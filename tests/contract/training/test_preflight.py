@@ -275,10 +275,10 @@ REFUSALS: list[tuple[Refused, type, str | None, str]] = [
         "A root version cannot be evaluated: it has no parent to be compared with.",
     ),
     (
-        updating(kind=DatasetKind.CAPTIONED),
+        updating(kind=DatasetKind.UNLABELLED, classes=("",)),
         FieldInvalid,
         "/dataset",
-        "An update requires a labelled dataset.",
+        "An update requires a labelled or a captioned dataset.",
     ),
     (
         updating(recipe=Recipe(method=Method.ZSCL)),

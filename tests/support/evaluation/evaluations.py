@@ -28,7 +28,7 @@ from core.evaluation.queries import (
 from core.evaluation.report import Report
 from core.gate.levels import Spending
 from core.gate.rules import GatePolicy
-from core.recipes.rules import Recipe
+from core.recipes.rules import Recipe, distinct
 from core.registry.versions import Version, VersionStatus
 from core.rejection.rules import (
     Calibration,
@@ -74,7 +74,7 @@ def taught(before: Version, number: int, teaches: Sequence[str]) -> Version:
         dataset=DatasetId("ds_1"),
         dataset_version=1,
         update_classes=tuple(teaches),
-        classes=before.classes + tuple(teaches),
+        classes=distinct(before.classes + tuple(teaches)),
     )
 
 

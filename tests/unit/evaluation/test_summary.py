@@ -93,7 +93,10 @@ def test_the_largest_loss_is_one_that_failed_or_has_images_enough() -> None:
             "may not go live: it learned less than it has to.",
         ),
         ([GAIN], "by itself: too few test images guard what it must not forget; a person"),
-        ([measure("emoji")], "by itself: no held-out image shows whether it learned its classes;"),
+        (
+            [measure("emoji")],
+            "by itself: no held-out image shows whether it learned what it was taught;",
+        ),
         (
             [measure("emoji", lost=30), replace(GAIN, gained=1, lower=-0.1)],
             "it is not certain that its losses are within the limits and that it learned enough;",

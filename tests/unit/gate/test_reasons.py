@@ -61,8 +61,14 @@ def doubtful(measure: Measure, more: int | None) -> Ruling:
     ("kind", "words"),
     [
         (MeasureKind.ZERO_SHOT, "top-1 on this one against the root"),
-        (MeasureKind.IMAGE_TO_TEXT, "image-to-text R@1 on this one against the root"),
-        (MeasureKind.TEXT_TO_IMAGE, "text-to-image R@1 on this one against the root"),
+        (
+            MeasureKind.IMAGE_TO_TEXT,
+            "image-to-text R@1 on the holdout of this one against the root",
+        ),
+        (
+            MeasureKind.TEXT_TO_IMAGE,
+            "text-to-image R@1 on the holdout of this one against the root",
+        ),
         (MeasureKind.HOLDOUT, "top-1 on the holdout of this one against the root"),
         (MeasureKind.HOLDOUTS, "top-1 on the pooled holdouts of this one against the root"),
         (MeasureKind.GAIN, "top-1 on this update's own holdout against the root"),
@@ -70,6 +76,14 @@ def doubtful(measure: Measure, more: int | None) -> Ruling:
 )
 def test_every_kind_of_measure_has_words_of_its_own(kind: MeasureKind, words: str) -> None:
     assert subject(found(kind, name="this one", baseline="root")) == words
+
+
+def test_suites_of_captions_and_the_gain_in_them_have_words_of_their_own() -> None:
+    suite = found(MeasureKind.IMAGE_TO_TEXT, name="flickr", baseline="root")
+    assert subject(suite) == "image-to-text R@1 on flickr against the root"
+    both = replace(gain(), both_directions=True)
+    words = "R@1, both ways together, on this update's own holdout against the parent"
+    assert subject(both) == words
 
 
 @pytest.mark.parametrize(
@@ -185,7 +199,7 @@ def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: s
 def test_want_of_a_holdout_is_said() -> None:
     assert said(has_gain=False) == (
         "This update's own holdout has no test images, so there is no evidence that it learned "
-        "its classes.",
+        "what it was taught.",
     )
 
 

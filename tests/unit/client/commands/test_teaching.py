@@ -8,9 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from core.datasets.manifests import Side
 from perennial.commands import learning as teach
 from perennial.terminal.output import job_bar
 from perennial.terminal.session import ERROR, GATE, JOB, KEY, USAGE
+from tests.support.api.image_files import pictures_on
 from tests.support.api.seeds import a_root, with_parameters
 from tests.unit.client.commands.conftest import Run, Site
 
@@ -247,3 +249,22 @@ def test_a_dataset_that_is_there_is_taught(site: Site, perennial: Run, folder: P
     again = perennial("teach", "--model", "demo", "--dataset", "there:1", "--json")
     assert json.loads(again.out)["dataset_version"]["version"] == 1
     assert perennial("job", "watch", json.loads(again.out)["id"]).code == 0
+
+
+def test_captions_are_uploaded_taught_and_named_in_lists_and_reports(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    a_root(site.platform, "told")
+    sides = (*pictures_on(Side.TRAIN, 6), *pictures_on(Side.HOLDOUT, 6))
+    lines = [{"path": f"{n}.png", "captions": [f"jar {n}", f"a jar, {n}"]} for n in range(12)]
+    (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for number, image in enumerate(sides):
+        (tmp_path / f"{number}.png").write_bytes(image)
+    assert perennial("dataset", "create", "jars", "--kind", "captioned").code == 0
+    assert perennial("dataset", "upload", "jars", tmp_path).out.startswith("24 created")
+    ended = perennial("teach", "--dataset", "jars", "--model", "told", "--wait", "--no-promote")
+    assert ended.code == 0, ended.err
+    assert "It was taught captions: of " in ended.out
+    assert "captions" in perennial("versions", "told").out
+    assert site.client.versions.get("told", 2)["taught_captions"]
+    assert site.client.versions.report("told", 2)["captions"]
