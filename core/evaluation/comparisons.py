@@ -201,8 +201,7 @@ def _with_each(
 
     If prompts differ, a second one follows, but of captions. Roles that the same version has are
     one baseline, with the smallest of their tolerances. The live version is named where it is not
-    the parent, which has the same tolerances. Over default lists, what is `pooled` is judged in the
-    pool alone.
+    the parent, which has the same tolerances.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -216,8 +215,6 @@ def _with_each(
             in_pool = pooled is not None and all(
                 one in pooled[asked].get(role, ()) for role in same for one in roles[role]
             )
-            if in_pool and asked is ClassList.DEFAULT:
-                continue
             compared = Comparison(
                 kind=kind,
                 asked=asked,

@@ -53,12 +53,14 @@ def largest_loss(measures: Sequence[Ruling], minimum_count: int) -> Ruling | Non
 
     It is one of those that failed and of the suites and pools with `minimum_count` images, if
     there are any: in a small holdout, a few answers are a large share by chance. Over default lists
-    it is only if it failed, as new classes alone take some answers there.
+    it is only if it failed, as new classes alone take some answers there. Where none of these lost
+    any, it is one of all.
     """
-    kept = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
-    kept = [m for m in kept if not m.only_fails or m.outcome is Outcome.FAILS]
+    every = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
+    kept = [m for m in every if not m.only_fails or m.outcome is Outcome.FAILS]
     telling = [m for m in kept if m.has_images(minimum_count) or m.outcome is Outcome.FAILS]
-    return min(telling or kept, key=lambda m: m.difference, default=None)
+    lost = [m for m in telling or kept if m.difference < 0]
+    return min(lost or every, key=lambda m: m.difference, default=None)
 
 
 def _unguarded(unguarded: Sequence[Unguarded]) -> str:

@@ -99,13 +99,34 @@ def test_what_names_take_within_the_limit_or_in_doubt_keeps_no_version_from_pass
     (told,) = by_default(report)
     assert told.right_before - told.right == 30 * share
     assert (told.outcome, report.verdict) == (Outcome.HOLDS, Verdict.PASSED)
-    assert "It lost nothing" in report.summary.lost
+    assert f"{600 - 30 - 30 * share} of 600 answers are right; 570 were" in report.summary.lost
 
 
-def test_small_holdouts_are_asked_by_default_together_and_a_large_one_alone() -> None:
+def test_a_name_that_takes_a_whole_small_update_by_default_fails_whatever_the_others_keep() -> None:
+    """Of five holdouts together, less is lost than the limit."""
+    plan = animals(80, 340, 340, 340, 340)
+    first = {one.pixels for one in plan.holdouts[0].exam.own.entries}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        taken = isinstance(question, ClassQuery) and "animal" in question.classes
+        shown = question.entries[index]
+        if shown.pixels in first:
+            return not taken
+        return shown.class_name != "animal" or "animal" in who.classes
+
+    report = report_of(plan, right)
+    found = {one.name: (one.pooled, one.lost, one.outcome) for one in by_default(report)}
+    assert found["version 2"] == (True, 80, Outcome.FAILS)
+    assert found["5 updates"] == (False, 80, Outcome.HOLDS)
+    assert report.verdict is Verdict.FAILED
+
+
+def test_holdouts_are_asked_by_default_alone_and_small_ones_together_too() -> None:
     report = report_of(animals(100, 400, 80), taking(12))
     assert [(one.name, one.images, one.outcome) for one in by_default(report)] == [
+        ("version 2", 100, Outcome.FAILS),
         ("version 3", 400, Outcome.FAILS),
+        ("version 4", 80, Outcome.FAILS),
         ("2 updates", 180, Outcome.FAILS),
     ]
 

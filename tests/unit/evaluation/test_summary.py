@@ -62,6 +62,10 @@ def test_what_lost_nothing_and_what_nobody_asked() -> None:
         "them."
     )
     assert lost.startswith("It lost nothing on balance on suites and earlier holdouts")
+    small = measure("version 3", images=80, right=60, lost=2, kind=MeasureKind.HOLDOUT, pooled=True)
+    for hidden in (small, replace(small, asked=ClassList.DEFAULT)):
+        _, lost, _ = said(measure("emoji", gained=9, lost=9), hidden)
+        assert lost.startswith("It lost most on the holdout of version 3")
     taught, lost, _ = said(classes=())
     assert taught == "It was taught no classes."
     assert lost.startswith("Nothing shows what it lost")

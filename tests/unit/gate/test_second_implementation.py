@@ -320,8 +320,6 @@ def of_roles(
                 same.setdefault(key, []).append(role)
         for names in same.values():
             in_pool = {(asked, name) for name in names} <= together
-            if asked == "default" and in_pool:
-                continue  # which is asked of the pool alone
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
             prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
             differ = prompted and any(version["prompt"] != own for _, version in pairs)
