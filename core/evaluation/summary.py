@@ -163,7 +163,7 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
         if judgement.failed_before:
             otherwise = "it has failed before under this policy"
         why = [*_failures(judgement)] or [otherwise]
-        return f"It may not go live: {' and '.join(why)}."
+        return f"It may not go live: {'; '.join(why)}."
     doubts = _doubts(judgement, gain, has_guard)
     return f"It does not go live by itself: {doubts}; a person may decide."
 

@@ -90,7 +90,7 @@ def test_the_largest_loss_is_one_that_failed_or_has_images_enough() -> None:
         ([measure("emoji", lost=300), GAIN], "may not go live: it forgot more than the limits"),
         (
             [measure("emoji", lost=300), measure("emoji", lost=300, asked=ClassList.UNION), GAIN],
-            "forgot more than the limits allow and newer classes take more of the earlier ones'",
+            "forgot more than the limits allow; newer classes take more of the earlier ones'",
         ),
         (
             [measure("emoji"), replace(GAIN, gained=0, lost=20)],
