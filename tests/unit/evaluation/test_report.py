@@ -561,7 +561,7 @@ def test_a_version_that_answers_its_newest_class_for_everything_fails() -> None:
     assert "with all 8 classes to choose from: 0 of 40 answers" in report.summary.lost
     assert report.summary.go_live == (
         "It may not go live: newer classes take more of the earlier ones' answers than the limits "
-        "allow and callers who send no classes would lose more than the limit allows and a single "
+        "allow; callers who send no classes would lose more than the limit allows; a single "
         "class lost more than the limit allows."
     )
     assert (
