@@ -10,11 +10,13 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.table import Table
 
 from benchmarks.study import measures as published
+from benchmarks.study.base import folder_name
 from benchmarks.study.outputs import write_all
 from benchmarks.study.plan import Plan, PlanInvalid, Row, read
 from benchmarks.study.runner import Places, Screen, Study, open_study, run_all
@@ -128,6 +130,8 @@ OUT = Path(__file__).parents[1] / "out" / "study"
 
 PLANS = Path(__file__).parent / "plans"
 
+PACK = Path(__file__).parents[2] / "demo" / "pack"
+
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "sets"
 
 ABOUT = """\
@@ -141,6 +145,11 @@ Run the paper's protocol on any image folders, with the service's own trainer an
 """
 
 EXAMPLES = """\
+What a model's default recipe does to it, on images of the repository:
+  python -m benchmarks.study one --base ViT-B-32:openai
+  python -m benchmarks.study one --base my/folder
+  python -m benchmarks.study one --base ViT-L-14:random --seeds 0     # a dry run without weights
+
 A plan is a TOML file, or a name below benchmarks/study/plans:
   python -m benchmarks.study one cifar20 --data /tmp/data --seeds 0 --rows ft vrlwf
   python -m benchmarks.study many cifar20_sessions --sessions 5
@@ -178,23 +187,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
-    rows, seeds = plan.chosen(chosen.rows), tuple(chosen.seeds or plan.seeds)
+    places, seeds = _places(chosen), tuple(chosen.seeds or plan.seeds)
     with Screen(console) as screen:
         study = open_study(
             plan,
-            _places(chosen),
+            places,
             screen,
             part=Part(chosen.part),
-            device=chosen.device,
+            device=_device(chosen),
             threads=chosen.threads,
         )
+        rows = study.plan.chosen(chosen.rows)
         if chosen.command != "table":
             run_all(study, rows, seeds, screen)
         shown = tuple(dict.fromkeys((*plan.seeds, *seeds)))
-        folder = _places(chosen).out / plan.name
+        folder = places.out / plan.name
         if study.part is Part.VALIDATION:
             folder = folder.with_name(f"{plan.name}-validation")
-        text = write_all(study, shown, folder, screen)
+        text = write_all(study, shown, folder, screen, measured=_measures(chosen))
     if console.is_terminal:
         console.print(Markdown(text))
     else:
@@ -211,7 +221,7 @@ def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             _places(chosen),
             screen,
             part=Part.VALIDATION,
-            device=chosen.device,
+            device=_device(chosen),
             threads=chosen.threads,
         )
         seeds = tuple(chosen.seeds or plan.tuning_seeds)
@@ -222,7 +232,7 @@ def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
 
 
 def _plan(chosen: argparse.Namespace) -> Plan:
-    path = None
+    path = PLANS / "preset.toml" if _measures(chosen) else None
     if chosen.plan:
         named = PLANS / f"{chosen.plan}.toml"
         path = named if named.is_file() else Path(chosen.plan)
@@ -231,6 +241,8 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         for name in ("name", "base", "prompt", "against", "sessions")
         if (value := getattr(chosen, name, None)) is not None
     }
+    if _measures(chosen):
+        changes.setdefault("name", folder_name(chosen.base))
     if chosen.target:
         changes |= {"target": {"data": chosen.target, "classes": chosen.classes or []}}
         changes.setdefault("name", Path(chosen.target).name)
@@ -260,7 +272,21 @@ def _row(text: str) -> dict[str, Any]:
         raise PlanInvalid(f"--row {text!r}: the recipe is not valid JSON: {error}") from error
 
 
+def _measures(chosen: argparse.Namespace) -> bool:
+    """Return whether a base is to be measured on the repository's own images."""
+    alone = chosen.base and not chosen.plan and not chosen.target
+    return bool(alone) and chosen.command in ("one", "table")
+
+
+def _device(chosen: argparse.Namespace) -> str:
+    """Return the device named; otherwise the CPU, and for a base to be measured a GPU if any."""
+    found = "cuda" if _measures(chosen) and torch.cuda.is_available() else "cpu"
+    return chosen.device or found
+
+
 def _places(chosen: argparse.Namespace) -> Places:
+    if _measures(chosen):
+        return Places(out=chosen.out / "preset", data=(PACK,))
     return Places(out=chosen.out, data=(*chosen.data, DATA))
 
 
@@ -304,7 +330,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     what.add_argument(
         "--row", action="append", metavar="NAME=JSON", help="a row's name and its recipe"
     )
-    what.add_argument("--base", help="bundled, NAME:PRETRAINED of open_clip, or a folder")
+    what.add_argument("--base", help="what a model is created from, or NAME:random")
     what.add_argument("--prompt", help="prompt template (default: the base's own)")
     what.add_argument("--against", help="row that the others are compared with (default: ft)")
     what.add_argument(
@@ -332,5 +358,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--out", type=Path, default=OUT, help="output folder (default: benchmarks/out/study)"
     )
-    where.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
+    where.add_argument(
+        "--device", help="cpu, cuda or cuda:1 (default: cpu; one --base: a GPU if any)"
+    )
     where.add_argument("--threads", type=int, default=0, help="0: one per core")

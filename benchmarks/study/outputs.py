@@ -3,19 +3,25 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.study import measured as measured_table
 from benchmarks.study import results as table
 from benchmarks.study.results import Results
 from benchmarks.study.runner import Screen, Study
 
 
-def write_all(study: Study, seeds: Sequence[int], folder: Path, screen: Screen) -> str:
-    """Write tables and plots of all rows with a finished run; return the Markdown table."""
+def write_all(
+    study: Study, seeds: Sequence[int], folder: Path, screen: Screen, *, measured: bool = False
+) -> str:
+    """Write tables and plots of all rows with a finished run; return the Markdown table.
+
+    That is `measured.md` if it is to be written as well.
+    """
     from benchmarks.study import plots  # takes a second: matplotlib
 
     results = found_by(study, seeds, screen)
     text = table.write(study, results, folder)
     plots.write(results, folder)
-    return text
+    return measured_table.write(study, results, folder) if measured else text
 
 
 def found_by(study: Study, seeds: Sequence[int], screen: Screen) -> Results:

@@ -134,7 +134,7 @@ class Plan:
     train: ImageSet
     test: ImageSet
     retained: tuple[ImageSet, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[Row, ...]  # none: those of the base's default recipe
     seeds: tuple[int, ...] = (0,)
     sessions: int = 1
     base: str = "bundled"
@@ -186,7 +186,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
         target = dict(given.pop("target"))
         train, test = target.pop("train", "train"), target.pop("test", "test")
         per_class, test_images = target.pop("per_class", 0), target.pop("test_images", 0)
-        rows, common = given.pop("rows"), given.pop("recipe", {})
+        rows, common = given.pop("rows", []), given.pop("recipe", {})
     except KeyError as error:
         raise PlanInvalid(f"the plan has no {error.args[0]!r}") from None
     tune = given.pop("tune", {})

@@ -17,6 +17,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from benchmarks.study.base import (
+    begin_peak,
+    code_and_driver,
+    default_rows,
+    load_base,
+    peak_bytes,
+)
 from benchmarks.study.images import ImageCache, StudyData, StudyDataReader
 from benchmarks.study.measures import (
     Embeddings,
@@ -38,7 +45,6 @@ from core.artifacts.store import (
     ignore_bytes,
 )
 from core.bootstrap import decoder
-from core.clip.bases import BaseImporter
 from core.clip.model import ClipModel, load
 from core.datasets.manifests import Part
 from core.errors import ArtifactMissing, TrainingDiverged
@@ -46,6 +52,7 @@ from core.images.decoder import Decoder
 from core.jobs.rules import Monitor
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import PromptTemplate
+from core.registry.versions import Weights
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings
 from core.values import Digest, canonical_json, sha256
@@ -403,13 +410,16 @@ class ExperimentRunner:
             "images": len(spec.images),
             "classes": list(spec.classes),
             "environment": dict(trainer.environment()),
+            **code_and_driver(device),
         }
+        begin_peak(device)
         began = time.perf_counter()
         try:
             trained = trainer.train(spec, resume=None, monitor=monitor)
         except TrainingDiverged as error:
             return record | {"failed": error.message, "facts": dict(error.facts)}
         trained_at = time.perf_counter()
+        record["peak_bytes"] = peak_bytes(device)
         version = trained.weights.digest
         score = self._evaluate(load(version, layered_artifacts, device), monitor, session)
         return record | {
@@ -459,9 +469,10 @@ class Places:
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A plan with its runner, data, prompt and part."""
+    """A plan with its runner, base, data, prompt and part."""
 
     plan: Plan
+    weights: Weights
     runner: ExperimentRunner
     study_data: StudyData
     prompt: str
@@ -477,10 +488,14 @@ def open_study(
     device: str = "cpu",
     threads: int = 0,
 ) -> Study:
-    """Read a plan's images and base. Raises PlanInvalid, Invalid or BaseUnknown."""
+    """Read a plan's images and base, and complete a plan without rows.
+
+    Raises PlanInvalid, Invalid, or what `load_base` raises.
+    """
     store = LocalArtifacts(places.artifacts)
-    folders = (Path("/"),) if Path(plan.base.removeprefix("local-dir:")).is_dir() else ()
-    weights, own_prompt = BaseImporter(store, folders=folders).load(plan.base, screen)
+    weights, own_prompt = load_base(plan.base, store, screen)
+    if not plan.rows:
+        plan = replace(plan, rows=default_rows(weights, torch.device(device)))
     prompt = PromptTemplate(plan.prompt or own_prompt)
     with _decoding() as sandbox:
         study_data = StudyDataReader(
@@ -498,7 +513,14 @@ def open_study(
         results_cache=ResultsCache(places.out / "runs"),
         machine=Machine(device=torch.device(device), threads=threads, work=places.out / "work"),
     )
-    return Study(plan=plan, runner=runner, study_data=study_data, prompt=prompt.text, part=part)
+    return Study(
+        plan=plan,
+        weights=weights,
+        runner=runner,
+        study_data=study_data,
+        prompt=prompt.text,
+        part=part,
+    )
 
 
 def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
