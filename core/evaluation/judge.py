@@ -8,7 +8,7 @@ from core.evaluation.class_losses import class_losses, worse_classes
 from core.evaluation.comparisons import Comparison, Exam, comparisons
 from core.evaluation.estimates import estimated, to_label
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
 from core.evaluation.report import GrownImages, Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores, taken
 from core.evaluation.results import (
@@ -268,6 +268,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
     is_of_classes = isinstance(exam, ClassEvaluation)
+    every_image = _on_every_image(results, comparison) if is_soft else None
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -291,8 +292,28 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
+            every_image=None if formerly_right else every_image,
             **vars(spent),
         )
+
+
+def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float | None:
+    """Return the change over all images, if some are near-duplicates, of which one alone counts.
+
+    Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
+    """
+    captioned = any(isinstance(exam, RetrievalEvaluation) for exam, _ in comparison.pairs)
+    if captioned or comparison.pooled:
+        return None
+    changes: dict[tuple[Digest, str], int] = {}
+    groups: set[Digest] = set()
+    for query, hits in results.on_each(comparison, results.plan.candidate):
+        for entry, truth, now, before in zip(
+            query.entries, query.truths, hits.now, hits.before, strict=True
+        ):
+            changes[entry.pixels, truth] = now - before
+            groups.add(entry.group)
+    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else None
 
 
 def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:

@@ -366,11 +366,17 @@ def _first(ranks: Sequence[int]) -> list[bool]:
 def firsts(query: ClassQuery, *, by_class: bool) -> Sequence[int]:
     """Return the places of the images that count: the first of each group of near-duplicates.
 
-    Or of each class in a group. The first came with the earliest edition, and has the smallest
-    digest of those, so it is the same whatever versions answer and whatever is added later.
+    Or of each class in a group. The first came with the earliest edition, and in that is no
+    near-duplicate of an older one, or has the smallest digest; so it is the same whatever versions
+    answer, and no copy that is added can take its place.
     """
     entries, found = query.entries, dict[tuple[Digest, str], int]()
-    for place in sorted(range(len(entries)), key=lambda n: (entries[n].edition, entries[n].pixels)):
+
+    def age(place: int) -> tuple[int, bool, Digest]:
+        entry = entries[place]
+        return entry.edition, entry.near_duplicate_of is not None, entry.pixels
+
+    for place in sorted(range(len(entries)), key=age):
         truth = query.truths[place] if by_class else ""
         found.setdefault((entries[place].group, truth), place)
     return sorted(found.values())
@@ -379,27 +385,25 @@ def firsts(query: ClassQuery, *, by_class: bool) -> Sequence[int]:
 def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: bool) -> PairedHits:
     """Return the hits on one or several queries as those on one, an answer for each group.
 
-    Those on views are kept if all have them. Of near-duplicates in one query the first counts, and
-    of several queries the last one's. So an image in bursts weighs no more than any other.
+    Those on views are kept if all have them. Of near-duplicates in one query the first counts. So
+    an image in bursts weighs no more than any other.
 
     Contributors choose by which class they teach. So with `by_class`, for holdouts of earlier
-    updates, the first image of each class is looked at, and a group that was taught by several
-    counts as lost if it is lost by one of them; else as right before and now, if it is by one; else
-    as gained. Whoever teaches images or copies of them by another class then neither hides that
-    they were lost nor makes them a smaller part of the whole.
+    updates, the first image of each class in each query is looked at, and a group that was taught
+    several times counts as lost if one of these is lost; else as right before and now, if one is;
+    else as gained. Whoever teaches images or copies of them again, by any class, then neither hides
+    that they were lost nor makes them a smaller part of the whole.
     """
-    found: dict[Digest, dict[str, _Hit]] = {}
+    found: dict[Digest, list[_Hit]] = {}
     views = 0
     for query, hits in parts:
         viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
         for place in firsts(query, by_class=by_class):
-            entry, truth = query.entries[place], query.truths[place] if by_class else ""
-            of_classes = found.setdefault(entry.group, {})
-            of_classes.pop(truth, None)  # so that the one that was taught last is last
+            entry = query.entries[place]
             hit = hits.now[place], hits.before[place], entry.group, entry.edition, viewed[place]
-            of_classes[truth] = hit
+            found.setdefault(entry.group, []).append(hit)
         views = hits.views
-    counted = [max(reversed(each.values()), key=_tells) for each in found.values()]
+    counted = [max(reversed(each), key=_tells) for each in found.values()]
     changes = [change for *_, change in counted if change is not None]
     return PairedHits(
         now=[now for now, *_ in counted],

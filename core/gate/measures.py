@@ -113,8 +113,9 @@ class Measure(Changes):
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
             "`pooled` holdout with few images lies above it. If `soft` decides, it is the bound of "
-            "the change of soft hits, or `difference` if that is lower. Where nothing "
-            "has to hold (see `asked`), it is an upper bound."
+            "the change of soft hits, or `difference` if that is lower; and it is "
+            "`every_image` if that is lower still. Where nothing has to hold (see `asked`), it is "
+            "an upper bound."
         ),
     )
     interval_lower: float = field(
@@ -213,6 +214,13 @@ class Measure(Changes):
             "since may hide, so that the measure does not hold."
         ),
     )
+    every_image: float | None = field(
+        default=None,
+        metadata=description(
+            "The change over all images, where near-duplicates count once: it has to be within "
+            "`tolerance`, too. Null: none are near-duplicates, or nothing is asked of it."
+        ),
+    )
     disagreements: Disagreements | None = field(
         default=None,
         metadata=description(
@@ -251,6 +259,7 @@ class Measure(Changes):
         level: float | None = None,
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
+        every_image: float | None = None,
         disagreements: Disagreements | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
@@ -295,6 +304,7 @@ class Measure(Changes):
             level=level,
             soft=soft,
             editions=tuple(editions),
+            every_image=every_image,
             disagreements=disagreements,
         ).bounded(alpha, minimum_count)
 
@@ -310,9 +320,10 @@ class Measure(Changes):
         interval = paired_interval(self.flips, alpha)
         limits = self.tolerance, minimum_count
         hiding = (e.number for e in self.editions if not e.holds(*limits, pooled=self.pooled))
+        lower = self.bound(z)
         return replace(
             self,
-            lower=self.bound(z),
+            lower=lower if self.every_image is None else min(lower, self.every_image),
             interval_lower=interval.lower,
             upper=interval.upper,
             held_back_by=next(hiding, None),
@@ -407,7 +418,7 @@ class Measure(Changes):
         """
         if self.verdicts is None or self.look > 1:
             return False
-        unchanged = replace(self, gained=0, lost=0, soft=None, editions=())
+        unchanged = replace(self, gained=0, lost=0, soft=None, editions=(), every_image=None)
         at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
         return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
 

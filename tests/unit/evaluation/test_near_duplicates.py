@@ -10,7 +10,7 @@ from core.datasets.rules import SuiteKind
 from core.evaluation.plan import HeldOutUpdate, ScoredSuite
 from core.evaluation.queries import EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import MeasureKind
+from core.gate.measures import MeasureKind, Outcome
 from core.registry.versions import Version
 from core.values import Digest
 from tests.support.evaluation.evaluations import (
@@ -207,3 +207,60 @@ def test_distinct_images_are_as_independent_as_before() -> None:
         now=[True, False] * 7, before=[True] * 14, groups=[digest(str(n)) for n in range(14)]
     )
     assert hits.design_effect(0.005) == 1.0
+
+
+@pytest.mark.parametrize("groups", [1, 5, 20])
+def test_few_groups_of_many_pictures_show_a_loss_on_all_of_them(groups: int) -> None:
+    """By a fixed camera: one answer of each group counts, and all that count are still right."""
+    images = entries("camera", [("fine",), ("scratched",)] * 200)
+    first = images[:groups]
+    images = first + tuple(
+        replace(one, near_duplicate_of=first[n % groups].pixels)
+        for n, one in enumerate(images[groups:])
+    )
+    lost = {one.pixels for one in images[groups:] if one.class_name == "fine"}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not THIRD or question.entries[index].pixels not in lost
+
+    camera = suite("camera", images, SuiteKind.ZERO_SHOT)
+    report = report_of(third_update(suites=[camera], policy=policy(class_tolerance=None)), right)
+    found = [one for one in report.measures if one.name == "camera"]
+    assert {one.outcome for one in found} == {Outcome.OPEN}
+    assert {(one.lost, one.every_image) for one in found} == {(0, -len(lost) / 400)}
+
+
+def test_no_copy_in_the_same_edition_takes_the_place_of_its_original() -> None:
+    images = entries("hard", [("cat",), ("sun",)] * 50)
+    copies = tuple(
+        replace(one, pixels=Digest("0" * 60 + f"{n:04}"), near_duplicate_of=one.pixels)
+        for n, one in enumerate(images)
+    )
+    originals = {one.pixels for one in images}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not THIRD or question.entries[index].pixels not in originals
+
+    emoji = suite("emoji", images + copies, SuiteKind.ZERO_SHOT)
+    report = report_of(third_update(suites=[emoji]), right)
+    assert {one.lost for one in report.measures if one.name == "emoji"} == {100}
+
+
+def test_copies_that_are_taught_again_by_the_same_class_hide_no_loss_of_the_originals() -> None:
+    images = entries("first", [("bag",), ("shirt",)] * 20)
+    first = HeldOutUpdate(version=FIRST, holdout=images)
+    copies = tuple(
+        replace(one, pixels=digest(f"{one.pixels} again"), near_duplicate_of=one.pixels)
+        for one in images
+    )
+    again = HeldOutUpdate(version=SECOND, holdout=copies)
+    originals = {one.pixels for one in images}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not THIRD or question.entries[index].pixels not in originals
+
+    report = report_of(
+        third_update(earlier=[first, again], policy=policy(minimum_count=100)), right
+    )
+    pool = [one for one in report.measures if one.kind is MeasureKind.HOLDOUTS]
+    assert {(one.count, one.lost) for one in pool} == {(40, 40)}

@@ -415,36 +415,43 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
 def first_ones(query: Json, *, each_class: bool) -> list[int]:
     """The places of the images that count: of each group, or class in it, the one that came first.
 
-    Of several in an edition it has the smallest digest.
+    Of several in an edition it is no copy of an older one, or has the smallest digest.
     """
-    best: dict[tuple[str, str], tuple[int, str, int]] = {}
+    best: dict[tuple[str, str], tuple[int, bool, str, int]] = {}
     for place, (pixels, oldest, born, label) in enumerate(query["entries"]):
         key = oldest or pixels, label.lower() if each_class else ""
-        best[key] = min(best.get(key, (born, pixels, place)), (born, pixels, place))
+        this = born, oldest is not None, pixels, place
+        best[key] = min(best.get(key, this), this)
     return sorted(place for *_, place in best.values())
 
 
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     """The answers that are right now, and before: one for each group, but of captions all.
 
-    Of several holdouts the last one counts. Earlier holdouts have one for each class of a group,
-    which is lost, kept or gained, in this order, if it is by any of these.
+    Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
+    order, if it is by any of these.
     """
-    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[str, dict[str, Row]]()
+    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[str, list[Row]]()
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
         if about["kind"] in {"image_to_text", "text_to_image"}:
             return rows
         query = exam.get(about["asked"], exam["own"])
         for place in first_ones(query, each_class=earlier):
-            classes = found.setdefault(rows[place][2], {})
-            named = query["entries"][place][-1].lower() if earlier else ""
-            classes.pop(named, None)
-            classes[named] = rows[place]
+            found.setdefault(rows[place][2], []).append(rows[place])
     order = [(False, True), (True, True), (True, False), (False, False)]
-    return [
-        min([*rows.values()][::-1], key=lambda row: order.index(row[:2])) for rows in found.values()
-    ]
+    return [min(rows[::-1], key=lambda row: order.index(row[:2])) for rows in found.values()]
+
+
+def on_every_image(evidence: Evidence, about: Json) -> float:
+    """The change over all images, if there are near-duplicates, which count once otherwise."""
+    changes, groups = dict[tuple[str, str], int](), set[str]()
+    for exam, version in about["pairs"]:
+        rows = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
+        for (pixels, *_, label), row in zip(exam["own"]["entries"], rows, strict=True):
+            changes[pixels, label.lower()] = row[0] - row[1]
+            groups.add(row[2])
+    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else inf
 
 
 def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int, list[Any], float]:
@@ -545,7 +552,10 @@ def bounded(
     if share <= 0:
         asked = share * z
     n, b, c = found["single"]
-    held_back = None
+    lower, held_back = decided(found, asked), None
+    counted_once = about["kind"] in {"zero_shot", "holdout", "holdouts"}
+    if counted_once and asked_views and not about["flips"] and not about["pooled"]:
+        lower = min(lower, on_every_image(evidence, about))
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
     return {
@@ -555,7 +565,7 @@ def bounded(
         "shown": lists(evidence, about) != {1}
         and (about["tolerance"] >= 1 or sum(r[1] for r in rows) / len(rows) > about["tolerance"]),
         "level": level,
-        "lower": decided(found, asked),
+        "lower": lower,
         "held_back_by": held_back,
         "interval_lower": bound(n, b, c, z),
         "upper": -bound(n, c, b, z),
