@@ -13,8 +13,9 @@ together. A larger one shows by itself what it lost; among the others it would h
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both.
 
-Where two versions answer callers who send no prompt in different ones, suites and holdouts, its own
-too, are asked once more, each version in its own prompt.
+Callers who send no prompt get that of the version. Where that is not the one in which a suite or
+holdout asks, of the candidate or of the version that it is compared with, both are asked once more,
+each in its own prompt. Of the gain that also holds.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -199,9 +200,10 @@ def _with_each(
 ) -> Iterator[Comparison]:
     """Yield the comparisons with the versions of each role, over each list that there is.
 
-    If prompts differ, a second one follows, but of captions. Roles that the same version has are
-    one baseline, with the smallest of their tolerances. The live version is named where it is not
-    the parent, which has the same tolerances.
+    If one of the versions has another prompt than the query, a second one follows, but of captions,
+    which are asked in none. Roles that the same version has are one baseline, with the smallest of
+    their tolerances. The live version is named where it is not the parent, which has the same
+    tolerances.
     """
     for asked, roles in over.items():
         tolerances = plan.policy.tolerances(kind, asked)
@@ -225,9 +227,15 @@ def _with_each(
                 pooled=in_pool,
             )
             yield compared
-            others = any(version.prompt != plan.candidate.prompt for _, version in pairs)
-            if others and not isinstance(pairs[0][0], RetrievalEvaluation):
+            if any(_answers_in_others(plan.candidate, *pair) for pair in pairs):
                 yield replace(compared, own_prompts=True)
+
+
+def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool:
+    """Return whether callers who send no prompt get other answers than those that are compared."""
+    if isinstance(exam, RetrievalEvaluation):
+        return False
+    return {candidate.prompt, version.prompt} != {exam.own.prompt}
 
 
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:

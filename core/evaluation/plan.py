@@ -182,10 +182,9 @@ class EvaluationPlan:
         those on `live_holdouts`. The version that learned an earlier holdout and the settled one
         answer that holdout's own query: they did so as candidates and the answers are stored, so
         their weights may have been collected. Anchors answer the candidate's lists. Parent and live
-        version answer over what they have learned themselves, too. If prompts differ, versions
-        answer in their own as well.
-        Candidate and root are calibrated; the others were when they were candidates. Equal plans
-        have the same order.
+        version answer over what they have learned themselves, too. Each version
+        answers in its own prompt as well, where a query has another. Candidate and root are
+        calibrated; the others were when they were candidates. Equal plans have the same order.
         """
         shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
         for evaluation in self.zero_shot:
@@ -217,18 +216,15 @@ class EvaluationPlan:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
         asked += [(one.settled, [one.exam.own]) for one in self.kept_captions if one.settled]
         versions = {version.digest: version for version, _ in asked}
-        if len({version.prompt for version, _ in asked}) > 1:
-            asked += [(by, self._in_own_prompt(by, queries)) for by, queries in tuple(asked)]
+        asked += [(by, [*_in_own_prompt(by, queries)]) for by, queries in tuple(asked)]
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
             for digest, version in versions.items()
         )
 
-    def _in_own_prompt(self, version: Version, queries: Iterable[EvalQuery]) -> list[EvalQuery]:
-        """Return the queries in the prompt of a version that is compared in it."""
-        if version.prompt == self.candidate.prompt and version not in (self.candidate, self.live):
-            return []
-        return [in_prompt_of(version, one) for one in queries if isinstance(one, ClassQuery)]
+
+def _in_own_prompt(version: Version, queries: Iterable[EvalQuery]) -> Iterator[EvalQuery]:
+    return (in_prompt_of(version, one) for one in queries if isinstance(one, ClassQuery))
 
 
 def _with_suites(holdouts: Iterable[HoldoutEvaluation]) -> list[EvalQuery]:

@@ -45,7 +45,7 @@ def images_to_label(
         asked += [
             (in_prompt_of(version, query), other, in_prompt_of(other, query))
             for query, other, _ in asked
-            if other.prompt != version.prompt
+            if {version.prompt, other.prompt} != {query.prompt}
         ]
         stored = work[AnswerCache].stored(
             {version.digest, *(other.digest for other in others)},

@@ -8,7 +8,7 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.evaluation.fitting import asked_beside, exceeded
 from core.evaluation.judge import judge_again
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import ClassList, MeasureKind, Outcome
@@ -40,13 +40,15 @@ LIMITS = dict.fromkeys(
 Right = Callable[[Version, EvalQuery, int], bool]
 
 
-def first_update(prompt: PromptTemplate = OTHER, live: LiveLineage | None = None) -> EvaluationPlan:
+def first_update(
+    prompt: PromptTemplate = OTHER, live: LiveLineage | None = None, asked: ScoredSuite = EMOJI
+) -> EvaluationPlan:
     """Version 2, the first of its line, answers in this prompt."""
     return second_update(
         candidate=HeldOutUpdate(version=replace(FIRST, prompt=prompt), holdout=EARLIER[0].holdout),
         parent=ROOT,
         earlier=[],
-        suites=[EMOJI],
+        suites=[asked],
         live=live,
         policy=policy(class_tolerance=None, alpha=0.1, **LIMITS),
     )
@@ -91,6 +93,24 @@ def test_the_same_prompt_is_asked_once() -> None:
         q.prompt for _, queries in plan.questions for q in queries if isinstance(q, ClassQuery)
     }
     assert asked == {ROOT.prompt}
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_a_suite_with_a_prompt_of_its_own_is_asked_in_the_one_that_callers_get_too(
+    *, lost: bool
+) -> None:
+    asked = replace(EMOJI, suite=replace(EMOJI.suite, prompt=OTHER))
+    plan = first_update(ROOT.prompt, asked=asked)
+    images = EMOJI.manifest.entries if lost else ()
+    report = report_of(plan, wrong(FIRST, ROOT.prompt, images))
+    emoji = {(one.asked, one.own_prompts): one.outcome for one in report.measures[:4]}
+    outcome = Outcome.FAILS if lost else Outcome.HOLDS
+    lists = (ClassList.OWN, ClassList.UNION)
+    assert emoji == {(one, False): Outcome.HOLDS for one in lists} | {
+        (one, True): outcome for one in lists
+    }
+    assert not any(one.own_prompts for one in report.measures if one.name != "emoji")
+    assert report.verdict is (Verdict.FAILED if lost else Verdict.PASSED)
 
 
 def test_an_update_that_is_to_fit_is_asked_in_its_own_prompt_too() -> None:

@@ -321,8 +321,11 @@ def of_roles(
         for names in same.values():
             in_pool = {(asked, name) for name in names} <= together
             pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
-            prompted = kind in {"zero_shot", "holdout", "holdouts", "gain"}
-            differ = prompted and any(version["prompt"] != own for _, version in pairs)
+            differ = any(
+                exam["own"].get("prompt", prompt) != prompt  # captions are asked in none
+                for exam, version in pairs
+                for prompt in (own, version["prompt"])
+            )
             for own_prompts in (False, True)[: 1 + differ]:
                 yield from measured(
                     evidence,
@@ -1007,6 +1010,14 @@ CASES = {
         ),
         0.04,
         0.02,
+    ),
+    "a suite's prompt": (
+        second_update(
+            suites=[replace(one, suite=replace(one.suite, prompt=OTHER)) for one in BOTH],
+            policy=policy(minimum_count=200, negative_flips=0.2, class_tolerance=0.1),
+        ),
+        0.1,
+        0.05,
     ),
     "prompts": (
         second_update(
