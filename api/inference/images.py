@@ -27,6 +27,7 @@ ERRORS = (  # of every question about images
     errors.ImageAnimated,
     errors.FileTooLarge,
     errors.InferenceUnavailable,
+    errors.EngineUnavailable,
     errors.InferenceBusy,
 )
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import ssl
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cache
@@ -24,12 +24,14 @@ from api.inference_client.questions import (
     Reply,
     Row,
     SharedCalls,
+    successful,
 )
 from core import logs
 from core.access.authenticate import make_key
-from core.errors import InferenceUnavailable
+from core.errors import EngineUnavailable, InferenceUnavailable
 from core.inference.classify import ClassificationRequest
 from core.inference.wire import DEVICE, MEDIA_TYPE, Embedded, write_request
+from core.registry.versions import ServingPrecision, Version
 from core.settings import Settings
 
 TIMEOUT_S = 60.0
@@ -100,6 +102,13 @@ class Replicas:
             finally:
                 with self._lock:
                     replica.calls -= 1
+
+    def post_to_each(
+        self, path: str, *, content: bytes, headers: Mapping[str, str]
+    ) -> Iterator[Reply]:
+        """Yield the response of each replica. Raises one of FAULTS if one gives none."""
+        for replica in tuple(self._replicas):
+            yield self._send(replica, path, content, headers)
 
     def close(self) -> None:
         """Close all connections."""
@@ -208,6 +217,28 @@ class Inference:
             return []
         waiting = self._submit(question, inputs)
         return [embedded for part in await _results(waiting) for embedded in part]
+
+    def require(self, version: Version) -> None:
+        """Raise unless each replica loads and asks a version that is not in fp32.
+
+        Raises EngineUnavailable, InferenceUnavailable, InferenceBusy or NotServable.
+        """
+        if version.precision is ServingPrecision.FP32:
+            return
+        content = write_request({"digest": version.digest, "texts": ["a"]})
+        headers = {"Content-Type": MEDIA_TYPE, "X-Request-Id": logs.bound_value("request_id")}
+        served = f"serve version {version.number} in {version.precision}"
+        try:
+            for reply in self._replicas.post_to_each("/embed", content=content, headers=headers):
+                successful(reply)
+        except EngineUnavailable as error:
+            raise EngineUnavailable(
+                f"An inference process cannot {served}: {error.message}"
+            ) from error
+        except FAULTS as error:
+            raise InferenceUnavailable(
+                f"An inference process does not respond, so it may not be able to {served}."
+            ) from error
 
     def close(self) -> None:
         """Close the connections, after the calls in progress."""

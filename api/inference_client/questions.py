@@ -98,7 +98,7 @@ class ClassifyImages(_OfImages):
         if _code_of(response) == TEXTS_UNKNOWN:
             head |= {"prompts": self.prompts, "templates": self.templates}
             response = post("/classify", head, inputs)
-        found = _successful(response).json()
+        found = successful(response).json()
         return list(map(Row, found["predictions"], found["cosines"]))
 
 
@@ -125,10 +125,11 @@ class EmbedTexts:
 
 
 def _embedded(response: Reply, count: int) -> Sequence[Embedded]:
-    return read_embedded(_successful(response).content, count)
+    return read_embedded(successful(response).content, count)
 
 
-def _successful(response: Reply) -> Reply:
+def successful(response: Reply) -> Reply:
+    """Return a response that answers. Raises what another one tells."""
     if not response.is_success:
         raise _error_from(response)
     return response
@@ -151,6 +152,8 @@ def _error_from(response: Reply) -> errors.PerennialError:
         )
     if body.get("code") == "inference_busy":
         return errors.InferenceBusy()
+    if body.get("code") == "engine_unavailable":
+        return errors.EngineUnavailable(message)
     kinds: dict[int, type[errors.PerennialError]] = {
         404: errors.NotServable,
         422: errors.FieldInvalid,

@@ -60,6 +60,10 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
     errors.EvaluationPending,
     errors.EvaluationStale,
     errors.ArtifactGone,
+    errors.EngineUnavailable,
+    errors.InferenceUnavailable,
+    errors.InferenceBusy,
+    errors.NotServable,
     errors.StaleRevision,
     errors.NameInvalid,
     errors.PreconditionRequired,
@@ -90,6 +94,7 @@ def move_alias(
         expected_revision=expected,
         reason=body.reason,
         override=body.override,
+        require_served=services.inference.require,
     )
     return _answer(services, response, moved)
 

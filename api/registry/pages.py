@@ -459,8 +459,11 @@ def _move(
         if kind == ROLLBACK:
             roll_back(asked.platform, principal, to=version, **wanted)
         else:
-            override = "override" in fields
-            promote(asked.platform, principal, version=version, override=override, **wanted)
+            wanted |= {
+                "override": "override" in fields,
+                "require_served": asked.services.inference.require,
+            }
+            promote(asked.platform, principal, version=version, **wanted)
     except PerennialError as refusal:
         return _ask(asked, kind, model, alias, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)

@@ -1,6 +1,6 @@
 """Move aliases: promote and roll back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -62,12 +62,14 @@ def promote(
     expected_revision: int | None,
     reason: str,
     override: bool,
+    require_served: Callable[[Version], None] = lambda _: None,
 ) -> Alias:
     """Point an alias at a version that `require_promotable` lets through.
 
     One that points there already stays as it is: nothing is replaced, so nothing is decided.
     `expected_revision` is 0 to create. Raises, in this order: FieldInvalid (an override without a
-    reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, StaleRevision,
+    reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, what
+    `require_served` raises of a version that callers could not be answered by, StaleRevision,
     what `require_promotable` raises, Forbidden (the override takes a higher role), NameInvalid.
     """
     if override and not reason:
@@ -76,6 +78,7 @@ def promote(
         found = work[Models].get(model)
         to = work[Versions].get(found.id, version)
     require_weights(platform.artifacts, to)
+    require_served(to)
     now = platform.clock()
     with platform.transactions() as work:
         to = work[Versions].get(found.id, version, lock=True)

@@ -136,6 +136,7 @@ ANSWERS = [
     (Response("oops", 500), 503, "inference_unavailable"),
     (JSONResponse({"code": "unauthorised", "message": "no"}, 401), 503, "inference_unavailable"),
     (JSONResponse({"code": "inference_busy", "message": "no"}, 503), 503, "inference_busy"),
+    (JSONResponse({"code": "engine_unavailable", "message": ""}, 503), 503, "engine_unavailable"),
 ]
 
 

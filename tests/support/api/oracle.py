@@ -47,6 +47,7 @@ class Oracle:
         self.cosines = [0.5, 0.25]  # of each image
         self.turned: dict[str, int] = {}  # at which class the answers of a version start
         self.broken: set[str] = set()  # versions that cannot be asked
+        self.unable: set[str] = set()  # versions in whose precision it cannot compute
 
     async def classify(self, request: Request) -> Response:
         head, pixels = read_request(await request.body())
@@ -77,6 +78,9 @@ class Oracle:
         images = [bytes(pixels[first : first + IMAGE_BYTES]) for first in firsts]
         texts = [text.encode() for text in head.get("texts", ())]
         self.requests.append(len(images) + len(texts))
+        if head["digest"] in self.unable:
+            told = {"code": "engine_unavailable", "message": "It takes instructions for bf16."}
+            return JSONResponse(told, 503)
         found = [Embedded(vector_of(pixels), tokens=0) for pixels in images]
         found += [Embedded(vector_of(text), tokens=len(text.split())) for text in texts]
         return self.answer or Response(write_embedded(found))

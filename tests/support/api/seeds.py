@@ -16,7 +16,14 @@ from core.registry.promote import point_alias
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
-from core.registry.versions import Model, TensorEntry, Version, VersionStatus, Weights
+from core.registry.versions import (
+    Model,
+    ServingPrecision,
+    TensorEntry,
+    Version,
+    VersionStatus,
+    Weights,
+)
 from core.trials.rows import TrialSamples
 from core.trials.rules import Sample
 from core.values import Digest, Json, PredictionId, TrialId, canonical_json
@@ -76,6 +83,7 @@ def a_candidate(
     report: Report | None = None,
     parent: int = 1,
     teaches: tuple[str, ...] = (),
+    precision: ServingPrecision = ServingPrecision.FP32,
 ) -> Version:
     """A version trained from another one; judged, if a verdict is given."""
     with platform.transactions() as work:
@@ -95,6 +103,7 @@ def a_candidate(
             update_classes=teaches,
             classes=tuple(dict.fromkeys(before.classes + teaches)),
             feature_statistics={**before.feature_statistics, **statistics},
+            precision=precision,
         )
         work[Versions].add(version)
         if verdict is not None:
