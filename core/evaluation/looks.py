@@ -2,13 +2,14 @@
 
 Each look is another chance to pass, so looks share the error of one verdict. A look is at the
 images, whatever the baseline and the policy. Suites that have at least half of the smaller one's
-test images are alike, as all editions of one are: another name is no new look. More labels of an
+test images, or near-duplicates of these, are alike, as all editions of one are: another name is no
+new look, nor are images that were saved again. More labels of an
 unlabelled suite are none either: the numbers of labels that count share the error of one look. A
 look at fewer images than the policy's minimum does not count, because it alone could let nothing
 pass; where another suite guards, it could.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -153,11 +154,10 @@ class Looks:
         )
 
     def _alike(self, suite: SuiteId, others: Iterable[SuiteId]) -> frozenset[SuiteId]:
-        wanted = self.images[suite].keys()
         return frozenset(
             other
             for other in others
-            if other == suite or are_alike(wanted, self.images[other].keys())
+            if other == suite or are_alike(self.images[suite], self.images[other])
         )
 
     def _count(
@@ -170,9 +170,13 @@ class Looks:
         return len({*found.values()}), len(found)
 
 
-def are_alike(one: Set[Digest], other: Set[Digest]) -> bool:
-    """Return whether two suites have at least half of the smaller one's test images."""
-    return 2 * len(one & other) >= max(1, min(len(one), len(other)))
+def are_alike(one: TestImages, other: TestImages) -> bool:
+    """Return whether two suites share at least half of the smaller one's test images.
+
+    Near-duplicates are one image.
+    """
+    groups, others = {*one.values()}, {*other.values()}
+    return 2 * len(groups & others) >= max(1, min(len(groups), len(others)))
 
 
 def tested_images(

@@ -52,14 +52,14 @@ def spending_in(
     images = tested_images(work, artifacts, suites)
     found: dict[Digest, Spending] = {}
     for exam in exams:
-        wanted = images[ids[exam.name]].keys()
+        wanted = images[ids[exam.name]]
         alike = {
-            suites: any(are_alike(wanted, images[one].keys()) for one in suites)
+            suites: any(are_alike(wanted, images[one]) for one in suites)
             for suites in set(judged.values())
         }
         by_these = {number for number, suites in judged.items() if alike[suites]}
         look = at[exam.own.digest]
-        others = [one for one in elsewhere if are_alike(wanted, images[one.suite].keys())]
+        others = [one for one in elsewhere if are_alike(wanted, images[one.suite])]
         spent = spending(candidate, descents, by_these, _placed(others, made, place))
         found[exam.own.digest] = replace(spent, look=look.number, seen=look.seen)
     held_out = [(one.learner, one.queries) for one in plan.kept]

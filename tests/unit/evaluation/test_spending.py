@@ -2,10 +2,12 @@
 
 import pytest
 
+from core.evaluation.looks import are_alike
 from core.evaluation.spending import spending
 from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
 from core.registry.versions import Descent
+from tests.support.factories import digest
 
 
 def line(*parents: int, replaces: dict[int, int] | None = None) -> dict[int, Descent]:
@@ -52,3 +54,13 @@ def test_versions_that_are_trained_again_stand_in_the_place_of_the_old_ones() ->
     assert of_last(versions, {2, 3, 4, 5, 6, 7}) == Spending(verdict=7, luck=1.0)
     again = line(1, 2, 1, 4, 1, replaces={4: 2, 5: 3, 6: 4})
     assert [places(again)[number] for number in (4, 5, 6)] == [2, 3, 2]
+
+
+def test_images_that_were_saved_again_are_alike() -> None:
+    first = {digest(f"{n}"): digest(f"{n}") for n in range(10)}
+    again = {digest(f"{n} saved again"): digest(f"{n}") for n in range(10)}
+    other = {digest(f"other {n}"): digest(f"other {n}") for n in range(10)}
+    some = dict([*again.items()][:4])
+    assert are_alike(first, again)
+    assert not are_alike(first, other)
+    assert not are_alike(first, some | dict([*other.items()][:6]))
