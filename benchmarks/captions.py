@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.output import NullMonitor, publish
+from benchmarks.output import OUT, NullMonitor, publish
 from benchmarks.study.cli import DATA
 from benchmarks.study.images import ImageCache, files_of, locate
 from benchmarks.study.plan import ImageSet
@@ -52,7 +52,7 @@ ALPHA = 0.025  # of each end of an interval
 def read(cache: ImageCache, data: str, name: str, split: str, text: str, most: int = 0) -> Any:
     """Return the images of a split with their captions or classes."""
     asked = ImageSet(name=name, data=name, split=split, text=text, images=most)
-    folder = locate(name, [Path(data)], Path(tempfile.gettempdir()) / "perennial-sets")
+    folder = locate(name, [Path(data)], OUT / "sets")
     return cache.entries(files_of(asked, folder), lambda *_: None)
 
 
@@ -85,9 +85,8 @@ def rows_of(
             }
 
 
-def run(given: argparse.Namespace) -> list[dict[str, Any]]:
+def run(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     """Train an update by each recipe; return what it and the untouched model are right about."""
-    folder = Path(tempfile.mkdtemp(prefix="captions-"))
     store = LocalArtifacts(folder / "artifacts")
     device = torch.device(given.device)
     weights, prompt = BaseImporter(store, folders=()).load("bundled", NullMonitor())
@@ -135,7 +134,9 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0)
     given = parser.parse_args()
-    publish("captions", run(given), taught=given.taught, seed=given.seed, device=given.device)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = run(given, Path(folder))
+    publish("captions", rows, taught=given.taught, seed=given.seed, device=given.device)
 
 
 if __name__ == "__main__":
