@@ -1,9 +1,9 @@
 """Measure what an update of captions gains, and what it loses of other captions and of classes.
 
 `make bench-captions`: the bundled model learns the captions of one set that it never saw, by the
-default recipe, by VR-LwF with both towers and by plain contrastive fine-tuning, and is asked about
-what it held out, about the captions of another set and for the classes of photographs. The sets are
-of `../shared/data`, else of `--data`.
+default recipe, by twice its weight of VR-LwF and by plain contrastive fine-tuning, and is asked
+about what it held out, about the captions of another set and for the classes of photographs. The
+sets are of `../shared/data`, else of `--data`.
 """
 
 import argparse
