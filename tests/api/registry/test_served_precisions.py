@@ -77,7 +77,7 @@ def test_a_version_in_fp32_goes_live_without_asking(
     assert oracle.requests == other.requests == []
 
 
-@pytest.mark.parametrize("url", [AWAY, "{} " + AWAY])
+@pytest.mark.parametrize("url", [AWAY, "{} " + AWAY], ids=["alone", "beside another"])
 def test_a_process_that_does_not_answer_keeps_a_version_in_bf16_from_going_live(
     service: Service, converted: Version, oracle: Oracle, url: str
 ) -> None:
