@@ -102,10 +102,10 @@ def show(name: str, as_json: bool) -> None:
 @click.argument("folder", type=FOLDER)
 @json_option
 def upload(name: str, folder: Path, as_json: bool) -> None:
-    """Upload a folder with a folder of images for each class, or with captions.
+    """Upload a folder of images with classes or captions.
 
-    For a captioned dataset, captions.jsonl in the folder lists `path` and `caption` or `captions`
-    of each image. Sent again, nothing changes.
+    FOLDER holds a folder of images for each class. For a captioned dataset, its captions.jsonl
+    lists `path` and `caption` or `captions` of each image. Sent again, nothing changes.
     """
     with connected() as client:
         captioned = client.datasets.get(name)["kind"] == "captioned"

@@ -140,9 +140,10 @@ def recipe(
     reason: str | None,
     as_json: bool,
 ) -> None:
-    """Show or set a model's default recipe: what orders of updates leave out.
+    """Show or set a model's default recipe.
 
-    By default it is that of the model's architecture and size.
+    It is what orders of updates leave out. Until it is set, it is that of the model's architecture
+    and size.
     """
     if clear and chosen is not None:
         raise click.UsageError("Give --set or --clear.")
@@ -218,7 +219,7 @@ def teach(
     as_json: bool,
     **order: Any,
 ) -> None:
-    """Teach a model the classes of a folder of images, or the classes or captions of a dataset.
+    """Teach a model a folder of images, or a dataset of images.
 
     FOLDER holds a folder of images for each class. Sends the images, and orders an update that
     freezes them. Prints the job, which goes on by itself; with --wait, follows it and prints what
