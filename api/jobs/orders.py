@@ -130,7 +130,8 @@ class NewUpdate(RequestModel):
     prompt: Prompt | None = Field(
         None,
         examples=["a photo of a {name}."],
-        description="Default: the parent's, which is the only choice once it has learned a class.",
+        description="Default: the parent's, which is the only choice once it has learned a class, "
+        "and for captions.",
     )
     reference: ReferenceSet | None = Field(
         None, description="Required by method 'zscl', refused for others."

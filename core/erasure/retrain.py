@@ -143,7 +143,7 @@ def _repetition(work: Work, version: Version) -> CandidateOrder | None:
         dataset=data.dataset,
         dataset_version=data.number,
         recipe=version.recipe,
-        prompt=version.prompt.text,
+        prompt=None if version.taught_captions else version.prompt.text,
         reference=_current_reference(work, version.reference),
         **again,
     )

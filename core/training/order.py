@@ -112,7 +112,8 @@ def preflight_update(
     RecipeInvalid, RecipeUnsafe, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses,
     FieldInvalid (another prompt than the line's); of methods that need more than images,
     FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced. Of
-    captions, FieldInvalid for too few, and RecipeInvalid for a mixing choice that weighs classes.
+    captions, FieldInvalid for too few or another prompt, and RecipeInvalid for a mixing choice that
+    weighs classes.
     """
     artifacts = platform.artifacts
     order = with_whole_recipe(model, order)
@@ -131,7 +132,7 @@ def preflight_update(
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
     if manifest.kind is DatasetKind.CAPTIONED:
-        require_captions(manifest.on(Side.TRAIN), order.recipe)
+        require_captions(manifest.on(Side.TRAIN), order, parent)
     else:
         try:
             require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
@@ -161,20 +162,30 @@ def with_whole_recipe(model: Model, order: UpdateOrder) -> UpdateOrder:
     return order
 
 
-def require_captions(images: Sequence[ManifestEntry], recipe: Recipe) -> None:
+def require_captions(
+    images: Sequence[ManifestEntry], order: UpdateOrder, parent: Version | None
+) -> None:
     """Raise FieldInvalid if captions cannot be learned, RecipeInvalid if shares weigh classes.
 
-    The loss tells an image's captions from those of others: where all are the same, it is 0.
+    The loss tells an image's captions from those of others: where all are the same, it is 0. No
+    image shows what callers of classes get in another prompt than the parent's.
     """
+    if order.prompt is not None and (parent is None or order.prompt != parent.prompt.text):
+        raise FieldInvalid(
+            "An update of captions keeps the prompt of its parent, because nothing would measure "
+            "what callers get in another one: leave `prompt` out.",
+            pointer="/prompt",
+        )
     if len({entry.texts for entry in images}) < 2:
         raise FieldInvalid(
             "Captions are learned by telling them apart, so an update requires at least two "
             f"training images with different captions. {SPLIT_RULE}",
             pointer="/dataset",
         )
-    if recipe.mixing_choice not in {MixingChoice.NONE, MixingChoice.FIXED}:
+    choice = order.recipe.mixing_choice
+    if choice not in {MixingChoice.NONE, MixingChoice.FIXED}:
         raise RecipeInvalid(
-            f"The mixing choice '{recipe.mixing_choice}' weighs what was learned of classes, and "
+            f"The mixing choice '{choice}' weighs what was learned of classes, and "
             "this update teaches captions: choose 'none' or 'fixed'.",
             pointer="/recipe/mixing_choice",
         )

@@ -293,7 +293,7 @@ def spec_of(
     images = manifest.on(Side.TRAIN)
     captions = manifest.kind is DatasetKind.CAPTIONED
     if captions:
-        require_captions(images, order.recipe)  # an erasure may have left too few
+        require_captions(images, order, inputs.parent)  # an erasure may have left too few
     taught = {entry.class_name for entry in images}
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()

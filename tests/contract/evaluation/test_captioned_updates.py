@@ -240,6 +240,14 @@ def test_what_no_caption_can_be_learned_of_is_refused(
         )
 
 
+def test_a_prompt_that_nothing_would_measure_is_refused(scene: Scene, model: Model) -> None:
+    order = an_order(captioned(scene), prompt="not at all a {name}")
+    with pytest.raises(FieldInvalid, match="keeps the prompt of its parent") as refused:
+        order_update(scene.platform, SilentNotifier(), ME, model=model.name, order=order)
+    assert refused.value.pointer == "/prompt"
+    assert scene.learn(model, captioned(scene), prompt=scene.version(model, 1).prompt.text)
+
+
 def test_captions_of_a_suite_are_not_taught(scene: Scene, model: Model) -> None:
     data = captioned(scene)
     scene.suite(model, data, name="found")
