@@ -293,6 +293,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
             every_image=None if formerly_right else every_image,
+            one_answer=results.has_one_answer(comparison),
             **vars(spent),
         )
 

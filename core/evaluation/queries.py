@@ -133,6 +133,11 @@ class ClassAnswers:
         [hits] = _hits([self.predicted], query, meanings)
         return hits
 
+    def given(self, query: ClassQuery, meanings: Mapping[str, str]) -> frozenset[str]:
+        """Return the answers that some image has; names that mean the same are one."""
+        names = [*(name.lower() for name in query.classes), ""]  # or no class was best
+        return frozenset(meanings.get(names[one], names[one]) for one in self.predicted)
+
     def view_hits(
         self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[int, ...] | None:

@@ -169,6 +169,16 @@ class EvaluationResults:
             found.append((query, hits))
         return found
 
+    def has_one_answer(self, comparison: Comparison) -> bool:
+        """Return whether the baseline answered all images of each evaluation by one class."""
+        for exam, before in comparison.pairs:
+            if not isinstance(exam, ClassEvaluation):
+                return False
+            query = comparison.query(exam, before)
+            if len(self.class_answers(before, query).given(query, self.meanings)) > 1:
+                return False
+        return True
+
     def live_in(self, comparison: Comparison) -> Version | None:
         """Return the live version in a cumulative comparison, if it has learned what is asked."""
         plan, exams = self.plan, [exam for exam, _ in comparison.pairs]

@@ -221,6 +221,13 @@ class Measure(Changes):
             "`tolerance`, too. Null: none are near-duplicates, or nothing is asked of it."
         ),
     )
+    one_answer: bool = field(
+        default=False,
+        metadata=description(
+            "Whether the baseline gave all images one and the same answer, which a version with "
+            "broken features may give, too: such a measure guards nothing."
+        ),
+    )
     disagreements: Disagreements | None = field(
         default=None,
         metadata=description(
@@ -260,6 +267,7 @@ class Measure(Changes):
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
         every_image: float | None = None,
+        one_answer: bool = False,
         disagreements: Disagreements | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
@@ -305,6 +313,7 @@ class Measure(Changes):
             soft=soft,
             editions=tuple(editions),
             every_image=every_image,
+            one_answer=one_answer,
             disagreements=disagreements,
         ).bounded(alpha, minimum_count)
 
@@ -370,7 +379,7 @@ class Measure(Changes):
 
     @property
     def can_fall(self) -> bool:
-        """True if the baseline had more right than may be lost, and there was a choice.
+        """True if the baseline had more right than may be lost, and chose among classes.
 
         Where everything may be lost, nobody asks for a guard that could show it. Of an unlabelled
         suite it is known only if a disagreement has a label: one on which no answer differs has
@@ -379,7 +388,7 @@ class Measure(Changes):
         if self.disagreements is not None:
             return self.disagreements.labelled > 0
         had_more = self.tolerance >= 1 or self.right_before > self.tolerance * self.count
-        return self.classes != 1 and had_more
+        return self.classes != 1 and not self.one_answer and had_more
 
     @property
     def flips(self) -> Flips:

@@ -370,6 +370,8 @@ def _blind(measure: Measure) -> str:
         )
     if measure.classes == 1:
         return f"{told}: with one class to choose from, every version is right."
+    if measure.one_answer:
+        return f"{told}: {the_baseline(measure)} gave every image the same answer."
     return (
         f"{told}: {the_baseline(measure)} had {measure.right_before:,} of "
         f"{counted(measure.count, 'answer')} right, which is no more than may be lost."

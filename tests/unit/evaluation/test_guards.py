@@ -8,9 +8,10 @@ from core.datasets.manifests import Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
 from core.gate.measures import ClassList, MeasureKind
-from core.registry.versions import Origin
+from core.registry.versions import Origin, Version
 from core.values import Digest
 from tests.support.evaluation.evaluations import (
     EARLIER,
@@ -74,10 +75,28 @@ def test_a_suite_whose_classes_all_mean_the_same_guards_nothing() -> None:
         limits = policy(same_names=same, minimum_count=300)
         report = report_of(second_update(earlier=[], suites=[bags], policy=limits), learned)
         own = [one for one in report.measures if one.name == "bags" and one.asked is ClassList.OWN]
-        assert {(one.classes, one.guards(300)) for one in own} == {(choices, choices > 1)}
+        assert {one.classes for one in own} == {choices}
+        assert any(one.guards(300) for one in own) is (choices > 1)
         told = "bags guards nothing: with one class to choose from, every version is right."
         assert (told in report.reasons) is (choices == 1)
         assert (report.verdict == "passed") is (choices > 1)
+
+
+def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
+    """As where class names are alike in what the model's context leaves of them."""
+    screws = suite("screws", entries("screws", [("m4",), ("m6",)] * 200), SuiteKind.ZERO_SHOT)
+    plan = second_update(earlier=[], suites=[screws], policy=policy(minimum_count=300))
+
+    def always_m4(who: Version, question: EvalQuery, index: int) -> bool:
+        is_m6 = isinstance(question, ClassQuery) and question.entries[index].class_name == "m6"
+        return learned(who, question, index) and not is_m6
+
+    for right, guards in (always_m4, False), (learned, True):
+        report = report_of(plan, right)
+        own = [one for one in report.measures if one.name == "screws"]
+        assert {one.guards(300) for one in own if one.asked is ClassList.OWN} == {guards}
+        assert any("gave every image the same answer" in it for it in report.reasons) != guards
+        assert (report.verdict == "passed") is guards
 
 
 def test_holdouts_together_guard_by_those_images_that_leave_a_choice() -> None:

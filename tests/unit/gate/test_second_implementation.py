@@ -566,6 +566,7 @@ def bounded(
         **found,
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "shown": lists(evidence, about) != {1}
+        and any(len(given(evidence, about, *pair)) > 1 for pair in about["pairs"])
         and (about["tolerance"] >= 1 or sum(r[1] for r in rows) / len(rows) > about["tolerance"]),
         "level": level,
         "lower": lower,
@@ -574,6 +575,20 @@ def bounded(
         "upper": -bound(n, c, b, z),
         "p": p_value(n, b, c, -about["tolerance"]),
     }
+
+
+def given(evidence: Evidence, about: Json, exam: Json, who: Json) -> set[Any]:
+    """The answers of a version that some image has, or some caption: right and wrong ones."""
+    kind, query = about["kind"], exam.get(about["asked"], exam["own"])
+    if about["asked"] == "default":
+        query = default(exam, who)
+    if about["own_prompts"]:
+        query = {**query, "prompt": who["prompt"]}
+    said = evidence.answers(who, query)
+    if "predicted" not in said:
+        return {f"{kind} has no list", "of answers"}
+    names = [evidence.meaning(name) for name in query["classes"]] + [None]
+    return {names[at] for at in said["predicted"]}
 
 
 def lists(evidence: Evidence, about: Json) -> set[int]:
