@@ -2,13 +2,15 @@
 
 A candidate is compared with the versions that it may replace, its parent and the live version, by
 the limits of one update; and, wider, with versions further back, so that small losses do not add up
-unseen: suites with the root, an earlier holdout with its settled version. Over the classes of its
-time, a suite or holdout shows what was forgotten. With all classes that the candidate has learned
-to choose from, it shows what newer classes swallow, and holdouts with those of the model's
-zero-shot suites, too, what callers get who ask with everything. Both versions choose from the same
-list there. Over their default lists each chooses from what it has learned itself, as for callers
-who send none. Earlier holdouts with fewer images than the policy's minimum are also compared
-together. A larger one shows by itself what it lost; among the others it would hide their losses.
+unseen: suites with the root, an earlier holdout with its settled version. The live version is asked
+about updates, too, that it has not learned: what it is right about is lost to callers all the same,
+whichever version between has lost it. Over the classes of its time, a suite or holdout shows what
+was forgotten. With all classes that the candidate has learned to choose from, it shows what newer
+classes swallow, and holdouts with those of the model's zero-shot suites, too, what callers get who
+ask with everything. Both versions choose from the same list there. Over their default lists each
+chooses from what it has learned itself, as for callers who send none. Earlier holdouts with fewer
+images than the policy's minimum are also compared together. A larger one shows by itself what it
+lost; among the others it would hide their losses.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both.
@@ -145,10 +147,9 @@ def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
 
 
 def _of_captions(plan: EvaluationPlan, one: CaptionedHoldout) -> Mapping[str, Pairs]:
-    live = plan.live if one.learner.number in plan.live_lineage else None
     versions = {
         PARENT: plan.parent if one in plan.earlier_captions else None,
-        LIVE: live,
+        LIVE: plan.live,
         SETTLED: one.settled,
     }
     return {role: ((one.exam, version),) for role, version in versions.items() if version}
@@ -163,7 +164,11 @@ def _of_holdouts(
     settled = ((h.common, h.settled) if own else (h.exam, h.anchor) for h in holdouts)
     return {
         PARENT: tuple((h.exam, plan.parent) for h in holdouts if h in plan.earlier),
-        LIVE: tuple((h.exam, live) for h in holdouts if live and h.learner.number in known),
+        LIVE: tuple(
+            (h.exam, live)
+            for h in holdouts
+            if live and (h.learner.number in known or asked is not ClassList.DEFAULT)
+        ),
         SETTLED: tuple((exam, version) for exam, version in settled if exam and version),
     }
 

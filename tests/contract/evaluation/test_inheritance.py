@@ -123,3 +123,17 @@ def test_a_deleted_version_is_no_longer_asked_about(scene: Scene, replaced: Mode
         work.commit()
     update(scene, replaced, *ANTS)
     assert asked(scene, replaced, 4) == [(3, (), Verdict.PASSED)]
+
+
+def test_what_a_failed_parent_has_lost_of_its_own_classes_fails_its_child(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES + CATS, 2: SUITES, 3: SUITES + OWLS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    assert scene.version(model, 2).verdict is Verdict.FAILED
+    update(scene, model, *OWLS, parent=2)
+    lost = [m for m in report(scene, model, 3).measures if m.name == "version 2"]
+    assert {m.baseline for m in lost if m.outcome == "fails"} == {"live version"}
+    with pytest.raises(GateFailed):
+        go_live(scene, model, 3)

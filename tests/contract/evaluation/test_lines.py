@@ -62,6 +62,7 @@ def test_every_earlier_update_is_asked_and_compared_with_parent_live_and_settled
         ("version 2", "parent"): (3, 0, 0),
         ("version 2", "live version and settled version"): (2, 25, 25),
         ("version 3", "parent and settled version"): (3, 23, 0),
+        ("version 3", "live version"): (2, 0, 0),  # which has not learned it
     }
     together = {m.baseline: m for m in rulings if m.kind is MeasureKind.HOLDOUTS}
     assert {one.images for one in together.values()} == {48}

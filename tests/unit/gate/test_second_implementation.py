@@ -224,12 +224,14 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     earlier = [one for one in plan["holdouts"] if one not in own]
     kept = earlier + plan["live_holdouts"]
 
-    def pairs(some: Sequence[Json]) -> dict[str, list[tuple[Json, Json]]]:
+    def pairs(some: Sequence[Json], asked: str) -> dict[str, list[tuple[Json, Json]]]:
         known = plan["live_lineage"]
         return {
             "parent": [(h["exam"], plan["parent"]) for h in some if h in earlier],
             "live version": [
-                (h["exam"], live) for h in some if live and h["learner"]["number"] in known
+                (h["exam"], live)
+                for h in some
+                if live and (asked != "default" or h["learner"]["number"] in known)
             ],
             "settled version": [(h["common"], h["settled"]) for h in some if h["common"]],
             "anchor": [(h["exam"], h["anchor"]) for h in some if h["anchor"]],
@@ -237,8 +239,9 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
     least = evidence.policy["minimum_count"]
     together: dict[str, dict[str, list[tuple[Json, Json]]]] = {}
-    for asked in ("own", "union", "with_suites", "default"):
-        for role, found in pairs(kept).items():
+    lists = ("own", "union", "with_suites", "default")
+    for asked in lists:
+        for role, found in pairs(kept, asked).items():
             longest = "union" if asked == "default" else asked
             few = [
                 p for p in found if distinct(p[0]) < least and choices(evidence, p[0][longest]) > 1
@@ -246,14 +249,14 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             if len(few) > 1:
                 together.setdefault(asked, {})[role] = few
     for one in kept:
-        own_pairs = pairs([one])
-        among = {
-            (asked, role)
-            for asked, roles in together.items()
-            for role, found in roles.items()
-            if all(p in found for p in own_pairs[role])
-        }
-        yield from of_roles(evidence, "holdout", own_pairs, among)
+        for asked in lists:
+            own_pairs = pairs([one], asked)
+            among = {
+                (asked, role)
+                for role, found in together.get(asked, {}).items()
+                if all(p in found for p in own_pairs[role])
+            }
+            yield from of_roles(evidence, "holdout", own_pairs, among, lists=(asked,))
     for asked, roles in together.items():
         yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
     for one in own:

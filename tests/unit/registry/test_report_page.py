@@ -207,7 +207,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         *(version.digest for version in (ROOT, SECOND)),
         "emoji · top-1 · negative flips",
         "shapes · image → text R@1",
-        "holdouts of 2 updates of the live version · top-1",
+        "holdouts of 4 updates of both lines · top-1",
         "Version 10 was live",
         "Small models forget more.",
         "2 candidates were evaluated on these test parts before this one",
