@@ -166,8 +166,8 @@ def _hits(
 class RetrievalAnswers:
     """Ranks from 0: how many others scored higher (ties: the lower index goes first).
 
-    `image_ranks[i]`: the best rank among image i's own captions, in all captions.
-    `caption_ranks[j]`: the rank of caption j's image, in all images.
+    `image_ranks[i]`: the best rank of a text of image i, in all captions.
+    `caption_ranks[j]`: the best rank of an image with the text of caption j, in all images.
     If scores are NaN, there is no rank and it is one past the last.
     """
 

@@ -170,8 +170,13 @@ class EvaluationResults:
         return found
 
     def has_one_answer(self, comparison: Comparison) -> bool:
-        """Return whether the baseline answered all images of each evaluation by one class."""
+        """Return whether the baseline answered all images of each evaluation by one class.
+
+        Or could by one caption, as all images have the same and no other.
+        """
         for exam, before in comparison.pairs:
+            if isinstance(exam, RetrievalEvaluation):
+                return len({text for entry in exam.own.entries for text in entry.texts}) == 1
             if not isinstance(exam, ClassEvaluation):
                 return False
             query = comparison.query(exam, before)

@@ -199,9 +199,14 @@ def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
             [index for index, entry in enumerate(query.entries) for _ in entry.texts],
             device=images.device,
         )
+        first: dict[str, int] = {}
+        text = torch.tensor(
+            [first.setdefault(one, index) for index, one in enumerate(texts_of(query))],
+            device=images.device,
+        )
         return RetrievalAnswers(
-            image_ranks=image_ranks(images, texts, owner),
-            caption_ranks=caption_ranks(images, texts, owner),
+            image_ranks=image_ranks(images, texts, owner, text),
+            caption_ranks=caption_ranks(images, texts, owner, text),
         )
     predicted = predict(images, texts)
     sure = probabilities(images, texts, predicted, scale)
@@ -254,55 +259,59 @@ def probabilities(
 # Retrieval ranks: how many others score higher than the right one.
 #
 # Ties go to the lower index, so a rank depends on the scores alone. An image may have any number
-# of captions. Ranks count from 0. If the right one's score is NaN, its rank is one past the last.
+# of captions, and images may share one: of those that are right, the best counts. Ranks count from
+# 0. If the score of one that is right is NaN, the rank is one past the last.
 
 QUERIES_AT_ONCE = 512  # queries scored at a time
 
 
-def image_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """Return, for each image, the best rank of its own captions among all captions.
+def image_ranks(
+    images: Tensor, captions: Tensor, owner: Tensor, text: Tensor | None = None
+) -> tuple[int, ...]:
+    """Return, for each image, the best rank among all captions of those with a text of its own.
 
     `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
-    (captions,) holds the index of each caption's image. Every image has a caption.
+    (captions,) holds the index of each caption's image. Every image has a caption. `text`
+    (captions,) holds the index of the first caption with the same text; without it, all differ.
     """
-    position = torch.arange(len(captions), device=captions.device)  # (captions,)
+    text = torch.arange(len(captions), device=captions.device) if text is None else text
     ranks: list[int] = []
     for start in range(0, len(images), QUERIES_AT_ONCE):
-        scores = images[start : start + QUERIES_AT_ONCE] @ captions.T  # (block, captions)
-        query = torch.arange(start, start + len(scores), device=owner.device)
-        own = owner == query[:, None]  # (block, captions)
-        best = scores.masked_fill(~own, -torch.inf).amax(dim=1, keepdim=True)  # (block, 1)
-        tied = scores == best
-        first = torch.where(own & tied, position, len(captions)).amin(dim=1, keepdim=True)
-        ranks += _count(_above(scores, best), tied & (position < first))
+        block = images[start : start + QUERIES_AT_ONCE]
+        query = torch.arange(start, start + len(block), device=owner.device)
+        row, told = (owner == query[:, None]).nonzero(as_tuple=True)  # (block, captions)
+        has = torch.zeros(len(block), len(captions), dtype=torch.bool, device=owner.device)
+        has[row, text[told]] = True  # of the first captions with each text
+        ranks += _ranks(block @ captions.T, has[:, text])
     return tuple(ranks)
 
 
-def caption_ranks(images: Tensor, captions: Tensor, owner: Tensor) -> tuple[int, ...]:
-    """Return, for each caption, the rank of its image among all images.
+def caption_ranks(
+    images: Tensor, captions: Tensor, owner: Tensor, text: Tensor | None = None
+) -> tuple[int, ...]:
+    """Return, for each caption, the best rank among all images of those that have its text.
 
     Shapes are those of `image_ranks`.
     """
-    position = torch.arange(len(images), device=images.device)  # (images,)
+    text = torch.arange(len(captions), device=captions.device) if text is None else text
     ranks: list[int] = []
-    for block, right in zip(
-        torch.split(captions, QUERIES_AT_ONCE),
-        torch.split(owner, QUERIES_AT_ONCE),
-        strict=True,
-    ):
-        scores = block @ images.T  # (block, images)
-        own = scores.gather(1, right[:, None])  # (block, 1)
-        tied = scores == own
-        ranks += _count(_above(scores, own), tied & (position < right[:, None]))
+    blocks = (torch.split(each, QUERIES_AT_ONCE) for each in (captions, text))
+    for block, asked in zip(*blocks, strict=True):
+        row, told = (asked[:, None] == text).nonzero(as_tuple=True)  # (block, captions)
+        right = torch.zeros(len(block), len(images), dtype=torch.bool, device=owner.device)
+        right[row, owner[told]] = True
+        ranks += _ranks(block @ images.T, right)
     return tuple(ranks)
 
 
-def _above(scores: Tensor, right: Tensor) -> Tensor:
-    return (scores > right) | right.isnan()  # all if the right one's score is NaN
-
-
-def _count(higher: Tensor, tied_before: Tensor) -> list[int]:
-    counted: list[int] = (higher.sum(dim=1) + tied_before.sum(dim=1)).tolist()
+def _ranks(scores: Tensor, right: Tensor) -> list[int]:
+    """Return the best rank of what is right in each row; both are (queries, gallery)."""
+    position = torch.arange(scores.shape[1], device=scores.device)
+    best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)  # (queries, 1)
+    tied = scores == best
+    first = torch.where(right & tied, position, len(position)).amin(dim=1, keepdim=True)
+    higher = (scores > best) | best.isnan()  # all if a right one's score is NaN
+    counted: list[int] = (higher | (tied & (position < first))).sum(dim=1).tolist()
     return counted
 
 

@@ -99,6 +99,15 @@ def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
         assert (report.verdict == "passed") is guards
 
 
+def test_a_suite_of_one_caption_guards_nothing() -> None:
+    for texts, guards in ((("a bag",), ("a bag",)), False), ((("a bag",), ("a cup",)), True):
+        told = suite("told", entries("told", [*texts] * 200), SuiteKind.RETRIEVAL)
+        plan = second_update(earlier=[], suites=[told], policy=policy(minimum_count=300))
+        report = report_of(plan, learned)
+        assert {one.guards(300) for one in report.measures if one.name == "told"} == {guards}
+        assert (report.verdict == "passed") is guards
+
+
 def test_holdouts_together_guard_by_those_images_that_leave_a_choice() -> None:
     one_class = replace(FIRST, update_classes=("bag",), classes=("bag",))
     mugs = HeldOutUpdate(version=one_class, holdout=entries("mugs", [("bag",)] * 30))

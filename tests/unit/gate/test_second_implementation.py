@@ -581,15 +581,15 @@ def bounded(
 
 
 def given(evidence: Evidence, about: Json, exam: Json, who: Json) -> set[Any]:
-    """The answers of a version that some image has, or some caption: right and wrong ones."""
-    kind, query = about["kind"], exam.get(about["asked"], exam["own"])
+    """The answers of a version that some image has, right and wrong ones; or all captions."""
+    query = exam.get(about["asked"], exam["own"])
     if about["asked"] == "default":
         query = default(exam, who)
     if about["own_prompts"]:
         query = {**query, "prompt": who["prompt"]}
     said = evidence.answers(who, query)
     if "predicted" not in said:
-        return {f"{kind} has no list", "of answers"}
+        return {text for _, _, _, *texts in query["entries"] for text in texts}
     names = [evidence.meaning(name) for name in query["classes"]] + [None]
     return {names[at] for at in said["predicted"]}
 

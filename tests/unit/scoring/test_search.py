@@ -71,6 +71,20 @@ def test_ranks_agree_with_sorting(sizes: list[int], monkeypatch: pytest.MonkeyPa
     assert list(caption_ranks(images, captions, owner)) == by_caption
 
 
+def test_of_images_that_share_a_caption_each_is_right() -> None:
+    """A perfect model is right about all 40 images that have 8 captions, each way."""
+    told = unit(8, 1, width=64)
+    text, owner = torch.arange(8).repeat(5), torch.arange(40)
+    captions = told[text]
+    images = normalize(captions + 0.01 * unit(40, 2, width=64), dim=1)
+    assert image_ranks(images, captions, owner, text) == (0,) * 40
+    assert caption_ranks(images, captions, owner, text) == (0,) * 40
+    assert sum(rank == 0 for rank in image_ranks(images, captions, owner)) == 8
+    wrong = images.roll(1, dims=0)  # each has the features of an image with another caption
+    assert 0 not in image_ranks(wrong, captions, owner, text)
+    assert 0 not in caption_ranks(wrong, captions, owner, text)
+
+
 def test_the_best_rows_are_those_that_a_stable_sort_puts_first() -> None:
     scores = torch.randint(5, (200, 40), generator=torch.Generator().manual_seed(1)).float()
     for count in (0, 1, 10, 40):
