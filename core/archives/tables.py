@@ -61,7 +61,7 @@ def _damaged() -> PerennialError:
 
 
 class ColumnKind(StrEnum):
-    """What a column may be read as."""
+    """The type that a column may be read as."""
 
     IMAGE = "image"  # bytes, or a struct of `bytes` and maybe `path`
     TEXT = "text"

@@ -1,4 +1,4 @@
-"""What orders of updates leave out is the default recipe of their model, which an operator sets."""
+"""The default recipe of a model fills what orders leave out, and an operator may set it."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What callers get who send no classes: each version chooses from what it has learned itself."""
+"""Default lists, for callers who send no classes: each version chooses from what it learned."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace

@@ -349,7 +349,7 @@ def of_roles(
 
 
 def default(exam: Json, version: Json) -> Json:
-    """What a version is asked by callers who send no classes."""
+    """The question that callers ask a version who send no classes."""
     own = exam["own"]
     known = {name.lower() for name in own["classes"]}
     more = [name for name in version["classes"] if name.lower() not in known]
