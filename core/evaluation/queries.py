@@ -127,7 +127,7 @@ class ClassAnswers:
     ) -> tuple[bool, ...]:
         """Return, image by image, whether the answer is right.
 
-        Names that differ only in case have the same prompt, so either is right. So is a name with
+        Names that differ only in case are one class, so either is right. So is a name with
         the same meaning: `meanings` has one name for all of those, by each in lower case.
         """
         [hits] = _hits([self.predicted], query, meanings)
