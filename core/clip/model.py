@@ -64,6 +64,12 @@ class ClipModel:
         return self.logit_scale.exp().reshape(())
 
     @property
+    def bias(self) -> Tensor | None:
+        """b, which SigLIP adds to the logit of each pair: a scalar tensor."""
+        found: Tensor | None = self.network.logit_bias  # type: ignore[assignment]
+        return None if found is None else found.reshape(())
+
+    @property
     def context_length(self) -> int:
         """The number of tokens of a sentence, start and end token included."""
         return context_length(self.config)

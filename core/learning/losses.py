@@ -6,17 +6,19 @@ T', P', s'.
 
     Z = s I Tᵀ    Z' = s' I' T'ᵀ    class logits       (images, classes)
     V = s I Pᵀ    V' = s' I' P'ᵀ    sentence logits    (images, sentences)
-    K = s I Cᵀ                      caption logits     (images, captions)
+    K = s I Cᵀ [ + b ]              caption logits     (images, captions)
 
     VR-LwF   L = L_ce(Z, y) + α L_vr(V, V')  [ + α' L_lwf(Z, Z') if classes were learned before ]
     crossed  L + β L_cross
     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
     ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
 
-An update of captions has L_con(K, Y) in place of L_ce(Z, y). All except L_con and L_zscl are means
-over images, so a batch may be split into parts.
+An update of captions has L_con(K, Y) in place of L_ce(Z, y), or L_sig(K, Y) if the model has a
+logit bias b. All except L_con, L_sig and L_zscl are means over images, so a batch may be split into
+parts.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,6 +47,19 @@ def contrastive(caption_logits: Tensor, positive: Tensor) -> Tensor:
     """
     by_image = _several(caption_logits, positive)
     return (by_image + _several(caption_logits.T, positive.T)) / 2
+
+
+def sigmoid(caption_logits: Tensor, positive: Tensor) -> Tensor:
+    """Return L_sig, the sum over captions of −ln σ(±K), as a mean over images.
+
+    `caption_logits` is K with its bias and `positive` is Y (images, captions), true where a caption
+    is one of the image's: there the sign is +, elsewhere −. So an image may have any number of
+    captions, each a question of its own. A batch cannot be split, because each image meets the
+    captions of all: see `parts.py`.
+    Source: SigLIP (Zhai et al., 2303.15343), equation 1 and algorithm 1.
+    """
+    signed = torch.where(positive, caption_logits, -caption_logits)
+    return -F.logsigmoid(signed).sum(dim=1).mean()
 
 
 def _several(rows: Tensor, positive: Tensor) -> Tensor:

@@ -56,13 +56,14 @@ def cross_entropy(columns: Columns) -> Term:
 
 
 def contrastive() -> Term:
-    """Return L_con over the captions of the batch."""
-    return Term(
-        name="con",
-        weight=1.0,
-        loss=lambda batch: losses.contrastive(batch.student.caption_logits, batch.target),
-        distils=False,
-    )
+    """Return L_con over the captions of the batch, or L_sig if the model has a logit bias."""
+
+    def loss(batch: Batch) -> Tensor:
+        of_pairs = batch.student.bias is not None
+        one = losses.sigmoid if of_pairs else losses.contrastive
+        return one(batch.student.caption_logits, batch.target)
+
+    return Term(name="con", weight=1.0, loss=loss, distils=False)
 
 
 def vocabulary_replay(recipe: Recipe) -> Term:

@@ -21,8 +21,10 @@ TINY = 1e-30  # avoids a division by zero: a gradient of norm 0 stays 0
 def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parameter]:
     """Return the parameters that a recipe's part trains, by name; all parts train the logit scale.
 
-    No part trains the logit bias, which no softmax depends on, or BatchNorm's weight and bias:
-    its statistics are fixed, so the whole layer is frozen, as when open_clip freezes it.
+    No part trains the logit bias, or BatchNorm's weight and bias: its statistics are fixed, so the
+    whole layer is frozen, as when open_clip freezes it. No softmax depends on the logit bias; for
+    captions, it would follow the share of pairs that fit, which is one in as many as the batch has:
+    far more than in the 32,768 pairs that SigLIP was trained with at a time.
     """
     towers = {ModelPart.WHOLE: (True, False), ModelPart.IMAGE: (True,), ModelPart.TEXT: (False,)}
     frozen = {"logit_bias", *_batch_norm(model.network)}
@@ -120,6 +122,11 @@ def take_step(
 
 
 def clamp_scale(model: ClipModel) -> None:
-    """Keep s = exp(logit scale) at most 100, as CLIP's own training does."""
+    """Keep s = exp(logit scale) at most 100, as CLIP's own training does.
+
+    That of a model with a logit bias has no limit, as in SigLIP's training: the bias fits to it.
+    """
+    if model.bias is not None:
+        return
     with torch.no_grad():
         model.logit_scale.clamp_(max=LARGEST_LOGIT_SCALE)

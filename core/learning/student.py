@@ -29,6 +29,7 @@ class Features:
     captions: Tensor  # C: (captions, width); a teacher's are not computed
     sentences: Tensor  # P: (sentences, width)
     scale: Tensor  # s: a scalar
+    bias: Tensor | None = None  # b: a scalar, of models that a sigmoid of each pair has trained
 
     @cached_property
     def class_logits(self) -> Tensor:
@@ -37,8 +38,9 @@ class Features:
 
     @cached_property
     def caption_logits(self) -> Tensor:
-        """K = s I Cᵀ, (images, captions)."""
-        return logits(self.images, self.captions, self.scale)
+        """K = s I Cᵀ, and b if there is one, (images, captions)."""
+        found = logits(self.images, self.captions, self.scale)
+        return found if self.bias is None else found + self.bias
 
     @cached_property
     def sentence_logits(self) -> Tensor:
@@ -257,9 +259,9 @@ class Models:
         images = self.student_images(pixels) if known.student is None else known.student
         seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
         return Batch(
-            student=_features(images, texts.student, columns, captions, self.student.scale),
+            student=_features(images, texts.student, columns, captions, self.student),
             teachers=tuple(
-                _features(rows, text, columns, 0, teacher.scale)
+                _features(rows, text, columns, 0, teacher)
                 for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=False)
             ),
             target=target,
@@ -301,10 +303,15 @@ def mixing_anchor(spec: TrainingSpec) -> Digest:
 
 
 def _features(
-    images: Tensor, texts: Tensor, columns: int, captions: int, scale: Tensor
+    images: Tensor, texts: Tensor, columns: int, captions: int, model: ClipModel
 ) -> Features:
     others = len(texts) - columns - captions
     classes, written, sentences = torch.split(texts, [columns, captions, others])
     return Features(
-        images=images, classes=classes, captions=written, sentences=sentences, scale=scale
+        images=images,
+        classes=classes,
+        captions=written,
+        sentences=sentences,
+        scale=model.scale,
+        bias=model.bias,
     )

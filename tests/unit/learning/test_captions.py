@@ -12,7 +12,7 @@ import torch
 
 from core.learning.captions import Captions
 from core.learning.distributed import repeatable
-from core.learning.losses import contrastive
+from core.learning.losses import contrastive, sigmoid
 from core.learning.step import StepData
 from core.recipes.fields import DEFAULT_PROMPT, Method, ModelPart, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
@@ -28,10 +28,12 @@ from tests.support.learning.lessons import (
     with_recipe,
 )
 from tests.support.learning.steps import in_double, noisy, stand, step_data
-from tests.support.learning.tiny_clip import stored, tiny_clip
+from tests.support.learning.tiny_clip import CONFIG, stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 TEXTS = ("a boat", "two cats", "rain on a roof", "a boat", "a red door", "an owl", "snow")
+# The tiny model with a logit bias, as SigLIP has one.
+BIASED = {**CONFIG, "model_cfg": {**CONFIG["model_cfg"], "init_logit_bias": -2.0}}
 FITS = torch.tensor([[one == other for other in TEXTS] for one in TEXTS])  # as a batch has them
 
 
@@ -87,13 +89,58 @@ def test_its_gradient_is_that_of_a_naive_sum() -> None:
     torch.testing.assert_close(logits.grad, torch.tensor(wanted, dtype=torch.float64) / 14)
 
 
+def test_the_loss_of_siglip_asks_about_each_pair_by_hand() -> None:
+    """First image: −ln σ(ln 3) −ln σ(−0) = ln 4/3 + ln 2. Second: −ln σ(ln 3) −ln σ(ln 3)."""
+    logits = torch.tensor([[log(3), 0.0], [-log(3), log(3)]], dtype=torch.float64)
+    loss = sigmoid(logits, torch.eye(2, dtype=torch.bool))
+    assert loss.item() == pytest.approx((3 * log(4 / 3) + log(2)) / 2)
+
+
+def test_each_caption_that_fits_an_image_is_right_for_it_by_hand() -> None:
+    """The pairs that fit do not share one target: both of the first image want all of σ."""
+    logits = torch.tensor([[log(3), 0.0], [-log(3), log(3)]], dtype=torch.float64)
+    fits = torch.tensor([[True, True], [True, True]])
+    loss = sigmoid(logits, fits)
+    assert loss.item() == pytest.approx((2 * log(4 / 3) + log(2) + log(4)) / 2)
+
+
+def test_the_gradient_of_siglips_loss_is_that_of_each_pair() -> None:
+    """It is (σ(K) − Y) / images, also where σ is 0 or 1 in rounding."""
+    logits = 9 * torch.randn(7, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    logits[0, 0] = -1e4
+    logits.requires_grad_()
+    loss = sigmoid(logits, FITS)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert loss.item() > 1e3
+    with torch.no_grad():
+        wanted = (1 / (1 + (-logits).exp()) - FITS.double()) / 7
+    torch.testing.assert_close(logits.grad, wanted)
+
+
+def test_a_model_with_a_logit_bias_is_taught_by_the_loss_of_siglip() -> None:
+    recipe = Recipe(method=Method.FT, precision=Precision.FP32)
+    for config, loss in ((CONFIG, contrastive), (BIASED, sigmoid)):
+        made = stand(recipe, parent=in_double(tiny_clip(config=config)), captions=True)
+        data = captioned()
+        student = made.models.student
+        with torch.no_grad():
+            images, texts = student.encode_images(data.pixels), student.encode_texts(TEXTS)
+            found = loss(
+                student.scale * images @ texts.T - (2.0 if config is BIASED else 0.0), FITS
+            )
+        numbers, gradients = made.step(data)
+        assert numbers["con"] == pytest.approx(found.item(), rel=1e-5)
+        assert "logit_bias" not in gradients
+
+
 # A batch in parts.
 
 
+@pytest.mark.parametrize("config", [CONFIG, BIASED], ids=["softmax", "sigmoid"])
 @pytest.mark.parametrize("part", ModelPart)
 @pytest.mark.parametrize("micro_batch", [1, 3, 64])
 def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
-    part: ModelPart, micro_batch: int
+    part: ModelPart, micro_batch: int, config: dict[str, Any]
 ) -> None:
     recipe = Recipe(
         method=Method.VRLWF_CROSS,
@@ -106,8 +153,8 @@ def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
     (numbers, whole), (in_parts, parts) = (
         stand(
             replace(recipe, micro_batch=size),
-            parent=in_double(noisy(tiny_clip())),
-            root=in_double(tiny_clip()),
+            parent=in_double(noisy(tiny_clip(config=config))),
+            root=in_double(tiny_clip(config=config)),
             captions=True,
         ).step(captioned())
         for size in (0, micro_batch)

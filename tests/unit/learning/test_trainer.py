@@ -15,7 +15,7 @@ from core.recipes.fields import Method, Precision, Schedule, Vocabulary
 from core.registry.versions import ServingPrecision, Weights, in_precision
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import Watching, prepared, red_and_blue, train, with_recipe
-from tests.support.learning.tiny_clip import stored, tiny_clip
+from tests.support.learning.tiny_clip import CONFIG, stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 
 
@@ -136,3 +136,14 @@ def test_a_scale_beyond_a_hundred_is_brought_back_by_training(artifacts: MemoryA
     version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
     assert model.scale.item() > 400
     assert version.scale.item() <= 100.001
+
+
+def test_the_scale_of_a_model_with_a_logit_bias_has_no_limit(artifacts: MemoryArtifacts) -> None:
+    """The bias goes with the scale, so a step must not jump back to a hundred."""
+    config = {**CONFIG, "model_cfg": {**CONFIG["model_cfg"], "init_logit_bias": -9}}
+    model = tiny_clip(config=config)
+    model.logit_scale.data.fill_(5.0)
+    parent = stored(model, artifacts)
+    spec = replace(red_and_blue(artifacts), parent=parent.digest, root=parent.digest)
+    version = load(train(artifacts, with_recipe(spec, epochs=1)).digest, artifacts)
+    assert version.scale.item() > 140
