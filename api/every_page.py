@@ -18,6 +18,7 @@ from api.jobs import pages as jobs
 from api.pages import browsing
 from api.registry import deletion_pages as deletions
 from api.registry import file_pages as files
+from api.registry import move_pages as moves
 from api.registry import pages as models
 from api.trials import pages as trials
 from api.vectors import pages as embedding_map
@@ -27,6 +28,7 @@ PAGES = (
     models.router,
     deletions.router,
     files.router,
+    moves.router,
     first_steps.router,
     changes.router,
     embedding_map.router,

@@ -1,8 +1,8 @@
-"""Pages of models: the overview, a model, a version, and forms that promote and roll back."""
+"""Pages of models: the overview, a model, a version, its report, and forms of versions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Query
 from starlette.responses import HTMLResponse, RedirectResponse, Response
@@ -13,15 +13,12 @@ from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
 from api.pages.forms import (
-    LONGEST_REASON,
     SentForm,
     choice_field,
     fresh_key,
     names_field,
-    reason_field,
     sent_key,
     short_field,
-    whole_field,
 )
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
@@ -62,11 +59,8 @@ from core.registry.promote import (
     can_go_back,
     expected_refusal,
     find_rollback_target,
-    promote,
-    promotion_requirements,
-    roll_back,
 )
-from core.registry.read import added_to_line, read_json, read_report, report_digest
+from core.registry.read import added_to_line, read_report, report_digest
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, ServingPrecision, Version
@@ -77,15 +71,12 @@ router = Routes(prefix=PAGES, route_class=PageRoute, include_in_schema=False)
 MODELS = 25  # of a page
 CHOICES = 100  # suites and policies to choose from; datasets to teach
 VERSIONS = 30  # of a page
-MOVES = 20  # newest moves, of which the form tells those since it was shown
 HISTORY = 12  # newest moves of an alias
 JOBS = 5  # newest
 LONGEST_BASE = 500  # characters
 CLASSES = 40  # of a version
-PROMOTION, ROLLBACK = "promotion", "rollback"
 
 Before = Annotated[Number | None, Query()]
-Fields = Mapping[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +129,7 @@ def _overview(
     asked: PageRequest,
     *,
     after: str | None = None,
-    fields: Fields | None = None,
+    fields: Mapping[str, str] | None = None,
     refusal: PerennialError | None = None,
 ) -> Response:
     with asked.platform.transactions(read_only=True) as work:
@@ -410,112 +401,3 @@ def convert(
         ),
     )
     return RedirectResponse(f"{PAGES}/jobs/{job.id}", 303)
-
-
-# Moves of an alias, each behind a reason and a confirmation.
-
-
-@router.get("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
-def confirm_promotion(
-    model: str, alias: str, asked: PageRequest, version: Annotated[Number, Query()]
-) -> Response:
-    """Ask for the reason of a promotion, beside what is known of the version."""
-    return _ask(asked, PROMOTION, model, alias, version)
-
-
-@router.post("/models/{model}/aliases/{alias}/promotion", Role.OPERATOR)
-def promote_version(
-    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
-) -> Response:
-    """Point the alias at the version, if it is still where the form has shown it."""
-    return _move(asked, principal, PROMOTION, model, alias, fields)
-
-
-@router.get("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
-def confirm_rollback(model: str, alias: str, asked: PageRequest) -> Response:
-    """Ask for the reason of a rollback to the version that was live before."""
-    return _ask(asked, ROLLBACK, model, alias, None)
-
-
-@router.post("/models/{model}/aliases/{alias}/rollback", Role.OPERATOR)
-def roll_alias_back(
-    model: str, alias: str, asked: PageRequest, principal: CurrentPrincipal, fields: SentForm
-) -> Response:
-    """Roll the alias back, if it is still where the form has shown it."""
-    return _move(asked, principal, ROLLBACK, model, alias, fields)
-
-
-def _move(
-    asked: PageRequest, principal: Principal, kind: str, model: str, alias: str, fields: Fields
-) -> Response:
-    version = whole_field(fields, "version")
-    try:
-        wanted: dict[str, Any] = {
-            "model": model,
-            "alias": alias,
-            "expected_revision": whole_field(fields, "revision"),
-            "reason": reason_field(fields),
-        }
-        if kind == ROLLBACK:
-            roll_back(asked.platform, principal, to=version, **wanted)
-        else:
-            wanted |= {
-                "override": "override" in fields,
-                "require_served": asked.services.inference.require,
-            }
-            promote(asked.platform, principal, version=version, **wanted)
-    except PerennialError as refusal:
-        return _ask(asked, kind, model, alias, version, fields, refusal)
-    return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
-
-
-def _ask(
-    asked: PageRequest,
-    kind: str,
-    model: str,
-    alias: str,
-    version: int | None,
-    fields: Fields | None = None,
-    refusal: PerennialError | None = None,
-) -> Response:
-    """Return the form of a move as things are now, with what would refuse it or has refused it."""
-    principal: Principal = asked.request.scope["state"]["principal"]
-    platform = asked.platform
-    with platform.transactions(read_only=True) as work:
-        found = work[Models].get(model)
-        newest = work[Aliases].newest_moves(found.id, alias, MOVES)
-        if kind == ROLLBACK:
-            work[Aliases].get(found.id, alias)
-            version = find_rollback_target(work, found, alias)
-        to = work[Versions].get(found.id, version or 0)
-        present = work[Aliases].find(found.id, alias)
-        expected = expected_refusal(work, to, alias) if kind == PROMOTION else None
-        verdicts = work[Verdicts].on(found.id, to.number)
-        required = promotion_requirements(work, to, alias)
-    deciding = required.deciding(verdicts) if kind == PROMOTION else None
-    told = deciding or to
-    sent = fields or {}
-    seen = sent.get("revision", "")
-    return asked.page(
-        "alias_move.html",
-        kind=kind,
-        model=found,
-        alias=alias,
-        to=to,
-        present=present,
-        revision=present.revision if present else 0,
-        last=newest[-1] if newest else None,
-        moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
-        deciding=deciding,
-        unlisted=required.unlisted,
-        told=told,
-        summary=(read_json(platform.artifacts, told.report) or {}).get("summary"),
-        reason=sent.get("reason", ""),
-        refusal=refusal,
-        expected_refusal=expected,
-        overridable=is_overridable(expected),
-        takes=role_to_override(to, verdicts),
-        may_override=principal.may(role_to_override(to, verdicts)),
-        longest=LONGEST_REASON,
-        key=fresh_key(),
-    )
