@@ -120,7 +120,7 @@ class ComparedMeasure(ResponseModel):
     gained: int
     lost: int
     design_effect: float = Field(
-        description="Variance inflation because captions of an image, or of near-duplicates, go "
+        description="Variance inflation because the answers about an image and its captions go "
         "together."
     )
     difference: float

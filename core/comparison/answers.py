@@ -15,6 +15,7 @@ from core.evaluation.queries import (
     PairedHits,
     RetrievalAnswers,
     RetrievalQuery,
+    captions_of_one_a_group,
     one_a_group,
     recall_at_1,
     top_1,
@@ -244,7 +245,7 @@ def _confusions(
 def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) -> Iterator[Measure]:
     """Yield the measures of each query: all answers, then those that were right before.
 
-    Near-duplicates count once, but with captions. Several holdouts are also measured together.
+    Near-duplicates count once. Several holdouts are also measured together.
     """
     for one in answered:
         images = len(one.asked.query.entries)
@@ -290,7 +291,8 @@ def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
         yield one.asked.kind, _paired([one])
     if one.captions is not None:
         captioned, old, new = one.captions
-        yield from recall_at_1(captioned, now=new, before=old)
+        for way, hits in recall_at_1(captioned, now=new, before=old):
+            yield way, captions_of_one_a_group([(captioned, hits)], way)
 
 
 def _paired(several: Sequence[AnsweredQuery]) -> PairedHits:

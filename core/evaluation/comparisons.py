@@ -60,6 +60,16 @@ class Comparison:
     own_prompts: bool = False  # each version is asked in its own
 
     @property
+    def is_of_captions(self) -> bool:
+        """True if it is about searches among images and their captions."""
+        return isinstance(self.pairs[0][0], RetrievalEvaluation)
+
+    @property
+    def directions(self) -> tuple[MeasureKind, ...]:
+        """The directions of these searches that count: both for the gain."""
+        return DIRECTIONS if self.kind is MeasureKind.GAIN else (self.kind,)
+
+    @property
     def images(self) -> int:
         """The number of images; one in several holdouts counts once."""
         return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})

@@ -8,7 +8,8 @@ from core.evaluation.class_losses import class_losses, worse_classes
 from core.evaluation.comparisons import Comparison, Exam, comparisons
 from core.evaluation.estimates import estimated, to_label
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan
+from core.evaluation.queries import together
 from core.evaluation.report import GrownImages, Report, budget_use
 from core.evaluation.report_tables import changes, list_scores, recall_rows, scores, taken
 from core.evaluation.results import (
@@ -267,7 +268,6 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
-    is_of_classes = isinstance(exam, ClassEvaluation)
     every_image = _on_every_image(results, comparison) if is_soft else None
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
@@ -288,7 +288,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             asked=comparison.asked,
             own_prompts=comparison.own_prompts,
             classes=comparison.choices(results.meanings),
-            both_directions=comparison.kind is MeasureKind.GAIN and not is_of_classes,
+            both_directions=comparison.kind is MeasureKind.GAIN and comparison.is_of_captions,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
@@ -303,12 +303,18 @@ def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float
 
     Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
     """
-    captioned = any(isinstance(exam, RetrievalEvaluation) for exam, _ in comparison.pairs)
-    if captioned or comparison.pooled:
+    if comparison.pooled:
         return None
+    candidate = results.plan.candidate
+    if comparison.is_of_captions:
+        found = results.found_on_each(comparison, candidate, comparison.kind)
+        hits = together(hits for _, hits in found)
+        images = len({entry.pixels for query, _ in found for entry in query.entries})
+        change = (sum(hits.now) - sum(hits.before)) / len(hits.now)
+        return change if images > hits.distinct else None
     changes: dict[tuple[Digest, str], int] = {}
     groups: set[Digest] = set()
-    for query, hits in results.on_each(comparison, results.plan.candidate):
+    for query, hits in results.on_each(comparison, candidate):
         for entry, truth, now, before in zip(
             query.entries, query.truths, hits.now, hits.before, strict=True
         ):

@@ -220,9 +220,9 @@ def answers_from_json(value: Json) -> Answers:
 class PairedHits:
     """The hits of the candidate and of a baseline, and the group of near-duplicates of each.
 
-    `one_a_group` makes it one answer for each group, but with captions. `viewed` holds the change
-    of the number of right answers to each image's `views`; None if a version has not answered
-    these.
+    `one_a_group` and `captions_of_one_a_group` leave the answers about one image of each group.
+    `viewed` holds the change of the number of right answers to each image's `views`; None if a
+    version has not answered these.
     """
 
     now: Sequence[bool]
@@ -236,6 +236,13 @@ class PairedHits:
     def formerly_right(self) -> "PairedHits":
         """The answers that the baseline had right."""
         return replace(self._only(self.before), viewed=None)
+
+    @property
+    def rows(self) -> Sequence["_Hit"]:
+        """The answers one by one."""
+        viewed: Sequence[int | None] = self.viewed or [None] * len(self.now)
+        columns = self.now, self.before, self.groups, self.editions, viewed
+        return [*zip(*columns, strict=True)]
 
     def _only(self, kept: Sequence[bool]) -> "PairedHits":
         return PairedHits(
@@ -368,7 +375,7 @@ def _first(ranks: Sequence[int]) -> list[bool]:
     return [rank == 0 for rank in ranks]
 
 
-def firsts(query: ClassQuery, *, by_class: bool) -> Sequence[int]:
+def firsts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Sequence[int]:
     """Return the places of the images that count: the first of each group of near-duplicates.
 
     Or of each class in a group. The first came with the earliest edition, and in that is no
@@ -376,14 +383,14 @@ def firsts(query: ClassQuery, *, by_class: bool) -> Sequence[int]:
     answer, and no copy that is added can take its place.
     """
     entries, found = query.entries, dict[tuple[Digest, str], int]()
+    truths = query.truths if by_class and isinstance(query, ClassQuery) else [""] * len(entries)
 
     def age(place: int) -> tuple[int, bool, Digest]:
         entry = entries[place]
         return entry.edition, entry.near_duplicate_of is not None, entry.pixels
 
     for place in sorted(range(len(entries)), key=age):
-        truth = query.truths[place] if by_class else ""
-        found.setdefault((entries[place].group, truth), place)
+        found.setdefault((entries[place].group, truths[place]), place)
     return sorted(found.values())
 
 
@@ -399,15 +406,45 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
     else as gained. Whoever teaches images or copies of them again, by any class, then neither hides
     that they were lost nor makes them a smaller part of the whole.
     """
-    found: dict[Digest, list[_Hit]] = {}
+    found: dict[tuple[Digest, str], list[_Hit]] = {}
     views = 0
     for query, hits in parts:
-        viewed: Sequence[int | None] = hits.viewed or [None] * len(hits.now)
+        rows = hits.rows
         for place in firsts(query, by_class=by_class):
-            entry = query.entries[place]
-            hit = hits.now[place], hits.before[place], entry.group, entry.edition, viewed[place]
-            found.setdefault(entry.group, []).append(hit)
+            found.setdefault((hits.groups[place], ""), []).append(rows[place])
         views = hits.views
+    return _worst_of_each(found, views)
+
+
+def captions_of_one_a_group(
+    parts: Iterable[tuple[RetrievalQuery, PairedHits]], direction: MeasureKind
+) -> PairedHits:
+    """Return the hits of one direction on one or several queries, of one image for each group.
+
+    That is the first in each query, with all its captions, which are one cluster. An image, or a
+    caption of one group, that several queries have is lost if one of these is lost, as in
+    `one_a_group`.
+    """
+    found: dict[tuple[Digest, str], list[_Hit]] = {}
+    for query, hits in parts:
+        counted, rows = set(firsts(query)), hits.rows
+        for answer, (place, text) in enumerate(searches(query, direction)):
+            if place in counted:
+                found.setdefault((hits.groups[answer], text), []).append(rows[answer])
+    return _worst_of_each(found)
+
+
+def searches(query: RetrievalQuery, direction: MeasureKind) -> Sequence[tuple[int, str]]:
+    """Return the place of the image that each search is about, with its caption if it has one."""
+    images = enumerate(query.entries)
+    if direction is MeasureKind.IMAGE_TO_TEXT:
+        return [(place, "") for place, _ in images]
+    return [(place, text) for place, entry in images for text in entry.texts]
+
+
+def _worst_of_each(
+    found: Mapping[tuple[Digest, str], Sequence["_Hit"]], views: int = 0
+) -> PairedHits:
     counted = [max(reversed(each), key=_tells) for each in found.values()]
     changes = [change for *_, change in counted if change is not None]
     return PairedHits(

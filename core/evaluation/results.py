@@ -15,6 +15,7 @@ from core.evaluation.queries import (
     RetrievalAnswers,
     RetrievalQuery,
     are_finite,
+    captions_of_one_a_group,
     one_a_group,
     recall_at_1,
     together,
@@ -136,19 +137,30 @@ class EvaluationResults:
     def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
         """Return the hits of a version and of a comparison's baseline; near-duplicates as one.
 
-        The version is the candidate unless said otherwise. Captions keep all their answers; of
-        their gain, those of both directions.
+        The version is the candidate unless said otherwise. The gain in captions has the answers of
+        both directions.
         """
         now = now or self.plan.candidate
-        (exam, before), *_ = comparison.pairs
-        if isinstance(exam, RetrievalEvaluation):
-            ranks, others = self.ranks(now, exam.own), self.ranks(before, exam.own)
-            ways = dict(recall_at_1(exam.own, now=ranks, before=others))
-            if comparison.kind is MeasureKind.GAIN:
-                return together(ways.values())
-            return ways[comparison.kind]
+        if comparison.is_of_captions:
+            return together(
+                captions_of_one_a_group(self.found_on_each(comparison, now, way), way)
+                for way in comparison.directions
+            )
         earlier = comparison.kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
         return one_a_group(self.on_each(comparison, now), by_class=earlier)
+
+    def found_on_each(
+        self, comparison: Comparison, now: Version, direction: MeasureKind
+    ) -> Sequence[tuple[RetrievalQuery, PairedHits]]:
+        """Return the hits of a version and of the baseline in all searches of each evaluation."""
+        found: list[tuple[RetrievalQuery, PairedHits]] = []
+        for exam, before in comparison.pairs:
+            if not isinstance(exam, RetrievalEvaluation):
+                raise TypeError(type(exam))
+            ranks = self.ranks(now, exam.own), self.ranks(before, exam.own)
+            hits = dict(recall_at_1(exam.own, now=ranks[0], before=ranks[1]))
+            found.append((exam.own, hits[direction]))
+        return found
 
     def on_each(
         self, comparison: Comparison, now: Version
@@ -174,9 +186,10 @@ class EvaluationResults:
 
         Or could by one caption, as all images have the same and no other.
         """
+        if comparison.is_of_captions:
+            queries = [exam.own for exam, _ in comparison.pairs]
+            return len({text for one in queries for e in one.entries for text in e.texts}) == 1
         for exam, before in comparison.pairs:
-            if isinstance(exam, RetrievalEvaluation):
-                return len({text for entry in exam.own.entries for text in entry.texts}) == 1
             if not isinstance(exam, ClassEvaluation):
                 return False
             query = comparison.query(exam, before)

@@ -58,14 +58,15 @@ class Changes:
     )
     count: int = field(
         metadata=description(
-            "Number of predictions: one for each group of near-duplicates, or for each caption."
+            "Number of predictions: one for each group of near-duplicates, or for each caption of "
+            "one image of it."
         )
     )
     gained: int = field(metadata=description("Correct for this version, wrong for the baseline."))
     lost: int = field(metadata=description("Correct for the baseline, wrong for this version."))
     design_effect: float = field(
         metadata=description(
-            "Variance inflation because captions of an image, or of near-duplicates, go together."
+            "Variance inflation because the answers about an image and its captions go together."
         )
     )
     soft: SoftFlips | None = field(

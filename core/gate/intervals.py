@@ -164,7 +164,7 @@ def design_effect(clusters: Iterable[Flips], alpha: float = ALPHA) -> float:
     """Return the factor by which clustering inflates the variance of a paired difference.
 
     It is at least 1, and exactly 1 for singletons. Each cluster holds the answers about an image
-    with captions, or about near-duplicates with theirs. The ratio of the variance between clusters
+    with captions. The ratio of the variance between clusters
     (N. A. Obuchowski, Statistics in Medicine 17 (1998) 1495-1507) to that of independent answers is
     estimated after adding z^2 flips of the worst case, in which all answers of a cluster flip
     together. So few flips have little influence, and without any flip the clusters count, not their

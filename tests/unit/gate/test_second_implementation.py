@@ -424,27 +424,35 @@ def first_ones(query: Json, *, each_class: bool) -> list[int]:
     Of several in an edition it is no copy of an older one, or has the smallest digest.
     """
     best: dict[tuple[str, str], tuple[int, bool, str, int]] = {}
-    for place, (pixels, oldest, born, label) in enumerate(query["entries"]):
-        key = oldest or pixels, label.lower() if each_class else ""
+    for place, (pixels, oldest, born, *texts) in enumerate(query["entries"]):
+        key = oldest or pixels, texts[0].lower() if each_class else ""
         this = born, oldest is not None, pixels, place
         best[key] = min(best.get(key, this), this)
     return sorted(place for *_, place in best.values())
 
 
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
-    """The answers that are right now, and before: one for each group, but of captions all.
+    """The answers that are right now, and before: one for each group, with its captions.
 
     Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
     order, if it is by any of these.
     """
-    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[str, list[Row]]()
+    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[tuple[str, str], list[Row]]()
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
-        if about["kind"] in {"image_to_text", "text_to_image"}:
-            return rows
         query = exam.get(about["asked"], exam["own"])
-        for place in first_ones(query, each_class=earlier):
-            found.setdefault(rows[place][2], []).append(rows[place])
+        counted = first_ones(query, each_class=earlier)
+        if about["kind"] == "text_to_image":
+            told = [
+                (place, text)
+                for place, (_, _, _, *texts) in enumerate(query["entries"])
+                for text in texts
+            ]
+        else:
+            told = [(place, "") for place in range(len(query["entries"]))]
+        for (place, text), row in zip(told, rows, strict=True):
+            if place in counted:
+                found.setdefault((row[2], text), []).append(row)
     order = [(False, True), (True, True), (True, False), (False, False)]
     return [min(rows[::-1], key=lambda row: order.index(row[:2])) for rows in found.values()]
 
@@ -454,6 +462,10 @@ def on_every_image(evidence: Evidence, about: Json) -> float:
     changes, groups = dict[tuple[str, str], int](), set[str]()
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
+        if about["kind"] in {"image_to_text", "text_to_image"}:
+            groups |= {row[2] for row in rows}
+            change = sum(row[0] - row[1] for row in rows) / len(rows)
+            return change if len(exam["own"]["entries"]) > len(groups) else inf
         for (pixels, *_, label), row in zip(exam["own"]["entries"], rows, strict=True):
             changes[pixels, label.lower()] = row[0] - row[1]
             groups.add(row[2])
@@ -559,8 +571,7 @@ def bounded(
         asked = share * z
     n, b, c = found["single"]
     lower, held_back = decided(found, asked), None
-    counted_once = about["kind"] in {"zero_shot", "holdout", "holdouts"}
-    if counted_once and asked_views and not about["flips"] and not about["pooled"]:
+    if asked_views and not about["flips"] and not about["pooled"]:
         lower = min(lower, on_every_image(evidence, about))
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
@@ -873,7 +884,9 @@ EMOJI = suite(
 
 SHAPES = suite(
     "shapes",
-    entries("many shapes", [("a square", "a box"), ("a ring",), ("a dot", "a point")] * 40),
+    with_duplicates(
+        entries("many shapes", [("a square", "a box"), ("a ring",), ("a dot", "a point")] * 40)
+    ),
     second_update().suites[1].kind,
 )
 
