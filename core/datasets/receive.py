@@ -13,7 +13,7 @@ from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
-from core.datasets.similarity import ThumbnailIndex
+from core.datasets.similarity import Arrivals
 from core.datasets.thumbnail_rows import PlacedGroups, Splits, Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
@@ -32,8 +32,8 @@ class SimilaritySearch:
     """The near-duplicates of arriving images, by their thumbnails."""
 
     position: int
-    known: Mapping[str, Sequence[SimilarImage]]  # among the images up to the position
-    arriving: Mapping[str, Sequence[SimilarImage]]  # each the group of its own pixels
+    known: Mapping[str, Sequence[SimilarImage]]  # among the images up to the position, if any
+    arriving: Arrivals
 
 
 def search_uploads(
@@ -45,18 +45,13 @@ def search_uploads(
 
     `progress` is called with the number of thumbnails searched for, and of all.
     """
-    arriving = _seen(uploads)
+    thumbnails = list(dict.fromkeys(thumbnail for _, thumbnail in _seen(uploads)))
     with platform.transactions(read_only=True) as work:
-        known = work[Thumbnails].all()
-    others = ThumbnailIndex({image.pixels: thumbnail for image, thumbnail in arriving}.items())
-    thumbnails = dict.fromkeys(thumbnail for _, thumbnail in arriving)
-    among_known: dict[str, Sequence[SimilarImage]] = {}
-    among_arriving: dict[str, Sequence[SimilarImage]] = {}
-    for done, thumbnail in enumerate(thumbnails):
-        progress(done, len(thumbnails))
-        among_known[thumbnail] = known.near(thumbnail)
-        among_arriving[thumbnail] = others.near(thumbnail)
-    return SimilaritySearch(position=known.position, known=among_known, arriving=among_arriving)
+        index = work[Thumbnails].all()
+    whole = len(thumbnails)
+    known = index.near(thumbnails, lambda done, most: progress(whole * done // (2 * most), whole))
+    arriving = Arrivals(thumbnails, lambda done, most: progress((most + done) // 2, whole))
+    return SimilaritySearch(position=index.position, known=known, arriving=arriving)
 
 
 def _seen(uploads: Sequence[Upload]) -> list[ImageWithThumbnail]:
@@ -85,25 +80,27 @@ def group(
     work[Thumbnails].lock()
     recent = work[Thumbnails].after(searched.position)
     known = work[Thumbnails].originals({image.pixels for image, _ in arriving})
-    near = {thumbnail: recent.near(thumbnail) for thumbnail in {seen for _, seen in arriving}}
+    near = recent.near(searched.arriving.numbers)
     sides = work[PlacedGroups].sides(
         {original or pixels for pixels, original in known.items()}
-        | {like.group for seen in near for like in (*searched.known[seen], *near[seen])}
+        | {
+            like.group
+            for found in (searched.known, near)
+            for similar_images in found.values()
+            for like in similar_images
+        }
     )
     split, linked = work[Splits].get(), dict[Digest, Side]()
     placed: dict[Digest, GroupedImage | errors.SplitConflict] = {}
-    groups: dict[Digest, Digest] = {}  # of the new images placed so far
+    groups: dict[int, Digest] = {}  # of the new images placed so far, by numbers of thumbnails
     for image, thumbnail in arriving:
         if image.pixels in placed:
             continue
+        number = searched.arriving.numbers[thumbnail]
         similar_images = [
-            *searched.known[thumbnail],
-            *near[thumbnail],
-            *(
-                replace(like, group=groups[like.group])
-                for like in searched.arriving[thumbnail]
-                if like.group in groups
-            ),
+            *searched.known.get(thumbnail, ()),
+            *near.get(thumbnail, ()),
+            *searched.arriving.near(number, groups),
         ]
         alike = {like.group for like in similar_images}
         if image.pixels in known:
@@ -114,7 +111,7 @@ def group(
             except errors.SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
-            groups[image.pixels] = original or image.pixels
+            groups[number] = original or image.pixels  # the same for equal thumbnails
             if len(alike) > 1:
                 linked |= {one: sides.get(one, split.side_of(one)) for one in alike}
                 sides |= linked

@@ -1,64 +1,348 @@
-"""An in-memory index of thumbnails, searched by similarity."""
+"""Near-duplicates by thumbnails, in memory: the search is exact, and compares few of all pairs.
 
-from collections.abc import Iterable, Sequence
+`NEAR` bounds the fourth powers of the differences of two thumbnails, so by the power mean
+inequality it also bounds their squares, and with these the distance of any orthogonal projection.
+Thumbnails are therefore searched as points: a few coordinates of low frequency, which hold most of
+what pictures differ in. Points that are close by are in one leaf of a k-d tree, and a few leaves
+are compared with all those that are not too far from them, by one product of matrices. What is left
+is compared by its thumbnails.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core.datasets.image_lists import NEAR, THUMBNAIL_SIDE, SimilarImage
-from core.values import Digest
+from core.values import Digest, ignore_progress
 
 _CHANNELS = 3
 _VALUES = THUMBNAIL_SIDE * THUMBNAIL_SIDE * _CHANNELS
-# If two thumbnails are at most NEAR apart, their means of a channel differ by at most this. It
-# follows from the power mean inequality within a channel, which may hold all of the differences.
-# Comparing means is a cheap first filter.
-_NEAR_MEANS = NEAR * _CHANNELS**0.25
+_MOST_FOURTHS = int(NEAR**4 * _VALUES)  # the sum of fourth powers of near-duplicates
+_MOST_DIFFERENCE = int(_MOST_FOURTHS**0.25) + 1  # of one value; more counts as this
+_MOST_SQUARES = NEAR**2 * _VALUES
+
+# Single precision computes half a squared distance of two points with an error of at most 17
+# roundings of 2^-24 of what it adds up, at most twice the largest square of a centred thumbnail,
+# 192 * 127.5^2: less than 7.
+_LEAST_PRODUCT = np.float32(-_MOST_SQUARES / 2 - 16)
+
+_LEAF = 32  # points, at most
+_TOGETHER = 2  # leaves whose points are compared at once
+_TILE = 2_048  # points that they are compared with at once
+_PAIRS = 16_384  # of thumbnails that are compared at once
+_DIGEST = "S32"  # sorts groups; what is shown of them comes from their bytes
+
+Bytes = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Numbers = NDArray[np.int64]
+Pairs = tuple[Numbers, Numbers, Numbers]  # rows of two sets, and the sums of fourth powers
+
+
+def _frequencies() -> NDArray[np.float64]:
+    """Return orthonormal columns, shape (192, 14): cosines of low frequency in opponent colours."""
+    place = np.arange(THUMBNAIL_SIDE) + 0.5
+    waves = [np.cos(np.pi * place * order / THUMBNAIL_SIDE) for order in range(THUMBNAIL_SIDE)]
+    grey, red, blue = (1, 1, 1), (1, -1, 0), (1, 1, -2)
+    chosen = [
+        (colour, down, along)
+        for colour, most in ((grey, 2), (red, 1), (blue, 1))
+        for down in range(most + 1)
+        for along in range(most + 1)
+        if down + along <= most
+    ]
+    chosen += [(grey, 1, 2), (grey, 2, 1)]
+    columns = [
+        np.einsum("i,j,c->ijc", waves[down], waves[along], np.array(colour, float)).ravel()
+        for colour, down, along in chosen
+    ]
+    return np.stack([column / np.linalg.norm(column) for column in columns], axis=1)
+
+
+_WAVES = _frequencies()
+_COORDINATES = _WAVES.shape[1]
+
+
+# A set of thumbnails, as a tree of points.
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Tree:
+    """Thumbnails in the order of their leaves.
+
+    The product of what `asking` and `asked` hold of two points is minus half their squared
+    distance.
+    """
+
+    rows: Numbers  # the place of each thumbnail among those that the tree was made of
+    thumbnails: Bytes  # (n, 192)
+    asking: Points  # (n, 16): coordinates, minus half their squares, and 1
+    asked: Points  # (n, 16): coordinates, 1, and minus half their squares
+    starts: Numbers  # of the leaves, and the end of the last one
+    lows: Points  # (leaves, 14): the least coordinates
+    highs: Points
+
+    @classmethod
+    def of(cls, thumbnails: Bytes) -> Self:
+        """Return the tree of thumbnails, shape (n, 192)."""
+        count = len(thumbnails)
+        points = np.empty((count, _COORDINATES), np.float32)
+        for start in range(0, count, _PAIRS):
+            points[start : start + _PAIRS] = (thumbnails[start : start + _PAIRS] - 127.5) @ _WAVES
+        full = (count - 1) // _LEAF  # leaves, beside the last one
+        leaves = list(_leaves(points, np.arange(count), full.bit_length())) if count else []
+        rows = np.concatenate([np.empty(0, np.int64), *leaves])
+        starts = np.cumsum([0, *map(len, leaves)])
+        points = points[rows]
+        halves = np.square(points, dtype=np.float64).sum(axis=1).astype(np.float32) / -2
+        ones = np.ones_like(halves)
+        return cls(
+            rows=rows,
+            thumbnails=thumbnails[rows],
+            asking=np.column_stack([points, halves, ones]),
+            asked=np.column_stack([points, ones, halves]),
+            starts=starts,
+            lows=np.minimum.reduceat(points, starts[:-1]),
+            highs=np.maximum.reduceat(points, starts[:-1]),
+        )
+
+    def in_given_order(self) -> Bytes:
+        """Return the thumbnails as they were given."""
+        given = np.empty_like(self.thumbnails)
+        given[self.rows] = self.thumbnails
+        return given
+
+    def reached(self, lows: Points, highs: Points, *, since: int) -> Numbers:
+        """Return the points in those leaves, from one on, that are not too far from a box."""
+        apart = np.maximum(self.lows[since:] - highs, lows - self.highs[since:])
+        np.maximum(apart, 0, out=apart)
+        close = since + np.flatnonzero(np.einsum("ij,ij->i", apart, apart) <= -2 * _LEAST_PRODUCT)
+        places = self.starts[close, None] + np.arange(_LEAF)
+        return places[places < self.starts[close + 1, None]]
+
+
+def _leaves(points: Points, rows: Numbers, depth: int) -> Iterator[Numbers]:
+    """Halve rows of points so many times, always where they reach furthest."""
+    if not depth:
+        yield rows
+        return
+    own = points[rows]
+    column = own[:, np.argmax(np.ptp(own, axis=0))]
+    middle = len(rows) // 2
+    divided = rows[np.argpartition(column, middle)]
+    yield from _leaves(points, divided[:middle], depth - 1)
+    yield from _leaves(points, divided[middle:], depth - 1)
+
+
+def _ignore(done: int) -> None:
+    del done
+
+
+def _near(one: _Tree, other: _Tree, advance: Callable[[int], object] = _ignore) -> Iterator[Pairs]:
+    """Yield the pairs of near-duplicates of two trees; of one tree and itself, each pair once.
+
+    `advance` is called with the number of thumbnails of `one` that are done.
+    """
+    for leaf in range(0, len(one.lows), _TOGETHER):
+        leaves = slice(leaf, leaf + _TOGETHER)
+        start, end = one.starts[leaf], one.starts[min(leaf + _TOGETHER, len(one.lows))]
+        advance(int(start))
+        lows, highs = one.lows[leaves].min(axis=0), one.highs[leaves].max(axis=0)
+        reached = other.reached(lows, highs, since=leaf if one is other else 0)
+        for first in range(0, len(reached), _TILE):
+            tile = reached[first : first + _TILE]
+            near = one.asking[start:end] @ other.asked[tile].T >= _LEAST_PRODUCT
+            found = np.flatnonzero(near)
+            mine, theirs = start + found // len(tile), tile[found % len(tile)]
+            if one is other:
+                mine, theirs = mine[theirs > mine], theirs[theirs > mine]
+            yield from _compared(one, other, mine, theirs)
+
+
+def _compared(one: _Tree, other: _Tree, mine: Numbers, theirs: Numbers) -> Iterator[Pairs]:
+    """Yield those pairs of two trees whose thumbnails are near-duplicates.
+
+    Sums of up to 2^24 are exact in single precision, and larger ones stay larger.
+    """
+    for start in range(0, len(mine), _PAIRS):
+        left, right = mine[start : start + _PAIRS], theirs[start : start + _PAIRS]
+        these, those = one.thumbnails[left], other.thumbnails[right]
+        apart = np.maximum(these, those) - np.minimum(these, those)
+        squares = np.square(np.minimum(apart, _MOST_DIFFERENCE), dtype=np.float32)
+        sums = np.einsum("ij,ij->i", squares, squares)
+        near = np.flatnonzero(sums <= _MOST_FOURTHS)
+        yield one.rows[left[near]], other.rows[right[near]], sums[near].astype(np.int64)
+
+
+def distance_of(fourths: int) -> float:
+    """Return the distance of two thumbnails by the sum of the fourth powers of differences."""
+    return float(np.sqrt(np.sqrt(fourths / _VALUES)))
+
+
+def decode(thumbnails: Iterable[str]) -> Bytes:
+    """Parse hexadecimal thumbnails into an array with one row each."""
+    return np.frombuffer(bytes.fromhex("".join(thumbnails)), np.uint8).reshape(-1, _VALUES)
+
+
+# The images of a database.
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Some images in the order in which they were added."""
+
+    tree: _Tree
+    groups: Bytes  # (n, 32): digests
+
+    @classmethod
+    def of(cls, thumbnails: Bytes, groups: Bytes) -> Self:
+        return cls(tree=_Tree.of(thumbnails), groups=groups)
+
+    def joined(self, later: Self) -> Self:
+        both = np.concatenate([self.tree.in_given_order(), later.tree.in_given_order()])
+        return self.of(both, np.concatenate([self.groups, later.groups]))
 
 
 class ThumbnailIndex:
-    """Similar images by their thumbnails, in memory."""
+    """Similar images by their thumbnails; it never changes.
 
-    def __init__(self, rows: Iterable[tuple[Digest, str]] = (), *, position: int = 0) -> None:
-        rows = list(rows)
+    Each of its parts is at most half as large as the one before, so that there are few of them, and
+    an image is put into few trees, however many come after it.
+    """
+
+    def __init__(self, parts: Sequence[_Part] = (), *, position: int = 0) -> None:
         self.position = position
-        self._groups = [group for group, _ in rows]
-        self._thumbnails = _decode("".join(thumbnail for _, thumbnail in rows))
-        self._means = _means(self._thumbnails)
+        self._parts = parts
 
-    def near(self, thumbnail: str) -> Sequence[SimilarImage]:
-        """Return the images whose distance is at most NEAR."""
-        if not self._groups:
-            return []
-        own = _decode(thumbnail)
-        close = np.abs(self._means - _means(own)) <= _NEAR_MEANS
-        rows = np.flatnonzero(close.all(axis=0))
-        squares = (self._thumbnails[rows].astype(np.float64) - own) ** 2
-        distances = np.sqrt(np.sqrt((squares**2).mean(axis=1)))
+    @classmethod
+    def of(cls, pages: Iterable[Sequence[tuple[int, str, str]]], *, position: int = 0) -> Self:
+        """Return the index of images: their positions, the oldest of their groups, thumbnails.
+
+        They come in pages, of which one at a time is in memory as text; `position` is that of an
+        index of none.
+        """
+        groups, thumbnails = list[Bytes](), list[Bytes]()
+        for page in pages:
+            hexadecimal = "".join(group for _, group, _ in page)
+            groups.append(np.frombuffer(bytes.fromhex(hexadecimal), np.uint8).reshape(-1, 32))
+            thumbnails.append(decode(thumbnail for *_, thumbnail in page))
+            position = page[-1][0]
+        if not groups:
+            return cls(position=position)
+        part = _Part.of(np.concatenate(thumbnails), np.concatenate(groups))
+        return cls([part], position=position)
+
+    def near(
+        self,
+        thumbnails: Iterable[str],
+        progress: Callable[[int, int], object] = ignore_progress,
+    ) -> dict[str, list[SimilarImage]]:
+        """Return what is at most NEAR from each thumbnail that has such: of a group the nearest.
+
+        `progress` is called with how much of the search is done, and with all of it.
+        """
+        asked = list(thumbnails)
+        tree, nearest = _Tree.of(decode(asked)), dict[tuple[int, bytes], int]()
+        whole = len(asked) * len(self._parts)
+        for number, part in enumerate(self._parts):
+
+            def advance(done: int, before: int = number * len(asked)) -> None:
+                progress(before + done, whole)
+
+            for mine, theirs, sums in _near(tree, part.tree, advance):
+                _note_nearest(nearest, mine, part.groups[theirs], sums)
+        found: dict[str, list[SimilarImage]] = {}
+        for (number, group), fourths in nearest.items():
+            similar = SimilarImage(group=Digest(group.hex()), distance=distance_of(fourths))
+            found.setdefault(asked[number], []).append(similar)
+        return found
+
+    def followed_by(self, later: Self) -> Self:
+        """Return an index of these images and later ones, without changing either."""
+        parts = list(self._parts)
+        for part in later._parts:
+            parts.append(part)
+            while len(parts) > 1 and len(parts[-2].groups) < 2 * len(parts[-1].groups):
+                last = parts.pop()
+                parts[-1] = parts[-1].joined(last)
+        return type(self)(parts, position=later.position)
+
+
+def _note_nearest(
+    nearest: dict[tuple[int, bytes], int], mine: Numbers, groups: Bytes, sums: Numbers
+) -> None:
+    """Keep the least sum for each thumbnail and group."""
+    if not len(mine):
+        return
+    names = np.ascontiguousarray(groups).view(_DIGEST).ravel()
+    order = np.lexsort((sums, names, mine))
+    first = np.ones(len(order), bool)
+    first[1:] = (np.diff(mine[order]) != 0) | (names[order][1:] != names[order][:-1])
+    for place in order[first]:
+        key, fourths = (int(mine[place]), groups[place].tobytes()), int(sums[place])
+        nearest[key] = min(fourths, nearest.get(key, fourths))
+
+
+# Images that arrive together.
+
+MOST_KEPT = 64  # near-duplicates of a thumbnail; of one with more, they are searched again
+
+
+class Arrivals:
+    """Thumbnails that arrive together, compared with each other.
+
+    What is kept of this is bounded by their number: of one with more than `MOST_KEPT`
+    near-duplicates, such as a film has, these are searched again when they are asked for.
+    """
+
+    def __init__(
+        self,
+        thumbnails: Iterable[str],
+        progress: Callable[[int, int], object] = ignore_progress,
+    ) -> None:
+        """Compare them; equal ones are one, and `progress` is as of `ThumbnailIndex.near`."""
+        self.numbers = {one: number for number, one in enumerate(dict.fromkeys(thumbnails))}
+        self._tree = _Tree.of(decode(self.numbers))
+        count = len(self.numbers)
+
+        def advance(done: int) -> None:
+            progress(done, count)
+
+        self._counts, kept = np.zeros(count, np.int64), [np.empty((0, 3), np.int32)]
+        for mine, theirs, sums in _near(self._tree, self._tree, advance):
+            if not len(mine):
+                continue
+            np.add.at(self._counts, mine, 1)
+            np.add.at(self._counts, theirs, 1)
+            for one, other in ((mine, theirs), (theirs, mine)):
+                few = self._counts[one] <= MOST_KEPT
+                kept.append(np.stack([one, other, sums], axis=1)[few].astype(np.int32))
+        pairs = np.concatenate(kept)
+        pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+        self._pairs = pairs[:, 1:]
+        self._starts = np.searchsorted(pairs[:, 0], np.arange(count + 1))
+
+    def near(self, number: int, groups: Mapping[int, Digest]) -> list[SimilarImage]:
+        """Return the groups that a thumbnail is near to, at the least distance of each.
+
+        `groups` are those of thumbnails that have one, by their numbers.
+        """
+        nearest: dict[Digest, int] = {groups[number]: 0} if number in groups else {}
+        for other, fourths in self._pairs_of(number):
+            if (group := groups.get(other)) is not None:
+                nearest[group] = min(fourths, nearest.get(group, fourths))
         return [
-            SimilarImage(group=self._groups[row], distance=float(distance))
-            for row, distance in zip(rows, distances, strict=True)
-            if distance <= NEAR
+            SimilarImage(group=group, distance=distance_of(fourths))
+            for group, fourths in nearest.items()
         ]
 
-    def followed_by(self, later: "ThumbnailIndex") -> "ThumbnailIndex":
-        """Return an index of these images and later ones, without changing either."""
-        if not later._groups:
-            return self
-        both = ThumbnailIndex(position=later.position)
-        both._groups = [*self._groups, *later._groups]
-        both._thumbnails = np.concatenate([self._thumbnails, later._thumbnails])
-        both._means = np.concatenate([self._means, later._means], axis=1)
-        return both
-
-
-def _decode(thumbnails: str) -> NDArray[np.uint8]:
-    """Parse concatenated hexadecimal thumbnails into an array with one row each."""
-    return np.frombuffer(bytes.fromhex(thumbnails), np.uint8).reshape(-1, _VALUES)
-
-
-def _means(thumbnails: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return the mean of each channel, shape (3, thumbnails); 64ths are exact in 32 bits."""
-    pixels = thumbnails.reshape(-1, _VALUES // _CHANNELS, _CHANNELS)
-    means: NDArray[np.float32] = pixels.mean(axis=1, dtype=np.float32).T
-    return np.ascontiguousarray(means)
+    def _pairs_of(self, number: int) -> Iterator[tuple[int, int]]:
+        """Yield the numbers of the near-duplicates of a thumbnail, with the sums of fourths."""
+        if self._counts[number] <= MOST_KEPT:
+            yield from self._pairs[self._starts[number] : self._starts[number + 1]].tolist()
+            return
+        own = _Tree.of(self._tree.thumbnails[self._tree.rows == number])
+        for _, others, sums in _near(own, self._tree):
+            yield from zip(others.tolist(), sums.tolist(), strict=True)

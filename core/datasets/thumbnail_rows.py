@@ -1,7 +1,7 @@
 """Rows of thumbnails, by which near-duplicates are found, and of what places their groups."""
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any, Self
 
@@ -31,6 +31,7 @@ from core.values import DatasetId, Digest
 # are removed by erasures alone, after which the cache starts again.
 
 _NONE = ThumbnailIndex()
+PAGE = 10_000  # thumbnails that are read at once
 
 
 class ThumbnailCache:
@@ -78,12 +79,18 @@ class Thumbnails(Rows):
         group = sa.func.coalesce(thumbnails.c.near_duplicate_of, thumbnails.c.pixels)
         query = (
             sa.select(thumbnails.c.position, group, thumbnails.c.thumbnail)
-            .where(thumbnails.c.position > position, HAS_THUMBNAIL)
+            .where(thumbnails.c.position > sa.bindparam("after"), HAS_THUMBNAIL)
             .order_by(thumbnails.c.position)
+            .limit(PAGE)
         )
-        rows = self._connection.execute(query).all()
-        last = rows[-1].position if rows else position
-        return ThumbnailIndex(((found, seen) for _, found, seen in rows), position=last)
+
+        def pages() -> Iterator[Sequence[tuple[int, str, str]]]:
+            last = position
+            while rows := self._connection.execute(query, {"after": last}).all():
+                yield [tuple(row) for row in rows]
+                last = rows[-1].position
+
+        return ThumbnailIndex.of(pages(), position=position)
 
     def lock(self) -> None:
         """Keep other transactions from adding thumbnails until this one ends."""

@@ -1,6 +1,5 @@
-"""Image lists, groups of images, and near-duplicates."""
+"""Image lists, groups of images, and the groups of near-duplicates."""
 
-import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -8,7 +7,6 @@ import pytest
 
 from core.datasets.columns import WantedColumns
 from core.datasets.image_lists import (
-    NEAR,
     Grouping,
     ImageGroup,
     ListedImage,
@@ -20,7 +18,6 @@ from core.datasets.image_lists import (
 )
 from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rules import DatasetKind
-from core.datasets.similarity import ThumbnailIndex
 from core.errors import ArchiveUnsafe, FieldInvalid, ImageListInvalid, SplitConflict
 from core.values import Digest
 from tests.support.factories import BY_DIGEST, an_entry, digest, part_of, pixels_on, side_of
@@ -281,41 +278,3 @@ def test_group_decides_side_and_part_of_a_manifest_entry() -> None:
         near_duplicate_of=oldest,
     )
     assert (entry.side, entry.part) == (Side.HOLDOUT, part_of(oldest))
-
-
-def test_index_finds_what_comparing_with_all_finds() -> None:
-    draw = random.Random(1)
-    base = [draw.randbytes(192) for _ in range(50)]
-    seen = [
-        bytes(min(255, max(0, value + draw.randint(-width, width))) for value in one)
-        for one in base
-        for width in (0, 3, 7, 9)
-    ]
-    groups = [digest(n) for n in range(len(seen))]
-    half = len(seen) // 2
-    index = ThumbnailIndex(zip(groups[:half], (one.hex() for one in seen[:half]), strict=True))
-    for group, one in zip(groups[half:], seen[half:], strict=True):
-        index = index.followed_by(ThumbnailIndex([(group, one.hex())]))
-    found_some = False
-    for asked in base:
-        distances = {
-            group: (sum((a - b) ** 4 for a, b in zip(asked, one, strict=True)) / 192) ** 0.25
-            for group, one in zip(groups, seen, strict=True)
-        }
-        wanted = {group: distance for group, distance in distances.items() if distance <= NEAR}
-        found = {one.group: one.distance for one in index.near(asked.hex())}
-        assert found == pytest.approx(wanted)
-        found_some |= 0 < len(wanted) < len(seen)
-    assert found_some
-
-
-@pytest.mark.parametrize("channel", [0, 1, 2])
-def test_images_that_differ_in_one_channel_alone_are_compared_by_their_distance(
-    channel: int,
-) -> None:
-    grey = bytes([100] * 192)
-    tinted = bytes(value + 6 * (n % 3 == channel) for n, value in enumerate(grey))
-    distance = (6**4 / 3) ** 0.25
-    assert distance <= NEAR < 6  # the channel's mean differs by more than the images do
-    (found,) = ThumbnailIndex([(digest(0), grey.hex())]).near(tinted.hex())
-    assert found.distance == pytest.approx(distance)

@@ -1,0 +1,131 @@
+"""Near-duplicates by thumbnails: the index against comparing all with all."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from core.datasets.image_lists import NEAR
+from core.datasets.similarity import MOST_KEPT, Arrivals, ThumbnailIndex, distance_of
+from core.values import Digest
+from tests.support.factories import digest
+
+Thumbnails = NDArray[np.uint8]  # (n, 192)
+CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 12))
+
+
+def drawn(seed: int, count: int, kinds: int) -> Thumbnails:
+    """Thumbnails that are near to some others, flat or rich, with light and dark ends."""
+    choice = np.random.default_rng(seed)
+    contrast = choice.choice([0, 20, 400], (kinds, 1))
+    bases = choice.uniform(0, 255, (kinds, 1)) + contrast * choice.uniform(-1, 1, (kinds, 192))
+    width = choice.choice([0, 2, 7, 8, 9], (count, 1))
+    moved = bases[choice.integers(0, kinds, count)] + width * choice.uniform(-1, 1, (count, 192))
+    return moved.clip(0, 255).round().astype(np.uint8)
+
+
+def as_text(thumbnails: Thumbnails) -> list[str]:
+    return [one.tobytes().hex() for one in thumbnails]
+
+
+def near_pairs(asked: Thumbnails, known: Thumbnails) -> Mapping[tuple[int, int], float]:
+    """The distances of near-duplicates, found by comparing all with all."""
+    apart = asked[:, None].astype(np.int64) - known[None].astype(np.int64)
+    distances = ((apart**4).sum(axis=2) / 192) ** 0.25
+    return {
+        (int(one), int(other)): float(distances[one, other])
+        for one, other in np.argwhere(distances <= NEAR)
+    }
+
+
+def index_of(groups: Sequence[Digest], thumbnails: Thumbnails, first: int = 1) -> ThumbnailIndex:
+    """The index of some images, the first of which has a position."""
+    rows = list(zip(itertools.count(first), groups, as_text(thumbnails)))
+    pages = [rows[start : start + 20] for start in range(0, len(rows), 20)]
+    return ThumbnailIndex.of(pages, position=first - 1)
+
+
+@given(CASES, st.lists(st.integers(0, 150), max_size=4))
+def test_index_finds_what_comparing_with_all_finds_however_it_grew(
+    case: tuple[int, int, int], cuts: Sequence[int]
+) -> None:
+    known, asked = drawn(*case), drawn(case[0], 40, case[2])
+    groups = [digest(number % 50) for number in range(len(known))]  # some have several images
+    index, ends = ThumbnailIndex(), [0, *sorted(min(cut, len(known)) for cut in cuts), len(known)]
+    for start, end in itertools.pairwise(ends):
+        index = index.followed_by(index_of(groups[start:end], known[start:end], start + 1))
+    assert index.position == len(known)
+    wanted: dict[tuple[str, Digest], float] = {}
+    texts = as_text(asked)
+    for (one, other), distance in near_pairs(asked, known).items():
+        place = texts[one], groups[other]
+        wanted[place] = min(distance, wanted.get(place, distance))
+    found = {
+        (text, similar.group): similar.distance
+        for text, near in index.near(texts).items()
+        for similar in near
+    }
+    assert found == pytest.approx(wanted)
+
+
+@given(CASES)
+def test_images_that_arrive_together_are_compared_each_with_all(case: tuple[int, int, int]) -> None:
+    thumbnails = np.unique(drawn(*case), axis=0)
+    arrivals = Arrivals(as_text(thumbnails))
+    placed = {number: digest(number) for number in range(0, len(thumbnails), 2)}
+    pairs = near_pairs(thumbnails, thumbnails)
+    for number in range(len(thumbnails)):
+        wanted = {
+            placed[other]: distance
+            for (one, other), distance in pairs.items()
+            if one == number and other in placed
+        }
+        found = {near.group: near.distance for near in arrivals.near(number, placed)}
+        assert found == pytest.approx(wanted)
+
+
+def test_of_a_film_every_frame_finds_every_other_though_not_all_pairs_are_kept() -> None:
+    frames = np.random.default_rng(0).integers(100, 104, (2 * MOST_KEPT, 192), np.uint8)
+    arrivals = Arrivals(as_text(frames))
+    placed = {number: digest(number) for number in range(len(frames))}
+    for number in range(len(frames)):
+        assert len(arrivals.near(number, placed)) == len(frames)
+
+
+def test_thumbnails_at_the_very_bound_are_near_and_just_beyond_it_are_not() -> None:
+    base = np.full((1, 192), 100, np.uint8)
+    in_few, beyond = base.copy(), base.copy()
+    in_few[0, :12] += 10  # 12 * 10^4 is 5^4 * 192
+    beyond[0, :12] += 10
+    beyond[0, 12] += 1
+    others = np.random.default_rng(0).integers(0, 256, (200, 192), np.uint8)
+    known = np.concatenate([base + 5, in_few, beyond, others])  # all differences in one coordinate
+    near = index_of([digest(number) for number in range(len(known))], known).near(as_text(base))
+    ((found, distances),) = [
+        ({similar.group for similar in same}, {similar.distance for similar in same})
+        for same in near.values()
+    ]
+    assert (found, distances) == ({digest(0), digest(1)}, {NEAR})
+    assert distance_of(120_001) > NEAR
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+def test_images_that_differ_in_one_channel_alone_are_compared_by_their_distance(
+    channel: int,
+) -> None:
+    grey = np.full((1, 192), 100, np.uint8)
+    tinted = grey + 6 * (np.arange(192) % 3 == channel).astype(np.uint8)
+    distance = (6**4 / 3) ** 0.25
+    assert distance <= NEAR < 6  # the channel's mean differs by more than the images do
+    ((found,),) = index_of([digest(0)], grey).near(as_text(tinted)).values()
+    assert found.distance == pytest.approx(distance)
+
+
+def test_nothing_is_near_where_nothing_is() -> None:
+    assert ThumbnailIndex().near(["00" * 192]) == {}
+    assert index_of([digest(0)], np.zeros((1, 192), np.uint8)).near([]) == {}
+    assert Arrivals([]).numbers == {}
