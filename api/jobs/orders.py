@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 from pydantic.config import JsonDict
+from typing_extensions import TypeAliasType
 
 from api.http.schemas import BY_TEXT, Number, Prompt, Reference, RequestModel
 from core.datasets.image_lists import LEAST_GROUPS, MOST_GROUPS, Grouping
@@ -54,7 +55,10 @@ def _schema() -> Schema:
 
 RECIPE_SCHEMA = _schema()
 
-RecipeFields = Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA), Field()]
+# By its name, the document has the schema once.
+RecipeFields = TypeAliasType(
+    "RecipeFields", Annotated[dict[str, Any], WithJsonSchema(RECIPE_SCHEMA)]
+)
 
 
 # Orders.
