@@ -27,6 +27,7 @@ KEPT, LONGEST = 1024, 8192  # texts of each kind, and characters of one: about 2
 
 # Both databases limit the parameters of one statement (SQLite 32,766, PostgreSQL 65,535).
 CHUNK = 1000
+INSERTED = 10_000  # rows of a statement, whose time is limited
 
 Values = Mapping[str, Any]
 _Value = TypeVar("_Value")
@@ -42,9 +43,13 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
 
 
 def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
-    """Insert the rows whose keys do not exist yet."""
-    if rows:
-        connection.execute(_insert(connection, table).on_conflict_do_nothing(), rows)
+    """Insert the rows whose keys do not exist yet.
+
+    However many these are, each statement takes less time than one may take.
+    """
+    statement = _insert(connection, table).on_conflict_do_nothing()
+    for start in range(0, len(rows), INSERTED):
+        connection.execute(statement, rows[start : start + INSERTED])
 
 
 def insert_absent(

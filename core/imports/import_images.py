@@ -65,6 +65,10 @@ from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
 from core.values import Digest, JobId, Json, canonical_json, clean_file_label, json_lines, sha256
 
+# An image is recorded in less time, on a busy machine too. The lease lasts for all of them, since
+# nothing renews it meanwhile: on SQLite, the transaction keeps every other from writing.
+RECORDING_S = 0.005
+
 AT_ONCE = 4  # images that are decoded or stored while the archive is read on
 
 TableImage = tuple[int, int, tuple[Path, bytes | errors.Invalid]]  # a row, of how many; its image
@@ -105,6 +109,10 @@ def import_images(
     delete_erased(platform, uploads)
     searched = search_uploads(platform, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
+    with platform.transactions() as work:
+        lease_s = platform.settings.lease_seconds + RECORDING_S * len(uploads)
+        work[Jobs].renew(job.id, job.fence, lease_s)
+        work.commit()
     with platform.transactions() as work:
         require_quota(platform.settings, work, [upload.image for upload in uploads])
         receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)

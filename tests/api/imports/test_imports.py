@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from core.artifacts.store import ArtifactKind
+from core.datasets.receive import receive
+from core.datasets.uploads import Receipt
 from core.errors import LeaseLost
+from core.imports import import_images
 from core.jobs.rows import Jobs
 from core.principal import SERVICE
 from core.upkeep.gc import collect_garbage
@@ -170,6 +174,23 @@ def test_an_import_that_is_lost_midway_ends_in_the_same_draft(imports: Imports) 
     client.post("/v1/datasets", json={"name": "products"})
     assert imports.report(imports.run(zipped(FOLDERS))) == told
     assert imports.draft() == resumed
+
+
+@EMBEDDED
+def test_an_import_keeps_its_lease_while_its_images_are_recorded(
+    imports: Imports, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leases = list[float]()
+
+    def recorded(*given: Any, **named: Any) -> list[Receipt]:
+        with imports.service.platform.transactions(read_only=True) as work:
+            leases.extend(one.lease_s for one in work[Jobs].held("w"))
+        return receive(*given, **named)
+
+    monkeypatch.setattr(import_images, "receive", recorded)
+    monkeypatch.setattr(import_images, "RECORDING_S", 1_000.0)
+    assert imports.run(zipped(FOLDERS))["status"] == "succeeded"
+    assert leases[0] > 1_000 * len(FOLDERS)
 
 
 def test_an_archive_and_its_dataset_are_kept_until_the_job_has_ended(imports: Imports) -> None:
