@@ -1,8 +1,9 @@
-"""Send a service mutated images and archives, and check what comes of it: `make test-inputs`.
+"""Send a service mutated images and collections, and check what comes of it: `make test-inputs`.
 
-Each input is a JPEG, PNG, WebP or GIF that is uploaded, or a zip, tar or tar.gz that is imported,
-after one seeded mutation. Every answer must be one that the API documents for such files, no
-process may end or take 512 MB, and after a collection no file may lie anywhere that no row names.
+Each input is a JPEG, PNG, WebP or GIF that is uploaded, or a zip, tar, tar.gz, Parquet file or
+WebDataset that is imported, after one seeded mutation. Every answer must be one that the API
+documents for such files, no process may end or take 512 MB, and after a collection of garbage no
+file may lie anywhere that no row names.
 Prints a table and writes `benchmarks/out/inputs.json`.
 """
 

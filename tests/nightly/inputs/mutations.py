@@ -6,6 +6,7 @@ from random import Random
 
 from tests.support.api.archives import tarred, zipped
 from tests.support.api.image_files import frames, photograph, picture
+from tests.support.api.tables import as_datasets_writes, parquet
 
 MAGICS = (
     b"\xff\xd8\xff\xe0",
@@ -16,6 +17,7 @@ MAGICS = (
     b"PK\x03\x04",
     b"PK\x05\x06",
     b"\x1f\x8b\x08",
+    b"PAR1",
     b"II*\0",
     b"%PDF-1.7",
 )
@@ -119,7 +121,32 @@ def originals() -> dict[str, list[bytes]]:
         ],
         "tar": [tarred(files) for files in folders],
         "tar.gz": [tarred(files, "w:gz") for files in folders],
+        "parquet": [_table(images, seed) for seed in seeds],
+        "webdataset": [_samples(images, seed) for seed in seeds],
     }
+
+
+def _table(images: dict[str, list[bytes]], seed: int) -> bytes:
+    """Return a Parquet file: packed or not, in one row group or two, with named classes or not."""
+    data = [same[seed] for same in images.values()]
+    places = range(len(data))
+    packed = {"compression": "zstd" if seed % 2 else "none", "row_group_size": 2 + seed}
+    if seed < _EACH // 2:
+        return as_datasets_writes(data, [place % 2 for place in places], CLASSES, **packed)
+    return parquet({"image": data, "label": [CLASSES[place % 2] for place in places]}, **packed)
+
+
+def _samples(images: dict[str, list[bytes]], seed: int) -> bytes:
+    """Return a WebDataset: classes in files of their own or in JSON, maybe in a tar of shards."""
+    files: dict[str, bytes] = {}
+    for place, (kind, same) in enumerate(images.items()):
+        name, label = f"{place:03}", CLASSES[place % 2]
+        files[f"{name}.{kind}"] = same[seed]
+        if place % 2:
+            files[f"{name}.cls"] = label.encode()
+        else:
+            files[f"{name}.json"] = f'{{"label": "{label}", "width": 40}}'.encode()
+    return tarred({"0.tar": tarred(files)} if seed % 2 else files)
 
 
 def _folders(images: dict[str, list[bytes]], seed: int) -> dict[str, bytes]:

@@ -20,6 +20,7 @@ REFUSED = {
     "archive_unsafe",
     "file_too_large",
     "image_list_invalid",
+    "table_invalid",
 }
 
 Input = tuple[str, str, bytes]  # kind, mutation, bytes
