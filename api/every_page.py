@@ -13,6 +13,7 @@ from api.first_steps import pages as first_steps
 from api.gate import label_pages as labels
 from api.gate import pages as gate
 from api.guide import pages as guide
+from api.imports import pages as imports
 from api.inference import pages as try_it
 from api.jobs import pages as jobs
 from api.pages import browsing
@@ -41,6 +42,7 @@ PAGES = (
     erasures.router,
     images.router,
     uploads.router,
+    imports.router,
     order.router,
     jobs.router,
     access.router,

@@ -12,7 +12,7 @@ from api.dependencies import Services
 from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
-from api.pages.forms import SentForm, short_field
+from api.pages.forms import SentForm, fresh_key, short_field
 from api.pages.rendering import PageRequest
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_shown
@@ -93,7 +93,7 @@ def _kind(fields: Mapping[str, str]) -> DatasetKind:
 @router.get("/{dataset}", Role.VIEWER)
 def show_dataset(dataset: str, asked: PageRequest) -> Response:
     """Show a dataset."""
-    return _dataset_page(asked, dataset)
+    return dataset_page(asked, dataset)
 
 
 @router.get("/{dataset}/statistics", Role.VIEWER)
@@ -127,13 +127,18 @@ def freeze(dataset: str, asked: PageRequest, _form: SentForm) -> Response:
     try:
         version = freeze_version(asked.platform, dataset, if_changed=True)
     except PerennialError as refusal:
-        return _dataset_page(asked, dataset, refusal=refusal)
+        return dataset_page(asked, dataset, refusal=refusal)
     return RedirectResponse(f"{PAGES}/datasets/{dataset}/versions/{version.number}", 303)
 
 
-def _dataset_page(
-    asked: PageRequest, dataset: str, *, refusal: PerennialError | None = None
+def dataset_page(
+    asked: PageRequest,
+    dataset: str,
+    *,
+    fields: Mapping[str, str] | None = None,
+    refusal: PerennialError | None = None,
 ) -> Response:
+    """Return the page; after a refusal, with what was sent for an import and why it is refused."""
     platform = asked.platform
     with platform.transactions(read_only=True) as work:
         found = work[Datasets].get(dataset)
@@ -151,6 +156,8 @@ def _dataset_page(
         versions=versions[: -VERSIONS - 1 : -1],
         taught=taught,
         settings=platform.settings,
+        fields=fields or {},
+        key=fresh_key(),
         refusal=refusal,
     )
 

@@ -21,7 +21,7 @@ from api.jobs.schemas import JobView
 from api.openapi_document import binary
 from core import errors
 from core.archives.rules import BucketFolder
-from core.datasets.columns import WantedColumns
+from core.datasets.columns import MOST_NAME, WantedColumns
 from core.datasets.rows import Datasets
 from core.datasets.uploads import require_room
 from core.imports.import_images import file_report, flat_rows
@@ -62,7 +62,7 @@ S3Query = Annotated[
     ),
 ]
 
-_COLUMN = {"max_length": 200, "min_length": 1}
+_COLUMN = {"max_length": MOST_NAME, "min_length": 1}
 
 
 def _columns(

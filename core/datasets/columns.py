@@ -13,6 +13,7 @@ IMAGES = ("image", "img", "jpg", "jpeg", "png", "webp")
 LABELS = ("class", "label", "class_name", "label_name", "category")
 CAPTIONS = ("captions", "caption", "text")
 
+MOST_NAME = 200  # characters of a column's name that an order names
 _SHOWN = 20  # columns in a message
 _MOST_SHOWN = 1_000  # characters of their names and types
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from core.settings import ImportBucket
 from devtools.programs import OPTIONS, find_chromium
 from tests.support.api.browsing import make_line
 from tests.support.api.served import serving
@@ -33,7 +34,11 @@ def site(ready_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """The address of a service with the models `demo` and `line`."""
     home = tmp_path_factory.mktemp("browser") / "home"
     shutil.copytree(ready_home, home)
-    with serving(settings_of(home)) as served, pytest.MonkeyPatch.context() as patch:
+    buckets = (ImportBucket(name="photos"),)  # of a form, which no test sends
+    with (
+        serving(settings_of(home, import_buckets=buckets)) as served,
+        pytest.MonkeyPatch.context() as patch,
+    ):
         yield served.url, make_line(served.platform, patch)
 
 

@@ -1,6 +1,7 @@
 """Objects of an S3 bucket: ordered over the API, imported by a worker, reported one by one."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +10,27 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from core.archives.reader import S3Buckets
+from core.archives.rules import BucketObject
+from core.artifacts import s3_requests
 from core.artifacts.s3_requests import S3Access
+from core.datasets.edit import create_dataset
+from core.datasets.rules import DatasetKind
+from core.principal import Role
 from core.settings import ImportBucket
 from devtools.servers import CREDENTIALS, s3_server
+from tests.support.api.archives import tarred
+from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_files import picture
 from tests.support.api.imports import PRODUCTS, Imports, importing
-from tests.support.api.service import EMBEDDED, code_of, running, settings_of
+from tests.support.api.service import EMBEDDED, Service, code_of, running, settings_of
+from tests.support.api.tables import as_datasets_writes
 
 FILES = {"boot/1.png": picture(1), "boot/2.png": picture(2), "bag/3.png": picture(3)}
 
 SECRET = CREDENTIALS["AWS_SECRET_ACCESS_KEY"]
 
-MOST_FILES, MOST_BYTES = 6, 9_000
+MOST_FILES, MOST_BYTES = 30, 60_000
 
 _numbers = itertools.count(1)
 
@@ -131,6 +141,77 @@ def test_objects_that_changed_since_the_order_are_reported_and_left_out(shop: Sh
     assert len(shop.imports.draft()) == 1
     assert set(shop.told(shop.run()).values()) == {"created", "duplicate"}
     assert len(shop.imports.draft()) == 3
+
+
+def test_collections_are_read_where_they_lie_and_none_of_them_as_a_whole(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = as_datasets_writes([picture(1), picture(2)], [1, 0], ["bag", "boot"])
+    samples = {f"{at:02}.png": picture(at) for at in range(10, 26)}
+    shard = tarred({"09.cls": b"hat", "09.png": picture(9)} | samples)
+    shop.put({"data/train.parquet": rows, "more/0.tar": shard})
+    read, real, at_first = Counter[str](), S3Buckets.pieces, list[int]()
+
+    def pieces(buckets: S3Buckets, bucket: str, listed: BucketObject) -> Iterator[bytes]:
+        for piece in real(buckets, bucket, listed):
+            read[listed.key] += len(piece)
+            yield piece
+
+    monkeypatch.setattr(S3Buckets, "pieces", pieces)
+    monkeypatch.setattr(s3_requests, "PIECE", 512)
+    job = shop.order()
+    # Rows 1 and 2 come first; the next image waits for three others of the shard at most.
+    shop.imports.work(lambda: at_first.append(read["shop/more/0.tar"]), after=3)
+    assert read["shop/data/train.parquet"] == len(rows)
+    assert at_first[0] < read["shop/more/0.tar"] / 2
+    told = shop.told(shop.imports.job(job))
+    assert told == {
+        "data/train.parquet/row 1/0.png": "created",
+        "data/train.parquet/row 2/1.png": "created",
+        "more/0.tar/09.png": "created",
+    } | {f"more/0.tar/{name}": "text_missing" for name in samples}
+    counts = shop.imports.service.client.get(PRODUCTS).json()["counts"]
+    assert counts == {"bag": 1, "boot": 1, "hat": 1}
+    shop.put({"data/train.parquet": rows[:-20]})
+    assert shop.run()["error"]["code"] == "archive_corrupt"
+    assert len(shop.imports.draft()) == 3
+
+
+def test_a_form_on_the_datasets_page_orders_an_import_and_shows_its_job(shop: Shop) -> None:
+    shop.put(FILES)
+    helper, here = browser_of(shop.imports.service, Role.CONTRIBUTOR), "/ui/datasets/products"
+    page = helper.get(here).text
+    assert f"<option>{shop.bucket}</option>" in page
+    assert SECRET not in page
+    form = {"bucket": shop.bucket, "key": "once"}
+    for fields, code in (
+        ({"prefix": "<b>"}, "archive_empty"),
+        ({"prefix": "<b>", "label_column": "x" * 201}, "field_invalid"),
+        ({"prefix": "<b>", "caption_column": "text"}, "field_invalid"),
+        ({"prefix": "<b>", "bucket": ""}, "field_invalid"),
+        ({"prefix": "<b>", "bucket": "elsewhere"}, "bucket_not_allowed"),
+    ):
+        with shop.imports.service.untouched():
+            refused = helper.send(f"{here}/imports", **(form | fields))
+        assert (refused.status_code, code in refused.text) == (422, True)
+        assert 'name="prefix" value="&lt;b&gt;"' in refused.text
+    at_once = [helper.send(f"{here}/imports", prefix="shop", **form) for _ in range(2)]
+    (shown,) = {answer.headers["location"] for answer in at_once}
+    shop.imports.work()
+    told = helper.get(shown).text
+    assert "3 images added" in told
+    assert f'href="{here}"' in told
+
+
+def test_a_viewer_and_a_service_without_buckets_have_no_such_form(
+    shared_service: Service, viewer: Browser
+) -> None:
+    create_dataset(shared_service.platform, "no-bucket", DatasetKind.LABELLED)
+    here = "/ui/datasets/no-bucket"
+    assert "From a bucket" not in viewer.get(here).text
+    page = browser_of(shared_service, Role.CONTRIBUTOR).get(here).text
+    assert "PERENNIAL_IMPORT_BUCKETS" in page
+    assert f'action="{here}/imports"' not in page
 
 
 @EMBEDDED
