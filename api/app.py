@@ -18,7 +18,7 @@ from api.every_page import PAGES
 from api.exports import routes as exports
 from api.gate import label_routes as labels
 from api.gate import routes as gate
-from api.guide import reference
+from api.guide import plain, reference
 from api.http import error_handlers
 from api.http.authentication import Holders, KeyCheck, KeyUses
 from api.http.limits import BodyArrival, BodySizeLimit, RateLimit
@@ -78,6 +78,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     operations.router,
     access.router,
     reference.router,
+    plain.router,
 )
 
 

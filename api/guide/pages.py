@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from starlette.responses import FileResponse, Response
 
 from api.guide.library import FOUND, TYPES, files, folders, pages, read_document, search, titles
+from api.guide.plain import MARKDOWN, is_plain, markdown_of
 from api.http.routing import GUIDE, Routes
 from api.pages.browsing import PageRoute
 from api.pages.rendering import page
@@ -35,10 +36,12 @@ def search_guide(request: Request, q: Annotated[str, Query(max_length=100)] = ""
 
 @router.get("/{slug:path}")
 def show_page(slug: str, request: Request) -> Response:
-    """Show a page, or return one of the guide's files."""
+    """Show a page, or return it as Markdown, or one of the guide's files."""
     if slug in files():
         path = files()[slug]
         return FileResponse(path, media_type=TYPES[path.suffix])
+    if is_plain(slug):
+        return Response(markdown_of(slug), media_type=MARKDOWN)
     return _show(request, slug)
 
 

@@ -30,6 +30,7 @@ PAGES = "/ui"
 SIGN_IN = f"{PAGES}/sign-in"
 STATIC = f"{PAGES}/static/"
 GUIDE = "/guide"
+LLMS = "/llms.txt"
 FIRST_STEPS = f"{PAGES}/first-steps"
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", SIGN_IN})
 ROLE = "x-required-role"
@@ -49,8 +50,8 @@ def is_open(path: str) -> bool:
 
 
 def is_guide(path: str) -> bool:
-    """Return whether a path is that of a page of the guide, which anyone may read."""
-    return path == GUIDE or path.startswith(f"{GUIDE}/")
+    """Return whether a path is that of a page or the list of the guide, which anyone may read."""
+    return path in {GUIDE, LLMS} or path.startswith(f"{GUIDE}/")
 
 
 def is_page(path: str) -> bool:

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.guide import pages as guide
+from api.guide import plain
 from api.guide.library import Document, files, folders, pages, read_document, search
 from api.http import error_handlers
 from api.http.routing import GUIDE
@@ -24,7 +25,7 @@ def documents() -> dict[str, Document]:
 
 @pytest.fixture(scope="module")
 def client() -> TestClient:
-    app = FastAPI(routes=guide.router.routes)
+    app = FastAPI(routes=[*guide.router.routes, *plain.router.routes])
     error_handlers.register(app)
     return TestClient(app)
 
@@ -80,6 +81,47 @@ def test_a_search_finds_sections_by_their_words(client: TestClient) -> None:
     text = client.get(f"{GUIDE}/search", params={"q": "<script>alert(1)</script>"}).text
     assert "No sections" in text
     assert "<script>alert" not in text
+
+
+OF_MARKDOWN = re.compile(r"\]\(([^)\s]+)\)")
+
+
+def test_each_page_is_also_markdown_with_the_links_of_the_page(
+    client: TestClient, documents: dict[str, Document]
+) -> None:
+    for slug, document in documents.items():
+        answer = client.get(f"{GUIDE}/{slug or 'index'}.md")
+        assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+        assert answer.text.startswith(f"# {document.title}"), slug
+        plain_links = OF_MARKDOWN.findall(without_code(answer.text))
+        as_pages = [
+            re.sub(r"^(/guide.*?)(/index)?\.md(?=#|$)", r"\1", link) for link in plain_links
+        ]
+        assert as_pages == LINK.findall(document.html), slug
+        places = {link.partition("#")[0] for link in plain_links}
+        assert not places & {f"{GUIDE}/{other}" for other in documents}, slug  # but with .md
+    assert client.get(f"{GUIDE}/nothing.md").status_code == 404
+
+
+def without_code(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def test_programs_find_every_listed_page_as_markdown(client: TestClient) -> None:
+    """In the format of llmstxt.org: a title, a quotation, and sections of links with notes."""
+    answer = client.get("/llms.txt")
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    title, empty, summary, *rest = answer.text.splitlines()
+    assert (title, empty, summary[:2]) == ("# Perennial", "", "> ")
+    assert [line for line in rest if not re.match(r"## .|- \[.+\]\(/\S+\)(: .+)?$|$", line)] == []
+    listed = re.findall(r"^- \[.+?\]\((\S+?)\)", answer.text, flags=re.MULTILINE)
+    contents = LINK.findall(read_document(pages()[""]).html)
+    assert len(listed) > 30
+    assert {re.sub(r"\.md$", "", one) for one in listed} - {"/openapi.json"} == set(contents)
+    assert "- [Quickstart](/guide/quickstart.md): " in answer.text
+    for address in listed:
+        if address.endswith(".md"):
+            assert client.get(address).status_code == 200, address
 
 
 def test_scripts_of_others_are_those_that_the_notice_names() -> None:
