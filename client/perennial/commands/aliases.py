@@ -20,10 +20,10 @@ from perennial.terminal.output import (
     print_list,
     print_table,
     tell,
+    told_alias,
     warn_of_live,
 )
 from perennial.terminal.session import connected
-from perennial.types import Alias
 
 
 @click.command(epilog=example("perennial versions demo"))
@@ -100,7 +100,7 @@ def promote(named: str, override: bool, as_json: bool, **move: Any) -> None:
     with connected() as client:
         model, version = find_version(client, named)
         moved = client.aliases.promote(model, version, override=override or None, **move)
-    tell(moved, as_json, _told(moved))
+    tell(moved, as_json, told_alias(moved))
 
 
 @click.command(epilog=example("perennial rollback demo --reason 'bags became sandals'"))
@@ -116,7 +116,7 @@ def rollback(model: str, to: str | None, override: bool, as_json: bool, **move: 
     number = None if to is None else number_of(model, to)
     with connected() as client:
         moved = client.aliases.roll_back(model, to=number, override=override or None, **move)
-    tell(moved, as_json, _told(moved))
+    tell(moved, as_json, told_alias(moved))
 
 
 @click.command(epilog=example("perennial aliases demo"))
@@ -154,13 +154,6 @@ def history(model: str, alias: str, as_json: bool) -> None:
                 one["at"][:19],
             ),
         )
-
-
-def _told(alias: Alias) -> str:
-    return (
-        f"{alias['model']}@{alias['alias']} is version {alias['version']} "
-        f"(revision {alias['revision']})."
-    )
 
 
 VERBS = (versions, promote, rollback, aliases, history, download)

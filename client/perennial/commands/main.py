@@ -11,6 +11,7 @@ from importlib.metadata import entry_points, version
 import click
 
 from perennial.commands import (
+    agents,
     aliases,
     datasets,
     exports,
@@ -27,7 +28,19 @@ from perennial.terminal.session import ERROR, INTERRUPTED, Failure
 
 GROUP = "perennial.commands"
 
-MODULES = (login, datasets, suites, learning, aliases, reports, trials, inference, exports, verify)
+MODULES = (
+    login,
+    datasets,
+    suites,
+    learning,
+    aliases,
+    reports,
+    trials,
+    inference,
+    exports,
+    verify,
+    agents,
+)
 
 VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for verb in module.VERBS}
 

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from perennial.types import BlameReport, Event
+from perennial.types import Alias, BlameReport, Event
 
 # The output of commands: JSON for programs, tables for people.
 
@@ -56,6 +56,14 @@ OUTCOMES = ("created", "duplicate", "label_conflict", "rejected")
 def told_counts(counts: Mapping[str, int]) -> str:
     """Return how many files had each outcome, in words."""
     return ", ".join(f"{counts.get(outcome, 0)} {outcome}" for outcome in OUTCOMES)
+
+
+def told_alias(alias: Alias) -> str:
+    """Return where an alias points, in words."""
+    return (
+        f"{alias['model']}@{alias['alias']} is version {alias['version']} "
+        f"(revision {alias['revision']})."
+    )
 
 
 def print_json_lines(values: Iterable[Any]) -> None:

@@ -182,6 +182,12 @@ def address_of(text: str) -> str:
     return f"{'http' if host in HERE else 'https'}://{text}"
 
 
+def current_url() -> str:
+    """Return the address of the service that commands use, for callers with keys of their own."""
+    url, known = address_of(os.environ.get(URL, "")), stored()
+    return url or (known.url if known else DEFAULT_URL)
+
+
 def current() -> Login:
     """Return the login that commands use. Raises Failure if there is none.
 
@@ -189,7 +195,7 @@ def current() -> Login:
     """
     url, key, known = address_of(os.environ.get(URL, "")), os.environ.get(KEY), stored()
     if key:
-        return Login(url=url or (known.url if known else DEFAULT_URL), key=key)
+        return Login(url=current_url(), key=key)
     if known and url in {"", known.url}:
         return known
     if known:
@@ -313,12 +319,20 @@ def tell_end(client: Client, job: Job) -> None:
 def print_verdict(report: Report) -> None:
     """Print the verdict, what is not guarded, learned and lost, and the gate's reasons."""
     click.echo(f"{report['model']}: version {report['version']}, gate: {report['verdict']}")
-    summary = report["summary"]
-    told = (summary["unguarded"], summary["learned"], summary["lost"], summary["go_live"])
-    for sentence in filter(None, told):
+    for sentence in sentences(report):
         click.echo(sentence)
     for reason in report["reasons"]:
         click.echo(f"- {reason}")
+
+
+def sentences(report: Report) -> list[str]:
+    """Return a report's first sentences: what is not guarded, learned, lost, and may it go live."""
+    found = report["summary"]
+    return [
+        one
+        for one in (found["unguarded"], found["learned"], found["lost"], found["go_live"])
+        if one
+    ]
 
 
 def require_passed(job: Job) -> None:

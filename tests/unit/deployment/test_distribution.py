@@ -27,7 +27,7 @@ from tests.support.places import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 CLIENT_PROJECT = tomllib.loads((ROOT / "client" / "pyproject.toml").read_text())
 CLIENT = CLIENT_PROJECT["project"]["dependencies"]
-VERIFY = CLIENT_PROJECT["project"]["optional-dependencies"]["verify"]
+EXTRAS = CLIENT_PROJECT["project"]["optional-dependencies"]
 SERVICE = PROJECT["project"]["dependencies"]
 WORKER = PROJECT["project"]["optional-dependencies"]["worker"]
 TORCH = {"torch", "torchvision"}
@@ -134,11 +134,12 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
     ("program", "needed", "ours"),
     [
         (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
-        (client_without() + HELP, [*CLIENT, *VERIFY], {"perennial"}),
-        (client_without("rules") + HELP, CLIENT, {"perennial"}),
-        (client_without(*COMMAND_MODULES, "rules"), CLIENT[:1], {"perennial"}),
+        (client_without("agents") + HELP, [*CLIENT, *EXTRAS["verify"]], {"perennial"}),
+        (client_without("rules") + HELP, [*CLIENT, *EXTRAS["mcp"]], {"perennial"}),
+        (client_without("agents", "rules") + HELP, CLIENT, {"perennial"}),
+        (client_without(*COMMAND_MODULES, "agents", "rules"), CLIENT[:1], {"perennial"}),
     ],
-    ids=["service", "command and signatures", "command", "library"],
+    ids=["service", "command and signatures", "agents", "command", "library"],
 )
 def test_each_program_runs_with_what_it_names_alone(
     program: str, needed: Sequence[str], ours: set[str]

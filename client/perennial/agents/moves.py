@@ -1,0 +1,118 @@
+"""Moves of aliases, which a person agrees to before they happen.
+
+The question names what the alias points at and its revision, the version that it would point at
+and what the gate says of it. An answer counts for exactly this question: the alias is moved from
+this revision alone, and if it has moved meanwhile, the person is asked again.
+"""
+
+import json
+from typing import Annotated
+
+from mcp.server.elicitation import AcceptedElicitation, ElicitationResult
+from mcp.server.mcpserver import Elicit, Resolve
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import BaseModel, Field
+
+from perennial.agents.service import Call, service_of
+from perennial.terminal.output import told_alias
+from perennial.terminal.session import sentences
+from perennial.types import Alias
+
+LONGEST_REASON = 300
+
+Reason = Annotated[
+    str,
+    Field(max_length=LONGEST_REASON, description="Reason, kept in the alias's history."),
+]
+Target = Annotated[str, Field(description="The alias to move.")]
+
+
+class Consent(BaseModel):
+    """A person's answer."""
+
+    agree: bool = Field(title="Move it", description="Yes moves the alias at once.")
+
+
+async def present_alias(call: Call, model: str, alias: str) -> Alias:
+    """Return the alias as it is now. Raises ToolError if there is none."""
+    async with service_of(call).client() as client:
+        return await client.aliases.get(model, alias)
+
+
+Present = Annotated[Alias, Resolve(present_alias)]
+
+
+async def ask_to_promote(
+    call: Call, version: int, reason: str, present: Present
+) -> Elicit[Consent]:
+    """Ask a person for a promotion."""
+    return await _ask(call, "Promote", version, reason, present)
+
+
+async def ask_to_roll_back(call: Call, to: int, reason: str, present: Present) -> Elicit[Consent]:
+    """Ask a person for a rollback."""
+    return await _ask(call, "Roll back to", to, reason, present)
+
+
+async def promote(
+    call: Call,
+    model: str,
+    version: int,
+    reason: Reason,
+    present: Present,
+    consent: Annotated[ElicitationResult[Consent], Resolve(ask_to_promote)],
+    alias: Target = "production",
+) -> str:
+    """Point an alias at a version, so that it answers the users. A person is asked first."""
+    require_consent(consent)
+    async with service_of(call).client() as client:
+        moved = await client.aliases.promote(
+            model, version, alias=alias, reason=reason, expected_revision=present["revision"]
+        )
+    return told_alias(moved)
+
+
+async def roll_back(
+    call: Call,
+    model: str,
+    to: Annotated[int, Field(description="A version that was live before.")],
+    reason: Reason,
+    present: Present,
+    consent: Annotated[ElicitationResult[Consent], Resolve(ask_to_roll_back)],
+    alias: Target = "production",
+) -> str:
+    """Point an alias back at a version that was live before. A person is asked first."""
+    require_consent(consent)
+    async with service_of(call).client() as client:
+        moved = await client.aliases.roll_back(
+            model, to=to, alias=alias, reason=reason, expected_revision=present["revision"]
+        )
+    return told_alias(moved)
+
+
+def require_consent(consent: ElicitationResult[Consent]) -> None:
+    """Raise ToolError unless a person has agreed."""
+    if not (isinstance(consent, AcceptedElicitation) and consent.data.agree):
+        raise ToolError("The person did not agree, so nothing was moved.")
+
+
+async def _ask(call: Call, verb: str, version: int, reason: str, present: Alias) -> Elicit[Consent]:
+    """Return the question. Raises ToolError if the caller's program cannot ask a person."""
+    model, alias = present["model"], f"{present['model']}@{present['alias']}"
+    able = call.client_capabilities.elicitation if call.client_capabilities else None
+    if able is None or (able.form is None and able.url is not None):
+        raise ToolError(
+            "A person must agree to this, and your program cannot ask one (it does not support "
+            f"elicitation), so nothing was moved: {alias} is version {present['version']}."
+        )
+    async with service_of(call).client() as client:
+        found = await client.versions.get(model, version)
+        facts = sentences(await client.versions.report(model, version)) if found["verdict"] else ()
+    lines = [
+        f"{verb} version {version} of {model}: shall {alias} point at it?",
+        f"{alias} is version {present['version']} (revision {present['revision']}).",
+        f"Gate on version {version}: {found['verdict'] or 'no verdict'}.",
+        *facts,
+        f"The agent's reason: {json.dumps(reason, ensure_ascii=False)}",
+    ]
+    return Elicit("\n".join(lines), Consent)
