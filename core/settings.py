@@ -133,7 +133,7 @@ class Settings(BaseSettings):
     decode_memory_bytes: int = 1024 * 1024 * 1024
     max_upload_bytes: Annotated[int, Field(gt=0)] = 2 * 1024**3  # of a resumable upload
     max_unpacked_bytes: Annotated[int, Field(gt=0)] = 4 * 1024**3  # of an archive of images
-    max_import_files: Annotated[int, Field(gt=0)] = 10_000  # of one archive
+    max_import_files: Annotated[int, Field(gt=0)] = 100_000  # of one archive
     # imports may read no others
     import_buckets: Annotated[tuple[ImportBucket, ...], Field(repr=False)] = ()
     min_free_bytes: int = 256 * 1024 * 1024
