@@ -31,7 +31,10 @@ _LEAST_PRODUCT = np.float32(-_MOST_SQUARES / 2 - 16)
 
 _LEAF = 32  # points, at most
 _TOGETHER = 2  # leaves whose points are compared at once
-_TILE = 2_048  # points that they are compared with at once
+_TILE = 4_096  # points that they are compared with at once
+# A product as small as this is computed by one thread: OpenBLAS wakes others for more than 2^18
+# multiplications, and they would spin between these products for much longer than these take.
+_PRODUCT = 128
 _PAIRS = 16_384  # of thumbnails that are compared at once
 _DIGEST = "S32"  # sorts groups; what is shown of them comes from their bytes
 
@@ -63,6 +66,7 @@ def _frequencies() -> NDArray[np.float64]:
 
 _WAVES = _frequencies()
 _COORDINATES = _WAVES.shape[1]
+_FAR = np.array([[0] * _COORDINATES + [1, -1e30]], np.float32)  # a point that is near to none
 
 
 # A set of thumbnails, as a tree of points.
@@ -79,7 +83,7 @@ class _Tree:
     rows: Numbers  # the place of each thumbnail among those that the tree was made of
     thumbnails: Bytes  # (n, 192)
     asking: Points  # (n, 16): coordinates, minus half their squares, and 1
-    asked: Points  # (n, 16): coordinates, 1, and minus half their squares
+    asked: Points  # (n + 1, 16): coordinates, 1, and minus half their squares; the last is far
     starts: Numbers  # of the leaves, and the end of the last one
     lows: Points  # (leaves, 14): the least coordinates
     highs: Points
@@ -90,7 +94,8 @@ class _Tree:
         count = len(thumbnails)
         points = np.empty((count, _COORDINATES), np.float32)
         for start in range(0, count, _PAIRS):
-            points[start : start + _PAIRS] = (thumbnails[start : start + _PAIRS] - 127.5) @ _WAVES
+            some = thumbnails[start : start + _PAIRS, None] - 127.5  # a product for each
+            points[start : start + _PAIRS] = (some @ _WAVES)[:, 0]
         full = (count - 1) // _LEAF  # leaves, beside the last one
         leaves = list(_leaves(points, np.arange(count), full.bit_length())) if count else []
         rows = np.concatenate([np.empty(0, np.int64), *leaves])
@@ -102,7 +107,7 @@ class _Tree:
             rows=rows,
             thumbnails=thumbnails[rows],
             asking=np.column_stack([points, halves, ones]),
-            asked=np.column_stack([points, ones, halves]),
+            asked=np.vstack([np.column_stack([points, ones, halves]), _FAR]),
             starts=starts,
             lows=np.minimum.reduceat(points, starts[:-1]),
             highs=np.maximum.reduceat(points, starts[:-1]),
@@ -153,9 +158,12 @@ def _near(one: _Tree, other: _Tree, advance: Callable[[int], object] = _ignore) 
         reached = other.reached(lows, highs, since=leaf if one is other else 0)
         for first in range(0, len(reached), _TILE):
             tile = reached[first : first + _TILE]
-            near = one.asking[start:end] @ other.asked[tile].T >= _LEAST_PRODUCT
-            found = np.flatnonzero(near)
-            mine, theirs = start + found // len(tile), tile[found % len(tile)]
+            tile = np.append(tile, np.full(-len(tile) % _PRODUCT, len(other.rows)))
+            products = tile.reshape(-1, _PRODUCT)
+            near = one.asking[start:end] @ other.asked[products].swapaxes(1, 2) >= _LEAST_PRODUCT
+            rest, column = np.divmod(np.flatnonzero(near), _PRODUCT)
+            product, row = np.divmod(rest, near.shape[1])
+            mine, theirs = start + row, products[product, column]
             if one is other:
                 mine, theirs = mine[theirs > mine], theirs[theirs > mine]
             yield from _compared(one, other, mine, theirs)
