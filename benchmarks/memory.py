@@ -115,7 +115,10 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
         network.to_empty(device="cpu")
         pixels = torch.zeros(recipe.batch_size, 3, height, width, dtype=torch.uint8)
         target = torch.zeros(recipe.batch_size, dtype=torch.long)
-    parent = ClipModel(network=network.eval(), config={"model_cfg": model_cfg})
+    # As many of CLIP's tokens stand for those of a tokenizer that the architecture's weights bring.
+    text_cfg = {k: v for k, v in model_cfg["text_cfg"].items() if k != "hf_tokenizer_name"}
+    read = {"model_cfg": {**model_cfg, "text_cfg": text_cfg}}
+    parent = ClipModel(network=network.eval(), config=read)
     method = LearningMethod(recipe, Columns.of(recipe, names, (), ()))
     spec = _spec(recipe, names)
     models = Models.of(spec, parent, names, distils=method.distils, load=lambda _: parent)

@@ -57,7 +57,7 @@ def default_rows(weights: Weights, device: torch.device) -> tuple[Row, ...]:
 
     Precision is what `auto` is on the device.
     """
-    chosen = default_recipe(weights.config["model_cfg"], weights.parameters)
+    chosen = default_recipe(weights.config["model_cfg"], weights.tower_parameters)
     precision = chosen.complete({}).precision.on(native_precisions(device))
     fields = {**chosen.fields, "precision": precision}
     return (

@@ -127,7 +127,7 @@ def import_model(
             created_at=now,
         )
         work[Versions].add(root)
-        sized = default_recipe(weights.config["model_cfg"], weights.parameters)
+        sized = default_recipe(weights.config["model_cfg"], weights.tower_parameters)
         work[Models].set_sized_recipe(model, sized)
         point_alias(
             work,

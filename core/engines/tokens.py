@@ -21,7 +21,7 @@ from tokenizers import Tokenizer as Library
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 
-from core.registry.architecture import context_length, vocabulary_size
+from core.registry.architecture import brings_tokenizer, context_length, vocabulary_size
 from core.values import Json
 
 Rows = NDArray[np.int64]  # (sentences, context length)
@@ -94,10 +94,13 @@ def tokenizer_of(config: Json, own: bytes | None) -> Tokenizer:
     """Return the tokenizer of a config: the one in the bytes of a `tokenizer.json`, or CLIP's.
 
     CLIP's is shared by all models with the same settings, one of its own by those that loaded ones
-    have in common.
+    have in common. Raises ValueError if the config names a tokenizer and there are no bytes: with
+    CLIP's, its texts would mean something else.
     """
     if own is not None:
         return OwnTokenizer(own, config)
+    if brings_tokenizer(config["model_cfg"]):
+        raise ValueError("The config names a tokenizer, and the version has none.")
     return _clip_tokenizer(context_length(config), _settings(config).get("clean", "lower"))
 
 

@@ -12,13 +12,14 @@ from core.values import Json
 @dataclass(frozen=True, kw_only=True)
 class _Size:
     name: str
-    most: float  # parameters
+    most: float  # tower parameters: see `Weights`
     recipe: Json
     source: str
     like: str = ""  # the vision transformer whose recipe other towers of this size get
 
 
-# Sizes of both towers together, from the smallest to the largest.
+# Sizes of both towers together, from the smallest to the largest. Embeddings of tokens do not
+# count: those of a large vocabulary have more numbers than a tower, and a step reads a few of them.
 _SIZES = (
     _Size(
         name="small",
@@ -52,7 +53,7 @@ _SIZES = (
 
 
 def default_recipe(model_cfg: Json, parameters: int) -> DefaultRecipe:
-    """Return the default recipe of an open_clip architecture with so many parameters."""
+    """Return the default recipe of an open_clip architecture with so many tower parameters."""
     size = next(one for one in _SIZES if parameters <= one.most)
     fields = dict(differing_fields(size.recipe))
     if is_resnet(model_cfg):

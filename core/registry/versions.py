@@ -27,6 +27,9 @@ from core.values import (
     sha256,
 )
 
+# How the names of text towers' embeddings of tokens end: open_clip's, and those of transformers.
+TOKEN_EMBEDDINGS = ("token_embedding.weight", "word_embeddings.weight", "embed_tokens.weight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorEntry:
@@ -70,6 +73,12 @@ class Weights:
     def parameters(self) -> int:
         """The count of numbers in all tensors but those of bytes, such as a tokenizer's file."""
         return sum(prod(tensor.shape) for tensor in self.tensors if tensor.dtype != "U8")
+
+    @property
+    def tower_parameters(self) -> int:
+        """The same without the embeddings of tokens, which grow with the vocabulary alone."""
+        embeddings = [one for one in self.tensors if one.name.endswith(TOKEN_EMBEDDINGS)]
+        return self.parameters - sum(prod(tensor.shape) for tensor in embeddings)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Weights":

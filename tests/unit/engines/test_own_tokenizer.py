@@ -41,6 +41,11 @@ def test_every_text_has_the_tokens_that_open_clip_gives_it(kind: str, tmp_path: 
     assert len({tuple(row) for row in ours.rows(texts).tolist()}) > 40
 
 
+def test_no_other_tokenizer_stands_in_for_one_that_is_missing() -> None:
+    with pytest.raises(ValueError, match="names a tokenizer, and the version has none"):
+        tokenizer_of(own_config("siglip"), None)
+
+
 @pytest.mark.parametrize(
     ("kind", "around"),
     [

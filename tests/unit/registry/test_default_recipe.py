@@ -17,6 +17,8 @@ from core.recipes.defaults import DefaultRecipe
 from core.recipes.rules import Recipe
 from core.registry.architecture import is_resnet, require_recipe_fits, untrainable_reason
 from core.registry.default_recipe import default_recipe
+from core.registry.versions import TensorEntry, Weights
+from core.values import Digest
 
 CONFIGS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_bytes())
@@ -68,17 +70,25 @@ def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -
         ("EVA02-B-16", "base"),
         ("ViT-B-16-plus-240", "base"),
         ("RN50x16", "base"),
+        ("ViT-B-16-SigLIP", "base"),
+        ("ViT-B-16-SigLIP2", "base"),  # more than half of its weights are the vocabulary's
+        ("ViT-B-16-SigLIP-i18n-256", "base"),
         ("ViT-L-14", "large"),
+        ("ViT-L-16-SigLIP2-256", "large"),
         ("RN50x64", "large"),
         ("ViT-H-14", "huge"),
         ("ViT-bigG-14", "huge"),
     ],
 )
-def test_a_size_is_that_of_all_weights(name: str, size: str) -> None:
+def test_a_size_is_that_of_the_towers_without_the_vocabulary(name: str, size: str) -> None:
     with torch.device("meta"):
         network = empty_network({"model_cfg": TAUGHT[name]})
-    parameters = sum(one.numel() for one in network.state_dict().values())
-    assert default_recipe(TAUGHT[name], parameters).name == size
+    tensors = [
+        TensorEntry(name=name, dtype="F32", shape=tuple(one.shape), digest=Digest(""), size=0)
+        for name, one in network.state_dict().items()
+    ]
+    weights = Weights(config={}, tensors=tuple(tensors))
+    assert default_recipe(TAUGHT[name], weights.tower_parameters).name == size
 
 
 def test_the_source_says_what_the_recipe_rests_on() -> None:
