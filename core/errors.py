@@ -94,6 +94,10 @@ class TooFewPerClass(Invalid):
     """A class has too few images."""
 
 
+class HoldoutBiased(Invalid):
+    """Far fewer images of the dataset are held out than a fair split would hold out."""
+
+
 class TooFewClasses(Invalid):
     """With this label space the update's loss would be zero: name at least two classes."""
 

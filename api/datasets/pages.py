@@ -14,9 +14,10 @@ from api.http.schemas import After, Number, VersionNumber
 from api.pages.browsing import PageRoute
 from api.pages.forms import SentForm, fresh_key, short_field
 from api.pages.rendering import PageRequest
+from core.datasets.changes import ChangeKind, Diff
 from core.datasets.edit import create_dataset
 from core.datasets.freeze import freeze_version, read_shown
-from core.datasets.manifests import SPLIT_RULE, ChangeKind, DatasetStatistics, Diff, Manifest
+from core.datasets.manifests import SPLIT_RULE, DatasetStatistics, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetVersion
 from core.datasets.thumbnail_rows import PlacedGroups, Splits

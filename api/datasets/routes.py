@@ -20,9 +20,10 @@ from api.http.schemas import (
 )
 from core import errors
 from core.datasets import edit as edit_classes
+from core.datasets.changes import ChangeKind, Diff
 from core.datasets.edit import create_dataset, describe_dataset
 from core.datasets.freeze import freeze_version, read_shown
-from core.datasets.manifests import ChangeKind, DatasetStatistics, Diff, Manifest
+from core.datasets.manifests import DatasetStatistics, Manifest
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind
 from core.datasets.thumbnail_rows import PlacedGroups, Splits

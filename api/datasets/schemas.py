@@ -11,8 +11,9 @@ from pydantic import AliasPath, Field, StringConstraints
 from api.http.schemas import BY_TEXT, ClassName, Name, Page, RequestModel, ResponseModel
 from api.jobs.orders import Metadata
 from core.database.work import Work
+from core.datasets.changes import ChangeKind
 from core.datasets.image_lists import NearDuplicates
-from core.datasets.manifests import SPLIT_RULE, ChangeKind
+from core.datasets.manifests import SPLIT_RULE
 from core.datasets.rules import DatasetImage, DatasetKind
 from core.datasets.thumbnail_rows import PlacedGroups
 from core.datasets.uploads import UploadOutcome

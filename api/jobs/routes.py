@@ -73,6 +73,7 @@ UPDATE_REFUSALS = (  # of updates that could not start
     errors.ParentNotRetrained,
     errors.TooFewPerClass,
     errors.TooFewClasses,
+    errors.HoldoutBiased,
     errors.ImageInSuite,
 )
 

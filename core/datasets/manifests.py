@@ -1,20 +1,22 @@
-"""Manifests: what a dataset version holds, on which side and part, and how two differ."""
+"""Manifests: the images of a dataset version, each on a side and in a part of the split."""
 
 import hmac
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from math import comb, sqrt
 from typing import Any
 
 from core.datasets.rules import DatasetImage, DatasetKind, Image
-from core.errors import DatasetEmpty, TooFewPerClass
+from core.errors import DatasetEmpty, HoldoutBiased, TooFewPerClass
 from core.values import Digest, Json, SuiteId, canonical_json, sha256
 
 # The split of images into sides and parts, the same in every dataset.
 
 HOLDOUT_SHARE = 0.2
 VALIDATION_SHARE = 0.2
+FAIR = 3.1  # standard deviations: one fair draw in a thousand is lower
 SPLIT_RULE = (  # as `held_out_of` has it
     "About a fifth of each class is held out, to measure what was learned: a tenth to three "
     "tenths, at least one of four images, none of two."
@@ -39,6 +41,19 @@ def held_out_of(images: int) -> tuple[int, int]:
     """Return the fewest and the most images that are held out of a class of so many."""
     most = max(3 * images // 10, min(1, images // 3))
     return (max(1, images // 10) if images > 3 else 0), most
+
+
+def _drawn(groups: int, most: int) -> tuple[float, float]:
+    """Return mean and variance of how many of some groups their hashes hold out, `most` at most."""
+    share = HOLDOUT_SHARE
+    if groups > 100:  # so that the most, three tenths, is hardly ever reached
+        return share * groups, share * (1 - share) * groups
+    chances = [
+        comb(groups, held) * share**held * (1 - share) ** (groups - held) for held in range(most)
+    ]
+    chances.append(1 - sum(chances))
+    mean = sum(held * chance for held, chance in enumerate(chances))
+    return mean, sum((held - mean) ** 2 * chance for held, chance in enumerate(chances))
 
 
 # An image of a dataset, its group of near-duplicates, and its class or one of its captions.
@@ -217,6 +232,66 @@ class Manifest:
         found = Counter((entry.class_name, entry.side) for entry in self.entries)
         return {name: {side.value: found[name, side] for side in Side} for name in self.classes}
 
+    def drawn_holdout(self, split: Split) -> tuple[ManifestEntry, ...]:
+        """Return the held-out entries without those that other datasets have placed there.
+
+        A class of four images holds one out. So whoever adds an image to three that are on the
+        training side already holds it out, whatever its hash. An entry stays if its own hash, or a
+        draw of these images alone, would hold it out.
+        """
+        held = self.on(Side.HOLDOUT)
+        forced = {one.group for one in held if split.side_of(one.group) is Side.TRAIN}
+        if not forced:
+            return held
+        labelled = self.kind is DatasetKind.LABELLED
+        drawn = split.sides(self._members(), {}, labelled=labelled)
+        return tuple(
+            one for one in held if one.group not in forced or drawn[one.group] is Side.HOLDOUT
+        )
+
+    def require_fair_holdout(self, split: Split) -> None:
+        """Raise HoldoutBiased if fewer groups are held out by their hashes than chance explains.
+
+        That is so where other datasets, of classes too small to hold any out, have placed images on
+        the training side, or where held-out ones were taken away. Large groups of near-duplicates,
+        for which a class may have no room, do not count. The number of the others is binomial, up
+        to the most that a class holds out; it is too low if it is below two thirds of its mean and
+        more than `FAIR` standard deviations below it.
+        """
+        sizes = Counter((name, group) for _, group, name in self._members())
+        images = Counter[str]()
+        for (name, _), size in sizes.items():
+            images[name] += size
+        counting: dict[str, Counter[Digest]] = {name: Counter() for name in images}
+        for (name, group), size in sizes.items():
+            if size <= max(1, held_out_of(images[name])[1] // 4):
+                counting[name][group] = size
+        mean = variance = 0.0
+        for name, groups in counting.items():
+            most = held_out_of(images[name])[1] * len(groups) // max(1, groups.total())
+            one, spread = _drawn(len(groups), min(most, len(groups)))
+            mean, variance = mean + one, variance + spread
+        sides = self.sides()
+        held = sum(
+            sides[group] is Side.HOLDOUT and split.side_of(group) is Side.HOLDOUT
+            for group in set().union(*counting.values())
+        )
+        if held < min(mean * 2 / 3, mean - FAIR * sqrt(variance)):
+            raise HoldoutBiased(
+                f"Of the images that the split holds out of these classes, {held} are held out, "
+                f"where about {mean:.0f} would be by chance: they could not show fairly what is "
+                "learned. The others were placed on the training side by a version of another "
+                "dataset, with classes too small to hold any out, or were taken out of this one. "
+                "Add other images, or those that are missing.",
+                held_out=held,
+                expected=round(mean),
+            )
+
+    def _members(self) -> list[Member]:
+        """Return each image with its group and its class; captioned images are of one class."""
+        labelled = self.kind is DatasetKind.LABELLED
+        return [(one.pixels, one.group, one.texts[0] if labelled else "") for one in self.entries]
+
     def require_trainable(self) -> None:
         """Raise TooFewPerClass unless every class has enough images on the training side."""
         least = MIN_TRAIN_PER_CLASS
@@ -272,85 +347,6 @@ def validation_of(manifest: Digest) -> Digest:
     It is marked if an image of that part was erased; the manifest itself, if it teaches one.
     """
     return sha256(f"validation of {manifest}".encode())
-
-
-# The difference between two versions of a dataset.
-
-
-class ChangeKind(StrEnum):
-    """The change of an image between the version compared with and this one."""
-
-    ADDED = "added"
-    REMOVED = "removed"
-    MOVED = "moved"  # to another class, or it has other captions
-
-
-@dataclass(frozen=True, kw_only=True)
-class Change:
-    """An image that only one of two versions holds, or both with different texts."""
-
-    pixels: Digest
-    before: tuple[str, ...]  # its class or captions; empty if it was not there
-    after: tuple[str, ...]  # likewise
-
-    @property
-    def kind(self) -> ChangeKind:
-        """The kind of change."""
-        if not self.before:
-            return ChangeKind.ADDED
-        return ChangeKind.MOVED if self.after else ChangeKind.REMOVED
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClassDiff:
-    """The numbers of images that a class gained and lost."""
-
-    added: int
-    removed: int
-    moved_in: int
-    moved_out: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Diff:
-    """The changes from one version to another, by pixels."""
-
-    changes: tuple[Change, ...]
-    counts: Mapping[ChangeKind, int]
-    classes: Mapping[str, ClassDiff]  # those with a change; empty for captions
-
-    @classmethod
-    def between(cls, before: Manifest, after: Manifest) -> "Diff":
-        """Return the difference between two versions of a dataset."""
-        old = {entry.pixels: entry.texts for entry in before.entries}
-        new = {entry.pixels: entry.texts for entry in after.entries}
-        changes = tuple(
-            Change(pixels=pixels, before=old.get(pixels, ()), after=new.get(pixels, ()))
-            for pixels in sorted(old.keys() | new.keys())
-            if old.get(pixels) != new.get(pixels)
-        )
-        labelled = after.kind is DatasetKind.LABELLED
-        counts = Counter(change.kind for change in changes)
-        return cls(
-            changes=changes,
-            counts={kind: counts[kind] for kind in ChangeKind},
-            classes=_by_class(changes) if labelled else {},
-        )
-
-
-def _by_class(changes: tuple[Change, ...]) -> dict[str, ClassDiff]:
-    lost = Counter((change.kind, name) for change in changes for name in change.before)
-    gained = Counter((change.kind, name) for change in changes for name in change.after)
-    names = sorted({name for _, name in (*lost, *gained)})
-    return {
-        name: ClassDiff(
-            added=gained[ChangeKind.ADDED, name],
-            removed=lost[ChangeKind.REMOVED, name],
-            moved_in=gained[ChangeKind.MOVED, name],
-            moved_out=lost[ChangeKind.MOVED, name],
-        )
-        for name in names
-    }
 
 
 # Counts of a dataset's images: by class and side, and by near-duplicates.

@@ -8,9 +8,10 @@ from core import errors
 from core.artifacts.store import Artifacts
 from core.database.work import Work
 from core.datasets.freeze import read_manifest, read_remaining, without_erased
-from core.datasets.manifests import ManifestEntry, Side
+from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
+from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.recipes.rules import distinct
@@ -130,7 +131,7 @@ def parent_for_retraining(work: Work, model: ModelId, number: int) -> Version:
 def holdout_of(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
     """Return the images held out of the update that made a version, except erased ones.
 
-    Empty for a root.
+    Those that the split itself would not hold out are left out, too. Empty for a root.
     """
     return holdouts_of(work, artifacts, [version])[0]
 
@@ -148,7 +149,7 @@ def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[Manif
     if version.data is None:
         return ()
     frozen = work[Datasets].version(version.data.dataset, version.data.version)
-    return read_manifest(artifacts, frozen.manifest).on(Side.HOLDOUT)
+    return read_manifest(artifacts, frozen.manifest).drawn_holdout(work[Splits].get())
 
 
 def added_images(

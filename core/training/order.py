@@ -11,6 +11,7 @@ from core.datasets.freeze import freeze, read_manifest, refuse_suite_images, wit
 from core.datasets.manifests import SPLIT_RULE, Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, Suite
+from core.datasets.thumbnail_rows import Splits
 from core.errors import FieldInvalid, RecipeInvalid, TooFewClasses
 from core.evaluation.plan import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
@@ -109,11 +110,11 @@ def preflight_update(
 
     Raises what would keep an update of these images from starting: ImportFailed, VersionNotFound,
     AliasNotFound, LearnedErasedImages, ParentNotRetrained, ArtifactGone, ModelNotTrainable,
-    RecipeInvalid, RecipeUnsafe, PromptInvalid, TooFewPerClass, ImageInSuite, TooFewClasses,
-    FieldInvalid (another prompt than the line's); of methods that need more than images,
-    FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound, DatasetVersionReplaced. Of
-    captions, FieldInvalid for too few or another prompt, and RecipeInvalid for a mixing choice that
-    weighs classes.
+    RecipeInvalid, RecipeUnsafe, PromptInvalid, TooFewPerClass, HoldoutBiased, ImageInSuite,
+    TooFewClasses, FieldInvalid (another prompt than the line's); of methods that need more than
+    images, FieldInvalid, RecipeInvalid, DatasetNotFound, DatasetVersionNotFound,
+    DatasetVersionReplaced. Of captions, FieldInvalid for too few or another prompt, and
+    RecipeInvalid for a mixing choice that weighs classes.
     """
     artifacts = platform.artifacts
     order = with_whole_recipe(model, order)
@@ -129,6 +130,7 @@ def preflight_update(
         require_trainable_version(artifacts, parent.digest, order.recipe)
         require_replayable(artifacts, line, order.recipe)
     manifest.require_trainable()
+    manifest.require_fair_holdout(work[Splits].get())
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
     if manifest.kind is DatasetKind.CAPTIONED:

@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from core.bases.create_model import create_model
+from core.datasets.freeze import freeze_version
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, DatasetRef
 from core.errors import (
@@ -18,6 +19,7 @@ from core.errors import (
     BaseUnknown,
     DatasetVersionNotFound,
     FieldInvalid,
+    HoldoutBiased,
     ImportFailed,
     ModelNotTrainable,
     PerennialError,
@@ -42,7 +44,7 @@ from core.registry.versions import Model
 from core.training.order import order_update
 from core.values import DatasetId, Digest
 from tests.support.api.seeds import a_candidate, some_weights
-from tests.support.factories import NOW
+from tests.support.factories import NOW, a_dataset, a_row, digest
 from tests.support.notifiers import RecordingNotifier
 from tests.support.ordering import ME, a_teachable_model, an_order
 from tests.support.scene import Scene, nothing
@@ -249,6 +251,23 @@ def updating(
         )
 
     return order
+
+
+def test_whoever_freezes_images_one_by_one_first_does_not_choose_what_is_held_out(
+    scene: Scene, notifier: RecordingNotifier, model: Model
+) -> None:
+    images = [digest(f"hard {number}") for number in range(200)]
+    alone, taught = a_dataset(kind=DatasetKind.LABELLED), a_dataset(kind=DatasetKind.LABELLED)
+    scene.draft(alone, *(a_row(alone, one, f"class {n}") for n, one in enumerate(images)))
+    freeze_version(scene.platform, alone.id)
+    scene.draft(
+        taught, *(a_row(taught, one, ("owl", "elk")[n % 2]) for n, one in enumerate(images))
+    )
+    version = freeze_version(scene.platform, taught.id)
+    assert {one["holdout"] for one in version.counts.values()} == {0}
+    with pytest.raises(HoldoutBiased) as told:
+        order_update(scene.platform, notifier, ME, model=model.name, order=an_order(version))
+    assert told.value.facts == {"held_out": 0, "expected": 40}
 
 
 Refused = Callable[[Scene, Model], Job]

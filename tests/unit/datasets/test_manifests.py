@@ -7,13 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from core.datasets.changes import Change, ChangeKind, ClassDiff, Diff
 from core.datasets.manifests import (
     SPLIT_RULE,
-    Change,
-    ChangeKind,
-    ClassDiff,
     DatasetStatistics,
-    Diff,
     Manifest,
     ManifestEntry,
     Member,
