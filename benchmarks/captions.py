@@ -115,9 +115,9 @@ def run(given: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
             classes=(),
             learned=(),
             open_classes=(),
-            images=tuple(one for one in taught if one.side is Side.TRAIN),
+            images=(),
             prompt=PromptTemplate(prompt),
-            captions=True,
+            captioned=tuple(one for one in taught if one.side is Side.TRAIN),
         )
         trained = trainer.train(spec, resume=None, monitor=NullMonitor())
         rows += rows_of(name, evaluator, trained.weights.digest, queries)

@@ -46,7 +46,7 @@ from core.jobs.orders import JobType, UpdateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.platform import Platform
-from core.recipes.fields import PromptTemplate, kept_exemplars
+from core.recipes.fields import PromptTemplate, exemplars_by_kind, kept_exemplars
 from core.recipes.rules import class_texts, distinct
 from core.registry.read import ImageInputs, ancestors, grown_holdouts_of, read_json, suites_of
 from core.registry.rows import Models, Versions
@@ -82,10 +82,12 @@ def advise(
         past = list(past_updates(work, found))
         manifest = read_manifest(artifacts, data.manifest)
         lessons = replayed_versions(work, line) if order.recipe.exemplars else ()
-        earlier = exemplars_of(
-            [read_manifest(artifacts, one.manifest) for one in lessons], manifest.entries
+        taught = [read_manifest(artifacts, one.manifest) for one in lessons]
+        classed, captioned = (
+            without_suite_images(work, exemplars_of(taught, manifest.entries, kind))
+            for kind in (DatasetKind.LABELLED, DatasetKind.CAPTIONED)
         )
-        candidates = Counter(e.class_name.lower() for e in without_suite_images(work, earlier))
+        candidates = Counter(entry.class_name.lower() for entry in classed)
     recognised: Mapping[str, Recognition] = {}
     asked: Sequence[Finding] = ()  # of captions, the parent's R@1 is known when they are scored
     if manifest.kind is DatasetKind.LABELLED:
@@ -96,7 +98,10 @@ def advise(
     train = len(manifest.on(Side.TRAIN))
     test = len(entries_in(Part.TEST, manifest.on(Side.HOLDOUT)))
     recipe = order.recipe
-    kept = kept_exemplars(recipe.exemplars_of(candidates.total()), candidates.values())
+    of_classes, of_captions = exemplars_by_kind(
+        recipe.exemplars_of(len(classed) + len(captioned)), len(classed), len(captioned)
+    )
+    kept = kept_exemplars(of_classes, candidates.values()) + of_captions
     replayed = replayed_features(recipe, parent, train, len(classes))
     load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
     comparable = past if classes else ()  # no time of an update of captions is known

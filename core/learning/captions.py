@@ -15,11 +15,46 @@ from core.training.trainer import TrainingSpec
 
 
 @dataclass(frozen=True, kw_only=True)
-class Captions:
-    """The captions of all learned images: the update's, then exemplars, then drawn features.
+class Learned:
+    """The images that an update learns from, in the order of their indices."""
 
-    Those of a class learned before have its prompt. Captions with the same tokens are one, and
-    near-duplicates have the captions of each other.
+    images: Sequence[ManifestEntry]  # of the update's classes
+    captioned: Sequence[ManifestEntry] = ()  # whose captions it teaches
+    exemplars: Sequence[ManifestEntry] = ()  # of classes learned before
+    captioned_exemplars: Sequence[ManifestEntry] = ()  # of updates that taught captions
+
+    @property
+    def rows(self) -> tuple[tuple[ManifestEntry, bool], ...]:
+        """Each image, and whether its texts are captions."""
+        return (
+            *((entry, False) for entry in self.images),
+            *((entry, True) for entry in self.captioned),
+            *((entry, False) for entry in self.exemplars),
+            *((entry, True) for entry in self.captioned_exemplars),
+        )
+
+    @property
+    def own(self) -> int:
+        """The number of the update's own images, which come first."""
+        return len(self.images) + len(self.captioned)
+
+    @property
+    def replayed(self) -> int:
+        """The number of exemplars."""
+        return len(self.exemplars) + len(self.captioned_exemplars)
+
+    @property
+    def teaches_captions(self) -> bool:
+        """True if any image has captions."""
+        return bool(self.captioned or self.captioned_exemplars)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """The captions of all learned images in the loader's order, then of drawn features.
+
+    Those of a class have its prompt. Captions with the same tokens are one, and near-duplicates
+    that were captioned have the captions of each other.
     """
 
     tokens: Tensor  # token ids (different captions, context)
@@ -29,24 +64,25 @@ class Captions:
 
     @classmethod
     def of(
-        cls,
-        spec: TrainingSpec,
-        model: ClipModel,
-        exemplars: Sequence[ManifestEntry],
-        features: Sequence[str],
+        cls, spec: TrainingSpec, model: ClipModel, images: Learned, features: Sequence[str]
     ) -> Self:
-        """Return the captions of an update's images, its exemplars and the features' classes."""
+        """Return the captions of images and of the classes that features are drawn of."""
         fill = spec.prompt.fill
-        texts = [entry.texts for entry in spec.images]
-        texts += [(fill(entry.class_name),) for entry in exemplars]
+        texts = [
+            entry.texts if captioned else (fill(entry.class_name),)
+            for entry, captioned in images.rows
+        ]
         texts += [(fill(name),) for name in features]
         told = model.tokenise([text for each in texts for text in each])
         tokens, row = torch.unique(told, dim=0, return_inverse=True)
         rows = iter(row.tolist())
         own = [tuple(next(rows) for _ in each) for each in texts]
         shared: dict[str, set[int]] = defaultdict(set)
-        groups: list[str] = [entry.group for entry in spec.images]
-        groups += [f"other {place}" for place in range(len(texts) - len(groups))]
+        groups: list[str] = [
+            entry.group if captioned else f"of a class {place}"
+            for place, (entry, captioned) in enumerate(images.rows)
+        ]
+        groups += [f"drawn {place}" for place in range(len(features))]
         for group, found in zip(groups, own, strict=True):
             shared[group].update(found)
         return cls(

@@ -15,7 +15,7 @@ from core.artifacts.store import Artifacts
 from core.clip.inputs import CACHE_BYTES, DecodedImages, Pixels, Preprocess
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
-from core.learning.captions import Captions
+from core.learning.captions import Captions, Learned
 from core.learning.distributed import Ranks
 from core.learning.step import StepData
 from core.learning.vocabulary import Columns, generator_of
@@ -34,8 +34,7 @@ class BatchLoader:
         artifacts: Artifacts,
         preprocess: Preprocess,
         *,
-        images: Sequence[ManifestEntry],
-        exemplars: Sequence[ManifestEntry] = (),
+        images: Learned,
         features: Sequence[str] = (),
         reference: Sequence[ManifestEntry] = (),
         captions: Captions | None = None,
@@ -43,27 +42,26 @@ class BatchLoader:
     ) -> None:
         """Take the images by their use, and the class of each feature that is drawn beside them.
 
-        Features take the exemplars' place. If the features of all images are known before the
-        first step, because nothing changes them, steps have no pixels. The loss on captions
-        compares all images of a batch, so every rank takes the whole batch.
+        Without `captions`, none of the images may be captioned. Features take the exemplars' place.
+        If the features of all images are known before the first step, because nothing changes them,
+        steps have no pixels. The loss on captions compares all images of a batch, so every rank
+        takes the whole batch.
         """
-        learned = (*images, *exemplars)
+        learned = tuple(entry for entry, _ in images.rows)
         self.count = len(learned)
         self.pixels = tuple(entry.pixels for entry in (*learned, *reference))
         self.sampler = BatchSampler(
             recipe,
-            images=len(images),
-            exemplars=len(exemplars) + len(features),
+            images=images.own,
+            exemplars=images.replayed + len(features),
             reference=len(reference),
         )
         self._images = TrainingImages(
             (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
         )
         self._captions = captions
-        if captions is None:
-            classes = [*(entry.class_name for entry in learned), *features]
-            column = {name: columns.of_class(name) for name in set(classes)}
-            self._target = torch.tensor([column[name] for name in classes])
+        classes = [None if captioned else entry.class_name for entry, captioned in images.rows]
+        self._target = columns.targets([*classes, *features])
         self._ranks = ranks
         self._reads_pixels = recipe.augment or recipe.part is not ModelPart.TEXT
 
@@ -74,15 +72,15 @@ class BatchLoader:
         rows += [(index, step) for index in self.sampler.exemplars(step)]
         mine = rows if self._captions else rows[self._ranks.rank :: self._ranks.size]
         indices = torch.tensor([index for index, _ in mine], dtype=torch.long)
+        captions, fits = torch.empty(0, 0, dtype=torch.long), torch.empty(0, 0, dtype=torch.bool)
         if self._captions:
-            captions, target = self._captions.batch(rows)
-        else:
-            captions, target = torch.empty(0, 0, dtype=torch.long), self._target[indices]
+            captions, fits = self._captions.batch(rows)
         return StepData(
             indices=indices,
             pixels=self._images.batch(mine if self._reads_pixels else ()),
-            target=target,
+            target=self._target[indices],
             captions=captions,
+            fits=fits,
             share=1 / self._ranks.size if self._captions else len(mine) / len(rows),
             reference=self._images.batch([(i, step) for i in self.sampler.reference(step)]),
         )
@@ -206,7 +204,7 @@ def choose_exemplars(
     seed: int,
     advance: Callable[[int, int], None] = ignore_progress,
 ) -> tuple[ManifestEntry, ...]:
-    """Choose up to `count` candidates, equally many of each class and at least one.
+    """Choose up to `count` candidates of classes, equally many of each class and at least one.
 
     Names that differ only in case are one class, as everywhere. `encode` returns L2-normalised
     features (images, width); only herding calls it, once with all candidates. `advance(done,
@@ -227,6 +225,15 @@ def choose_exemplars(
             kept = torch.randperm(len(rows), generator=generator)[:quota].tolist()
         chosen += [candidates[rows[place]] for place in kept]
     return tuple(chosen)
+
+
+def choose_captioned(
+    candidates: Sequence[ManifestEntry], *, count: int, seed: int
+) -> tuple[ManifestEntry, ...]:
+    """Choose up to `count` captioned candidates at random: they have no mean to stay close to."""
+    generator = generator_of("captioned exemplars", seed)
+    chosen = torch.randperm(len(candidates), generator=generator)[:count].tolist()
+    return tuple(candidates[place] for place in sorted(chosen))
 
 
 def herd(features: Tensor, count: int, chose: Callable[[], None] = lambda: None) -> list[int]:

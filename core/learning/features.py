@@ -138,7 +138,7 @@ def draw_features(
     per_class = drawn_features(
         recipe.feature_replay,
         len(statistics),
-        images=len(spec.images),
+        images=len(spec.images or spec.captioned),
         classes=len(spec.classes),
     )
     return DrawnFeatures.of(

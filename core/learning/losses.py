@@ -13,9 +13,12 @@ T', P', s'.
     LwF      L = L_ce(Z, y) + α' L_lwf(Z, Z')
     ZSCL     L = L_ce(Z, y) + γ L_zscl(S, S')          S = s I_R E'ᵀ over a reference set
 
-An update of captions has L_con(K, Y) in place of L_ce(Z, y), or L_sig(K, Y) if the model has a
-logit bias b. All except L_con, L_sig and L_zscl are means over images, so a batch may be split into
-parts.
+A captioned image has L_con in place of L_ce, or L_sig if the model has a logit bias b. In a batch
+where a share c of the images is captioned,
+
+    L_ce is the sum over the others, divided by all images; L_con and L_sig are weighted by c
+
+All except L_con, L_sig and L_zscl are means over images, so a batch may be split into parts.
 """
 
 import torch
@@ -29,11 +32,11 @@ def logits(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
 
 
 def cross_entropy(class_logits: Tensor, target: Tensor) -> Tensor:
-    """Return L_ce, the mean over images of −ln softmax(Z)[y].
+    """Return L_ce, the mean over images of −ln softmax(Z)[y], which is 0 without a class.
 
-    `target` is y, column indices (images,).
+    `target` is y, column indices or `vocabulary.NO_CLASS` (images,).
     """
-    return F.cross_entropy(class_logits, target)
+    return F.cross_entropy(class_logits, target, reduction="sum") / len(target)
 
 
 def contrastive(caption_logits: Tensor, positive: Tensor) -> Tensor:

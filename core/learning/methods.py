@@ -18,7 +18,7 @@ from core.learning.mixing import (
     snapshot,
 )
 from core.learning.student import Batch, Features, Models
-from core.learning.vocabulary import Columns
+from core.learning.vocabulary import NO_CLASS, Columns
 from core.recipes.fields import LossTerm, MixingChoice
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
@@ -56,12 +56,16 @@ def cross_entropy(columns: Columns) -> Term:
 
 
 def contrastive() -> Term:
-    """Return L_con over the captions of the batch, or L_sig if the model has a logit bias."""
+    """Return c L_con over the captions of the batch, or c L_sig if the model has a logit bias.
+
+    Images of classes have their prompts among the captions.
+    """
 
     def loss(batch: Batch) -> Tensor:
         of_pairs = batch.student.bias is not None
         one = losses.sigmoid if of_pairs else losses.contrastive
-        return one(batch.student.caption_logits, batch.target)
+        captioned = (batch.target == NO_CLASS).float().mean()  # c
+        return one(batch.student.caption_logits, batch.fits) * captioned
 
     return Term(name="con", weight=1.0, loss=loss, distils=False)
 
@@ -161,7 +165,9 @@ class LearningMethod:
     def terms(self) -> tuple[Term, ...]:
         """Return the terms on each batch of the update's images."""
         recipe, columns = self.recipe, self.columns
-        found = [contrastive() if columns.captions else cross_entropy(columns)]
+        found = [cross_entropy(columns)] if columns.competing else []
+        if columns.captions:
+            found.append(contrastive())
         if LossTerm.VR in recipe.terms:
             found.append(vocabulary_replay(recipe))
         if columns.distils:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -12,8 +12,8 @@ from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.model import ClipModel, load, require_readable
 from core.datasets.manifests import ManifestEntry
 from core.errors import ModelNotTrainable
-from core.learning.captions import Captions
-from core.learning.data import BatchLoader, choose_exemplars, encode_stored
+from core.learning.captions import Captions, Learned
+from core.learning.data import BatchLoader, choose_captioned, choose_exemplars, encode_stored
 from core.learning.distributed import Ranks, SingleRank
 from core.learning.features import draw_features, known_features
 from core.learning.methods import LearningMethod, MakeMethod, TrainingStart
@@ -22,6 +22,7 @@ from core.learning.run import TrainingRun
 from core.learning.step import LossGradients
 from core.learning.student import CachedFeatures, Models
 from core.learning.vocabulary import Columns, Replay, generator_of, sentences_of
+from core.recipes.fields import exemplars_by_kind
 from core.registry.architecture import require_recipe_fits
 from core.training.trainer import TrainingSpec
 from core.values import Digest, ignore_progress, sha256
@@ -61,15 +62,24 @@ def prepare_run(
 
     With a `warm_start` below 1, its trained tensors first become a mean of the parent's and the
     root's, unless exemplars were wanted and there are none, or features of every class learned
-    before were and some class has no statistics, or captions were learned before. `advance(done,
-    total)` is called while images are read and features drawn before the first step, `moved` while
-    weights are loaded. Raises ModelNotTrainable, PromptInvalid, PromptTooLong, ClassInvalid; and,
-    if statistics of features are to be read, ArtifactMissing and ArtifactCorrupt.
+    before were and some class has no statistics, or captions were learned before and no image of
+    them is replayed. `advance(done, total)` is called while images are read and features drawn
+    before the first step, `moved` while weights are loaded. Raises ModelNotTrainable,
+    PromptInvalid, PromptTooLong, ClassInvalid; and, if statistics of features are to be read,
+    ArtifactMissing and ArtifactCorrupt.
     """
     recipe, ranks = spec.recipe, ranks or SingleRank()
     require_recipe_fits(parent.config, recipe)  # a job may be ordered before its parent exists
+    images = learned_images(spec, partial(encode_stored, parent, artifacts, advance), advance)
     columns = Columns.of(
-        recipe, spec.classes, spec.learned, spec.open_classes, captions=spec.captions
+        recipe,
+        spec.classes,
+        spec.learned,
+        spec.open_classes,
+        captions=images.teaches_captions,
+        classed=bool(
+            images.images or images.exemplars or (recipe.feature_replay and spec.feature_statistics)
+        ),
     )
     require_readable(parent, spec.prompt, columns.names)
     method = make_method(recipe, columns)
@@ -78,19 +88,6 @@ def prepare_run(
     if method.scores and ranks.rank == 0 and spec.selection is None:  # only rank 0 scores
         raise ModelNotTrainable(
             "This recipe requires validation images.", pointer="/recipe/mixing_choice"
-        )
-    exemplars: Sequence[ManifestEntry] = ()
-    if recipe.exemplars:
-        encode = partial(encode_stored, parent, artifacts, advance)
-        learned = {name.lower() for name in spec.learned}
-        candidates = [e for e in spec.exemplars if e.class_name.lower() in learned]
-        exemplars = choose_exemplars(
-            candidates,
-            encode,
-            count=recipe.exemplars_of(len(candidates)),
-            choice=recipe.exemplar_choice,
-            seed=recipe.seed,
-            advance=advance,
         )
     loaded = partial(load, artifacts=artifacts, device=parent.device, moved=moved)
     models = Models.of(
@@ -102,8 +99,10 @@ def prepare_run(
     )
     drawn = draw_features(spec, models, artifacts, advance)
     # What the parent has learned since the root is restored by what is replayed, or stays.
-    lost = (recipe.exemplars and not exemplars) or (recipe.feature_replay and drawn.lacks(spec))
-    lost = lost or spec.captions_before  # which nothing replays
+    wanted = images.exemplars if spec.learned else images.captioned_exemplars
+    lost = recipe.exemplars and not wanted
+    lost = lost or (recipe.feature_replay and drawn.lacks(spec))
+    lost = lost or (spec.captions_before and not images.captioned_exemplars)
     if recipe.warm_start < 1 and spec.root != spec.parent and not lost:
         root = dict(loaded(spec.root).network.named_parameters())
         mix(models.parameters, models.parameters, root, recipe.warm_start)
@@ -113,12 +112,11 @@ def prepare_run(
         columns,
         artifacts,
         parent.preprocess,
-        images=spec.images,
-        exemplars=exemplars,
+        images=images,
         features=drawn.class_names,
         reference=spec.reference if method.reference_terms() else (),
-        captions=Captions.of(spec, models.student, exemplars, drawn.class_names)
-        if spec.captions
+        captions=Captions.of(spec, models.student, images, drawn.class_names)
+        if images.teaches_captions
         else None,
         ranks=ranks,
     )
@@ -145,9 +143,38 @@ def prepare_run(
     return PreparedRun(
         update=run,
         reading=loader,
-        exemplars=len(exemplars),
+        exemplars=images.replayed,
         features=len(drawn.class_names),
         known=known,
+    )
+
+
+def learned_images(
+    spec: TrainingSpec,
+    encode: Callable[[Sequence[ManifestEntry]], Tensor],
+    advance: Callable[[int, int], None] = ignore_progress,
+) -> Learned:
+    """Return an update's own images and the exemplars that its recipe keeps of earlier ones."""
+    recipe = spec.recipe
+    own = Learned(images=spec.images, captioned=spec.captioned)
+    if not recipe.exemplars:
+        return own
+    learned = {name.lower() for name in spec.learned}
+    classed = [e for e in spec.exemplars if e.class_name.lower() in learned]
+    captioned = spec.captioned_exemplars
+    count = recipe.exemplars_of(len(classed) + len(captioned))
+    of_classes, of_captions = exemplars_by_kind(count, len(classed), len(captioned))
+    return replace(
+        own,
+        exemplars=choose_exemplars(
+            classed,
+            encode,
+            count=of_classes,
+            choice=recipe.exemplar_choice,
+            seed=recipe.seed,
+            advance=advance,
+        ),
+        captioned_exemplars=choose_captioned(captioned, count=of_captions, seed=recipe.seed),
     )
 
 

@@ -16,6 +16,7 @@ from core.learning.methods import LearningMethod, Term, total
 from core.learning.mixing import snapshot
 from core.learning.parts import EncodedParts
 from core.learning.student import Batch, CachedFeatures, Features, Models, Texts
+from core.learning.vocabulary import NO_CLASS
 from core.recipes.fields import Averaging, ModelPart
 from core.recipes.rules import Recipe
 from core.values import Digest
@@ -27,8 +28,9 @@ class StepData:
 
     indices: Tensor  # (images,) among all images
     pixels: Tensor  # uint8 (images, 3, height, width); none if all features are known
-    target: Tensor  # (images,) of column indices; of captions bool (images, captions), which fit
-    captions: Tensor  # token ids (captions, context), one caption of each image; none with classes
+    target: Tensor  # (images,) of column indices, NO_CLASS where an image is captioned
+    captions: Tensor  # token ids (captions, context), one of each image; none with classes alone
+    fits: Tensor  # bool (images, captions): which caption fits which image
     share: float  # of the whole batch: 1 for one rank
     reference: Tensor  # uint8 (reference images, 3, height, width)
 
@@ -47,6 +49,7 @@ class StepData:
             pixels=change(self.pixels),
             target=change(self.target),
             captions=change(self.captions),
+            fits=change(self.fits),
             reference=change(self.reference),
         )
 
@@ -89,6 +92,7 @@ class LossGradients:
                 data.target[part],
                 texts,
                 known,
+                fits=data.fits,
                 distils=self.method.distils_batches,
             )
             weight = data.share * len(batch.target) / count
@@ -131,10 +135,14 @@ class LossGradients:
         return encoded, CachedFeatures(student=student, teachers=teachers)
 
     def _hits(self, batch: Batch) -> Tensor:
+        hits = torch.zeros_like(batch.target, dtype=torch.bool)
+        if self.competing:
+            hits = batch.student.class_logits[:, : self.competing].argmax(dim=1) == batch.target
         if not self.method.columns.captions:
-            return batch.student.class_logits[:, : self.competing].argmax(dim=1) == batch.target
+            return hits
         nearest = batch.student.caption_logits.argmax(dim=1, keepdim=True)
-        return batch.target.gather(1, nearest).squeeze(1)
+        found = batch.fits.gather(1, nearest).squeeze(1)
+        return torch.where(batch.target == NO_CLASS, found, hits)
 
     def _reference(self, pixels: Tensor) -> Batch:
         """Return a batch of reference images, with reference texts in place of class prompts."""
@@ -148,6 +156,7 @@ class LossGradients:
             student=_reference_features(images, texts[0], scale),
             teachers=teachers,
             target=torch.empty(0),
+            fits=torch.empty(0, 0),
         )
 
 

@@ -54,7 +54,8 @@ class Batch:
 
     student: Features
     teachers: tuple[Features, ...]  # without gradient
-    target: Tensor  # (images,) of column indices, or bool (images, captions): see `StepData`
+    target: Tensor  # (images,) of column indices, NO_CLASS where an image is captioned
+    fits: Tensor  # bool (images, captions): which caption fits which image; none with classes alone
 
 
 # The frozen teachers of an update, which share the student's frozen tensors.
@@ -248,6 +249,7 @@ class Models:
         texts: Texts,
         known: CachedFeatures | None = None,
         *,
+        fits: Tensor | None = None,
         distils: bool = True,
     ) -> Batch:
         """Return the input of a loss for uint8 pixels (images, 3, height, width).
@@ -265,6 +267,7 @@ class Models:
                 for rows, text, teacher in zip(seen, texts.teachers, self.teachers, strict=False)
             ),
             target=target,
+            fits=torch.empty(0, 0, dtype=torch.bool) if fits is None else fits,
         )
 
     def know(self, pixels: Tensor, *, distils: bool = True) -> CachedFeatures:

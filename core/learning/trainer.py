@@ -102,7 +102,7 @@ class UpdateTrainer:
 
     def _train(self, spec: TrainingSpec, resume: Digest | None, monitor: Monitor) -> Trained:
         recipe = spec.recipe
-        if not spec.captions:
+        if spec.images or not spec.captioned:
             require_learnable(recipe, spec.classes, spec.learned, spec.open_classes)
         monitor.advance("loading", 0, 1)
         state = read_checkpoint(self._artifacts, resume, monitor.moved)

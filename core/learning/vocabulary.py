@@ -14,6 +14,8 @@ from core.errors import ModelNotTrainable
 from core.recipes.fields import LossTerm, Vocabulary
 from core.recipes.rules import Recipe, competing_classes, distinct
 
+NO_CLASS = -100  # the target of a captioned image, which torch's cross entropy leaves out
+
 
 @dataclass(frozen=True, kw_only=True)
 class Columns:
@@ -23,7 +25,7 @@ class Columns:
     competing: int
     seen: tuple[int, ...]  # columns of the classes learned before and the current ones
     distils: bool  # whether the loss has the class distillation term
-    captions: bool = False  # taught in place of classes: no column competes
+    captions: bool = False  # whether some images have captions in place of a class
 
     @classmethod
     def of(
@@ -34,10 +36,14 @@ class Columns:
         open_classes: Sequence[str],
         *,
         captions: bool = False,
+        classed: bool = True,
     ) -> Self:
-        """Return the columns that an update needs; names that differ only in case share one."""
+        """Return the columns that an update needs; names that differ only in case share one.
+
+        None competes beside captions if no image is `classed`, or if there is one class alone.
+        """
         competing = competing_classes(recipe, classes, learned, open_classes)
-        if captions:
+        if captions and not (classed and len(competing) > 1):
             competing = ()
         seen = distinct((*learned, *classes))
         # Added to the sentence term, it starts with the second update, as in VR-LwF's paper; alone
@@ -56,9 +62,15 @@ class Columns:
             captions=captions,
         )
 
-    def of_class(self, name: str) -> int:
-        """Return the column of one of the update's classes."""
-        return [known.lower() for known in self.names].index(name.lower())
+    def targets(self, classes: Sequence[str | None]) -> Tensor:
+        """Return the column of each image's class, or NO_CLASS if it has none that competes."""
+        if not self.competing:
+            return torch.full((len(classes),), NO_CLASS)
+        column = {name.lower(): place for place, name in enumerate(self.names[: self.competing])}
+        return torch.tensor(
+            [NO_CLASS if name is None else column[name.lower()] for name in classes],
+            dtype=torch.long,
+        )
 
 
 def generator_of(*words: object) -> torch.Generator:

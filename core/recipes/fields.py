@@ -148,6 +148,15 @@ def kept_exemplars(count: int, available: Collection[int]) -> int:
     return sum(min(quota, images) for images in available)
 
 
+def exemplars_by_kind(count: int, classed: int, captioned: int) -> tuple[int, int]:
+    """Return how many of `count` exemplars are of classes, and how many are captioned.
+
+    Both have the share that they have of the images available.
+    """
+    of_captions = count * captioned // max(1, classed + captioned)
+    return count - of_captions, min(of_captions, captioned)
+
+
 def drawn_features(count: int, replayed: int, *, images: int, classes: int) -> int:
     """Return how many features are drawn of each of the replayed classes.
 

@@ -32,15 +32,16 @@ class TrainingSpec:
     classes: tuple[str, ...]  # this update's classes
     learned: tuple[str, ...]  # classes that the lineage learned before, oldest first
     open_classes: tuple[str, ...]  # class names of the model's suites, for label space "open"
-    images: tuple[ManifestEntry, ...]  # the training side of the dataset version
+    images: tuple[ManifestEntry, ...]  # of these classes: the training side of the dataset version
     prompt: PromptTemplate
+    captioned: tuple[ManifestEntry, ...] = ()  # the same of images whose captions are taught
     exemplars: tuple[ManifestEntry, ...] = ()  # from training sides of the line's earlier updates
+    captioned_exemplars: tuple[ManifestEntry, ...] = ()  # the same of those that taught captions
     reference: tuple[ManifestEntry, ...] = ()  # zscl's images; texts are sentences, one or more
     selection: Selection | None = None  # for a mixing choice by the best accuracies
     fit: EvaluationPlan | None = None  # for mixing choice fit: the plan on validation parts
     share: float | None = None  # for mixing choice fit, of a repeated update: the first one's share
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # the parent's, by class
-    captions: bool = False  # the texts of `images`, which are taught in place of classes
     captions_before: bool = False  # an earlier update of the line has taught some
 
     @property
@@ -49,7 +50,8 @@ class TrainingSpec:
         asked = [self.selection.new, *self.selection.kept] if self.selection else []
         if self.fit is not None:
             asked += [query for _, queries in self.fit.questions for query in queries]
-        read = [self.images, self.exemplars, self.reference, *(query.entries for query in asked)]
+        read = [self.images, self.captioned, self.exemplars, self.captioned_exemplars]
+        read += [self.reference, *(query.entries for query in asked)]
         return {entry.pixels for entries in read for entry in entries}
 
     def __post_init__(self) -> None:

@@ -290,16 +290,20 @@ def spec_of(
     """
     artifacts, order = platform.artifacts, inputs.order
     manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
-    images = manifest.on(Side.TRAIN)
-    captions = manifest.kind is DatasetKind.CAPTIONED
-    if captions:
-        require_captions(images, order, inputs.parent)  # an erasure may have left too few
+    images, captioned = manifest.on(Side.TRAIN), ()
+    if manifest.kind is DatasetKind.CAPTIONED:
+        images, captioned = (), images
+        require_captions(captioned, order, inputs.parent)  # an erasure may have left too few
     taught = {entry.class_name for entry in images}
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
-        refuse_suite_images(work, images if inputs.repeated else manifest.entries)
-        exemplars = without_suite_images(work, exemplars_of(lessons, manifest.entries))
+        own = (*images, *captioned) if inputs.repeated else manifest.entries
+        refuse_suite_images(work, own)
+        exemplars, captioned_exemplars = (
+            without_suite_images(work, exemplars_of(lessons, manifest.entries, kind))
+            for kind in (DatasetKind.LABELLED, DatasetKind.CAPTIONED)
+        )
         if inputs.reference is not None:
             shown = read_manifest(artifacts, inputs.reference.manifest)
             reference = reference_entries(work, shown, inputs.parent.prompt)
@@ -329,13 +333,14 @@ def spec_of(
         open_classes=inputs.open_classes,
         images=images,
         prompt=inputs.prompt,
+        captioned=captioned,
         exemplars=exemplars,
+        captioned_exemplars=captioned_exemplars,
         reference=reference,
         selection=selection,
         fit=fit,
         share=inputs.share,
         feature_statistics=inputs.parent.feature_statistics,
-        captions=captions,
         captions_before=any(version.taught_captions for version in inputs.line),
     )
 
@@ -353,15 +358,15 @@ def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersi
 
 
 def exemplars_of(
-    lessons: Sequence[Manifest], own: Iterable[ManifestEntry]
+    lessons: Sequence[Manifest], own: Iterable[ManifestEntry], kind: DatasetKind
 ) -> tuple[ManifestEntry, ...]:
-    """Return the training sides of earlier updates, oldest first, without the `own` images.
+    """Return the training sides of earlier updates of a kind, without the `own` images.
 
-    An image that was taught several times comes once, as what it was last taught to be. Images
-    with captions are left out: they have no class for which they could be kept.
+    They are in the order of the updates, oldest first. An image that was taught several times
+    comes once, as what it was last taught to be.
     """
     found: dict[Digest, ManifestEntry] = {}
-    for lesson in (one for one in lessons if one.kind is DatasetKind.LABELLED):
+    for lesson in (one for one in lessons if one.kind is kind):
         found |= {entry.pixels: entry for entry in lesson.on(Side.TRAIN)}
     for entry in own:
         found.pop(entry.pixels, None)

@@ -180,18 +180,25 @@ def test_a_conversion_of_what_was_taught_captions_is_asked_about_them(
 # ---- Trained --------------------------------------------------------------------------------
 
 
-def test_the_spec_has_captions_and_exemplars_of_classes_alone(scene: Scene, model: Model) -> None:
+def test_images_of_earlier_updates_stand_by_with_their_classes_or_captions(
+    scene: Scene, model: Model
+) -> None:
     update(scene, model, *CATS)
     scene.learn(model, captioned(scene), parent=2, recipe=Recipe(method=Method.REPLAY))
     spec = scene.script.tasks[-1]
-    assert (spec.captions, spec.captions_before, spec.classes) == (True, False, ())
-    assert {text for entry in spec.images for text in entry.texts} == set(CAPTIONS)
+    assert (spec.images, spec.captions_before, spec.classes) == ((), False, ())
+    assert {text for entry in spec.captioned for text in entry.texts} == set(CAPTIONS)
     assert {entry.class_name for entry in spec.exemplars} == set(CATS)
+    assert spec.captioned_exemplars == ()
+    taught = spec.captioned
     more = scene.frozen("owl", "elk", offset=900)
     scene.learn(model, more, parent=3, recipe=Recipe(method=Method.REPLAY))
     spec = scene.script.tasks[-1]
-    assert (spec.captions, spec.captions_before) == (False, True)
+    assert (spec.captioned, spec.captions_before) == ((), True)
     assert {entry.class_name for entry in spec.exemplars} == set(CATS)
+    assert spec.captioned_exemplars == taught
+    scene.learn(model, captioned(scene, "rain", "fog", offset=800), parent=3)
+    assert scene.script.tasks[-1].captioned_exemplars == taught
 
 
 def test_an_update_of_captions_is_repeated_without_an_erased_image(
@@ -203,7 +210,7 @@ def test_an_update_of_captions_is_repeated_without_an_erased_image(
     erase(scene, gone.pixels)
     assert scene.run().status is JobStatus.SUCCEEDED
     spec = scene.script.tasks[-1]
-    assert (spec.captions, {one.pixels for one in spec.images}) == (True, {e.pixels for e in left})
+    assert {one.pixels for one in spec.captioned} == {e.pixels for e in left}
     assert scene.version(model, 3).replaces == 2
 
 

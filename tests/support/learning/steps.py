@@ -77,6 +77,7 @@ def step_data(count: int = 7) -> StepData:
         pixels=random_pixels(count),
         target=torch.arange(count) % 2,
         captions=torch.empty(0, 0, dtype=torch.long),
+        fits=torch.empty(0, 0, dtype=torch.bool),
         share=1.0,
         reference=random_pixels(count, seed=4),
     )

@@ -31,7 +31,8 @@ def read_for_training(artifacts: Artifacts, spec: TrainingSpec) -> None:
     _read_weights(artifacts, {spec.parent, spec.root})
     for statistics in spec.feature_statistics.values():
         artifacts.get(statistics)
-    _read_images(artifacts, (*spec.images, *spec.exemplars, *spec.reference))
+    _read_images(artifacts, (*spec.images, *spec.captioned, *spec.reference))
+    _read_images(artifacts, (*spec.exemplars, *spec.captioned_exemplars))
     if spec.selection is not None:
         for question in (spec.selection.new, *spec.selection.kept):
             _read_images(artifacts, question.entries)

@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from core.learning.captions import Captions
+from core.learning.captions import Captions, Learned
 from core.learning.distributed import repeatable
 from core.learning.losses import contrastive, sigmoid
 from core.learning.step import StepData
+from core.learning.vocabulary import NO_CLASS
 from core.recipes.fields import DEFAULT_PROMPT, Method, ModelPart, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
@@ -45,7 +46,14 @@ def still() -> Iterator[None]:
 
 def captioned() -> StepData:
     tokens = tiny_clip().tokenise(TEXTS)
-    return replace(step_data(len(TEXTS)), target=FITS, captions=tokens)
+    target = torch.full((len(TEXTS),), NO_CLASS)
+    return replace(step_data(len(TEXTS)), target=target, captions=tokens, fits=FITS)
+
+
+def mixed() -> StepData:
+    """Images of either class among captioned ones."""
+    target = captioned().target.index_put((torch.tensor([0, 2, 5]),), torch.tensor([0, 1, 0]))
+    return replace(captioned(), target=target)
 
 
 # The loss.
@@ -156,10 +164,10 @@ def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
             parent=in_double(noisy(tiny_clip(config=config))),
             root=in_double(tiny_clip(config=config)),
             captions=True,
-        ).step(captioned())
+        ).step(mixed())
         for size in (0, micro_batch)
     )
-    assert {"con", "vr", "lwf", "cross"} <= numbers.keys()
+    assert {"ce", "con", "vr", "lwf", "cross"} <= numbers.keys()
     assert in_parts == pytest.approx(numbers, rel=1e-6)
     assert whole.keys() == parts.keys()
     largest = max(gradient.abs().max().item() for gradient in whole.values())
@@ -171,9 +179,32 @@ def test_a_batch_is_no_sum_of_its_parts() -> None:
     """Without cached features, the test above would have to fail."""
     made = stand(Recipe(method=Method.FT, precision=Precision.FP32), captions=True)
     numbers, _ = made.step(captioned())
-    first = replace(captioned(), target=FITS[:3, :3], captions=captioned().captions[:3])
-    part, _ = made.step(replace(first, indices=torch.arange(3), pixels=first.pixels[:3]))
+    part, _ = made.step(some(captioned(), [0, 1, 2]))
     assert part["con"] < numbers["con"] - 0.1
+
+
+def some(data: StepData, rows: list[int]) -> StepData:
+    """Some images of a batch, without the captions of the others."""
+    return replace(
+        data,
+        indices=data.indices[rows],
+        pixels=data.pixels[rows],
+        target=data.target[rows],
+        captions=data.captions[rows] if len(data.captions) else data.captions,
+        fits=data.fits[rows][:, rows] if len(data.fits) else data.fits,
+    )
+
+
+def test_classes_and_captions_weigh_as_many_images_as_they_have() -> None:
+    recipe = Recipe(method=Method.FT, precision=Precision.FP32)
+    found, _ = stand(recipe, captions=True).step(mixed())
+    alone, _ = stand(recipe, captions=True).step(captioned())
+    named = replace(step_data(len(TEXTS)), target=mixed().target)
+    classes, _ = stand(recipe).step(some(named, [0, 2, 5]))
+    assert found["ce"] == pytest.approx(classes["ce"] * 3 / 7, rel=1e-5)
+    assert found["con"] == pytest.approx(alone["con"] * 4 / 7, rel=1e-5)
+    assert found["loss"] == pytest.approx(found["ce"] + found["con"], rel=1e-5)
+    assert (alone["ce"], alone["loss"]) == (0, pytest.approx(alone["con"], rel=1e-5))
 
 
 # Updates.
@@ -181,10 +212,14 @@ def test_a_batch_is_no_sum_of_its_parts() -> None:
 
 @pytest.fixture
 def lesson(artifacts: MemoryArtifacts) -> TrainingSpec:
-    """Ten images of noise, the first with three captions, on a line that has learned a class."""
+    """Ten images of noise, the first with three captions, on a line that has learned a class.
+
+    An update before it has taught captions, too.
+    """
     images = [noise_image(artifacts, 0, "a boat", "a grey boat", "a boat at sea")]
     images += [noise_image(artifacts, seed, f"picture {seed % 8}") for seed in range(1, 10)]
     okapis = tuple(noise_image(artifacts, seed, "okapi") for seed in range(20, 24))
+    before = tuple(noise_image(artifacts, seed, f"sketch {seed}") for seed in range(40, 44))
     parent = stored(tiny_clip(), artifacts).digest
     return TrainingSpec(
         parent=parent,
@@ -195,16 +230,18 @@ def lesson(artifacts: MemoryArtifacts) -> TrainingSpec:
             learning_rate=3e-3,
             sentences=6,
             sentence_length=6,
-            exemplars=3,
+            exemplars=4,
             precision=Precision.FP32,
         ),
         classes=(),
         learned=("okapi",),
         open_classes=(),
-        images=tuple(images),
+        images=(),
         prompt=DEFAULT_PROMPT,
+        captioned=tuple(images),
         exemplars=okapis,
-        captions=True,
+        captioned_exemplars=before,
+        captions_before=True,
     )
 
 
@@ -218,23 +255,30 @@ def test_an_image_with_several_captions_has_one_in_each_epoch_and_in_time_all(
     lesson: TrainingSpec,
 ) -> None:
     model = tiny_clip()
-    captions = Captions.of(lesson, model, (), ())
+    captions = Captions.of(lesson, model, Learned(images=(), captioned=lesson.captioned), ())
     told = {tuple(drawn(captions, 0, epoch)) for epoch in range(20)}
-    assert told == {tuple(row) for row in model.tokenise(lesson.images[0].texts).tolist()}
+    assert told == {tuple(row) for row in model.tokenise(lesson.captioned[0].texts).tolist()}
     assert drawn(captions, 0, 3) == drawn(captions, 0, 3)
 
 
 def test_equal_texts_near_duplicates_and_examples_of_a_class_are_no_negatives(
     lesson: TrainingSpec,
 ) -> None:
-    first, *others = lesson.images
+    first, *others = lesson.captioned
     copy = replace(others[0], texts=("a copy",), near_duplicate_of=first.pixels)
-    spec = replace(lesson, images=(first, copy, *others))
-    captions = Captions.of(spec, tiny_clip(), lesson.exemplars[:2], ("Okapi",))
+    told = replace(lesson.captioned_exemplars[0], texts=("picture 2",))
+    images = Learned(
+        images=(),
+        captioned=(first, copy, *others),
+        exemplars=lesson.exemplars[:2],
+        captioned_exemplars=(told,),
+    )
+    captions = Captions.of(lesson, tiny_clip(), images, ("Okapi",))
     _, fits = captions.batch([(place, 0) for place in range(len(captions.own))])
     pairs = {(a, b) for a, b in fits.nonzero().tolist() if a < b}
-    # the first and its copy; "picture 1" of seeds 1 and 9; two exemplars and a drawn feature
-    assert pairs == {(0, 1), (2, 10), (11, 12), (11, 13), (12, 13)}
+    # the first and its copy; "picture 1" of seeds 1 and 9, and "picture 2" of an earlier update;
+    # two exemplars and a drawn feature
+    assert pairs == {(0, 1), (2, 10), (3, 13), (11, 12), (11, 14), (12, 14)}
 
 
 @pytest.mark.parametrize(
@@ -259,19 +303,54 @@ def test_an_update_learns_repeats_and_resumes_to_the_same_bits(
     assert train(artifacts, spec, resume=kept).digest == undisturbed.digest
 
 
-def test_what_earlier_classes_have_left_is_replayed_and_kept(
+def test_images_of_earlier_classes_and_captions_are_replayed_as_many_as_there_are(
     artifacts: MemoryArtifacts, lesson: TrainingSpec
 ) -> None:
-    assert trained(artifacts, lesson).notes["exemplars"] == 3
+    assert trained(artifacts, lesson).notes["exemplars"] == 4
+    more = replace(lesson, captioned_exemplars=lesson.captioned)  # ten beside four of a class
+    kept = prepared(artifacts, with_recipe(more, exemplars=7)).reading.pixels[len(more.captioned) :]
+    of = {entry.pixels: entry.class_name for entry in more.exemplars}
+    assert [of.get(pixels) for pixels in kept] == ["okapi"] * 2 + [None] * 5
+    assert len(set(kept)) == 7
+
+
+def test_an_update_of_classes_learns_earlier_captions_again(
+    artifacts: MemoryArtifacts, lesson: TrainingSpec
+) -> None:
+    """Their loss falls in training, and would rise if it were not trained."""
+    taught = replace(
+        with_recipe(lesson, epochs=8, exemplars=8),
+        classes=("okapi", "ibis"),
+        images=tuple(
+            noise_image(artifacts, seed, ("okapi", "ibis")[seed % 2]) for seed in range(60, 68)
+        ),
+        captioned=(),
+        learned=(),
+        captioned_exemplars=(*lesson.captioned_exemplars, *lesson.captioned),
+    )
+    watch = Watching()
+    train(artifacts, taught, watch)
+    first, last = watch.terms[0], watch.terms[-1]
+    assert last["con"] < first["con"]
+    assert last["ce"] < first["ce"]
+    without = with_recipe(taught, exemplars=0)
+    alone = Watching()
+    train(artifacts, without, alone)
+    assert "con" not in alone.terms[-1]
+
+
+def test_features_of_earlier_classes_are_replayed_beside_captions_and_their_statistics_kept(
+    artifacts: MemoryArtifacts, lesson: TrainingSpec
+) -> None:
     features = with_recipe(lesson, method=Method.VRLWF_FEATURES)
     classed = replace(
         features,
-        captions=False,
         classes=("okapi", "ibis"),
         learned=(),
         images=tuple(
-            replace(e, texts=("okapi", "ibis")[n % 2 :]) for n, e in enumerate(lesson.images)
+            replace(e, texts=("okapi", "ibis")[n % 2 :]) for n, e in enumerate(lesson.captioned)
         ),
+        captioned=(),
     )
     classed = replace(classed, recipe=replace(classed.recipe, feature_replay=8))
     known = trained(artifacts, classed).feature_statistics
@@ -282,16 +361,18 @@ def test_what_earlier_classes_have_left_is_replayed_and_kept(
     assert found.feature_statistics == known
 
 
-def test_captions_learned_before_are_not_given_back_to_the_root(
+def test_captions_learned_before_are_given_back_to_the_root_only_if_they_are_replayed(
     artifacts: MemoryArtifacts, lesson: TrainingSpec
 ) -> None:
-    """Nothing replays them, so training begins at the parent whatever the warm start."""
+    """Otherwise training begins at the parent whatever the warm start."""
     root = stored(tiny_clip(seed=1), artifacts).digest
     spec = replace(with_recipe(lesson, warm_start=0.25), root=root)
-    at = {
-        before: prepared(artifacts, replace(spec, captions_before=before)).update.models.parameters
-        for before in (False, True)
-    }
     parent = dict(tiny_clip().network.named_parameters())
-    assert all(torch.equal(value, parent[name]) for name, value in at[True].items())
-    assert not all(torch.equal(value, parent[name]) for name, value in at[False].items())
+
+    def begins_at_parent(**changes: Any) -> bool:
+        at = prepared(artifacts, replace(spec, **changes)).update.models.parameters
+        return all(torch.equal(value, parent[name]) for name, value in at.items())
+
+    assert not begins_at_parent()
+    assert begins_at_parent(captioned_exemplars=())
+    assert not begins_at_parent(captioned_exemplars=(), captions_before=False)

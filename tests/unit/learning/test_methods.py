@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from core.learning import losses
 from core.learning.methods import LearningMethod, SpectralProjection, Term, leading, total
 from core.learning.student import Batch, Features
-from core.learning.vocabulary import Columns
+from core.learning.vocabulary import NO_CLASS, Columns
 from core.recipes.fields import LabelSpace, Method
 from core.recipes.rules import Recipe
 from tests.support.learning.rounding import unit
@@ -118,7 +118,12 @@ def features(seed: int, classes: int = 6) -> Features:
 
 
 def batch(student: Features, *teachers: Features) -> Batch:
-    return Batch(student=student, teachers=teachers, target=torch.tensor([0, 1, 1, 0, 1]))
+    return Batch(
+        student=student,
+        teachers=teachers,
+        target=torch.tensor([0, 1, 1, 0, 1]),
+        fits=torch.empty(0, 0, dtype=torch.bool),
+    )
 
 
 def loss_by_name(terms: tuple[Term, ...], seen: Batch) -> dict[str, Tensor]:
@@ -146,7 +151,7 @@ def test_terms_of_each_method(name: Method, learned: tuple[str, ...], expected: 
 def test_the_classes_that_compete_are_the_first_columns() -> None:
     found = columns(Recipe(label_space=LabelSpace.OPEN))
     assert found.names == ("okapi", "red panda", "ibis", "newt", "car", "dog")
-    assert (found.competing, found.of_class("Red panda")) == (6, 1)
+    assert (found.competing, found.targets(["Red panda", None]).tolist()) == (6, [1, NO_CLASS])
     assert columns(Recipe(method=Method.LWF, label_space=LabelSpace.SESSION)).competing == 2
 
 
