@@ -1,7 +1,7 @@
 """The page that orders an update from a dataset version, after advice on it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from anyio.to_thread import run_sync
 from starlette.responses import RedirectResponse, Response
@@ -15,6 +15,7 @@ from api.pages.rendering import PageRequest
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetRef
 from core.errors import FieldInvalid, PerennialError
 from core.jobs.orders import UpdateOrder
 from core.principal import Principal, Role
@@ -62,7 +63,7 @@ async def show_advice(
                 services.inference,
                 services.decoder,
                 model=fields.get("model", ""),
-                order=_order(dataset, version, fields, principal),
+                order=_with_newest(asked, _order(dataset, version, fields, principal)),
             )
         except PerennialError as refusal:
             return _show(asked, dataset, version, fields, refusal=refusal)
@@ -104,7 +105,30 @@ def _order(dataset: str, version: int, fields: Fields, principal: Principal) -> 
         force="force" in fields,
         alias=fields.get("alias") or PRODUCTION,
         auto_promote=principal.may(Role.OPERATOR) and fields.get("promote") == "yes",
+        captions=_captions(fields.get("captions", "")),
     )
+
+
+def _captions(named: str) -> DatasetRef | None:
+    name, _, number = named.strip().partition(":")
+    if not name:
+        return None
+    if number and not number.isdecimal():
+        raise FieldInvalid("Name a dataset, or a version such as photos:2.", pointer="/captions")
+    return DatasetRef(dataset=DatasetId(name), version=int(number or 0))
+
+
+def _with_newest(asked: PageRequest, order: UpdateOrder) -> UpdateOrder:
+    """Return the order with the newest version of its captions, as advice writes none."""
+    if order.captions is None or order.captions.version:
+        return order
+    with asked.platform.transactions(read_only=True) as work:
+        found = work[Datasets].get(order.captions.dataset)
+        versions = work[Datasets].versions(found.id)
+    if not versions:
+        raise FieldInvalid(f"{found.name} has no version yet: freeze one.", pointer="/captions")
+    named = DatasetRef(dataset=found.id, version=versions[-1].number)
+    return replace(order, captions=named)
 
 
 def _show(

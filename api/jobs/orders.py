@@ -98,6 +98,22 @@ class ReferenceSet(RequestModel):
         return DatasetRef(dataset=DatasetId(self.dataset), version=self.version)
 
 
+class TaughtCaptions(RequestModel):
+    """A captioned dataset version that is taught beside the classes of another."""
+
+    dataset: Reference = Field(examples=["photos"], description="Name or id of the dataset.")
+    version: Number | None = Field(
+        None,
+        examples=[1],
+        description="Default: the dataset's present images, which become a version unless the "
+        "newest has the same.",
+    )
+
+    def named(self) -> DatasetRef:
+        """Return the dataset version as a domain object; 0 until it is frozen."""
+        return DatasetRef(dataset=DatasetId(self.dataset), version=self.version or 0)
+
+
 AutoPromote = Annotated[  # its default is the caller's: see `_promotes`
     bool,
     Field(
@@ -109,7 +125,7 @@ AutoPromote = Annotated[  # its default is the caller's: see `_promotes`
 
 
 class NewUpdate(RequestModel):
-    """An order to teach a model the classes, or the captions, of a dataset version."""
+    """An order to teach a model the classes or captions of a dataset version, or both of two."""
 
     type: Literal["update"]
     model: Reference = Field(examples=["demo"])
@@ -137,6 +153,11 @@ class NewUpdate(RequestModel):
         description="Default: the parent's, which is the only choice once it has learned a class, "
         "and for captions.",
     )
+    captions: TaughtCaptions | None = Field(
+        None,
+        description="Captions to teach beside the classes of `dataset`: one update learns and is "
+        "judged by both.",
+    )
     reference: ReferenceSet | None = Field(
         None, description="Required by method 'zscl', refused for others."
     )
@@ -159,6 +180,7 @@ class NewUpdate(RequestModel):
             parent=self.parent,
             auto_promote=_promotes(self, promotes),
             prompt=self.prompt,
+            captions=self.captions.named() if self.captions else None,
             reference=self.reference.named() if self.reference else None,
         )
 

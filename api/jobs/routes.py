@@ -219,13 +219,15 @@ def order_job_again(job: str, ordering: PlacedOrder) -> JobView:
 async def advise_update(body: NewUpdate, services: WiredServices) -> AdviceView:
     """Advise on an update before it is ordered: a dry run, which queues and writes nothing.
 
-    The body is that of the order, with a dataset version, and an order that could not start is
+    The body is that of the order, with dataset versions, and an order that could not start is
     refused with the same error. The parent classifies a sample of the images, at most 20 of a
     class; if inference is not available, the advice has everything else. A learning rate that the
     order must force is a finding.
     """
     if body.dataset_version is None:
         raise errors.FieldInvalid("Advice requires a version.", pointer="/dataset_version")
+    if body.captions is not None and body.captions.version is None:
+        raise errors.FieldInvalid("Advice requires a version.", pointer="/captions/version")
     return await run_sync(_advise, services, body, limiter=services.advising)
 
 

@@ -149,6 +149,9 @@ class JobSummaryView(ResponseModel):
         description="Arithmetic of an update, chosen when a worker first claims it and then kept; "
         "null until then."
     )
+    captions: DatasetVersionRef | None = Field(
+        description="The dataset version whose captions an update teaches beside classes."
+    )
     reference: DatasetVersionRef | None
     priority: int
     attempt: int
@@ -199,6 +202,7 @@ def job_summary(named: NamedJob) -> JobSummaryView:
         parent_digest=named.parent_digest,
         dataset_version=update and taught_by(update),
         **{name: order if isinstance(order, kind) else None for name, kind in _ORDERS.items()},
+        captions=update and update.captions,
         reference=update and update.reference,
         links=_links(job, named.model),
     )

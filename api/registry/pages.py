@@ -256,7 +256,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         wanted = work[Versions].get(found.id, version)
         aliases = [one for one in work[Aliases].all(found.id) if one.version == version]
         job = work[Jobs].get(wanted.job)
-        dataset = work[Datasets].get(wanted.dataset).name if wanted.dataset else None
+        taught = [(work[Datasets].get(one.dataset).name, one.version) for one in wanted.taught]
         marks = [mark for mark in live_marks(work, [found]) if mark.version == version]
         engine = work[EngineChecks].find(wanted.digest)
         verdicts = work[Verdicts].on(found.id, version)
@@ -274,7 +274,7 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         marks=marks,
         aliases=aliases,
         job=job,
-        dataset=dataset,
+        taught=taught,
         report=report,
         missing=missing,
         engine=engine,

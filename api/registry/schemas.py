@@ -124,7 +124,10 @@ class VersionSummaryView(ResponseModel):
     dataset_version: int | None
     update_classes: list[str]
     taught_captions: bool = Field(
-        description="Whether its update taught captions in place of classes."
+        description="Whether its update taught captions, in place of classes or beside them."
+    )
+    captions: DatasetVersionRef | None = Field(
+        description="The dataset version whose captions were taught beside its classes, if any."
     )
     classes: list[str] = Field(description="All classes learned from the root up to this version.")
     prompt: str = Field(validation_alias=AliasPath("prompt", "text"))

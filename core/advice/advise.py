@@ -36,7 +36,7 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, Suite
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
-from core.evaluation.plan import entries_in
+from core.evaluation.plan import captions_name, entries_in
 from core.gate.measures import MeasureKind
 from core.gate.rows import Policies
 from core.images.decoder import Decoder
@@ -48,7 +48,14 @@ from core.jobs.rules import Job, JobStatus
 from core.platform import Platform
 from core.recipes.fields import PromptTemplate, exemplars_by_kind, kept_exemplars
 from core.recipes.rules import class_texts, distinct
-from core.registry.read import ImageInputs, ancestors, grown_holdouts_of, read_json, suites_of
+from core.registry.read import (
+    ImageInputs,
+    ancestors,
+    captions_held_out_of,
+    grown_holdouts_of,
+    read_json,
+    suites_of,
+)
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
@@ -81,10 +88,12 @@ def advise(
         guarding = list(_guarding_sets(work, artifacts, line, suites))
         past = list(past_updates(work, found))
         manifest = read_manifest(artifacts, data.manifest)
+        beside = _captions_beside(work, artifacts, order)
+        entries = (*manifest.entries, *beside.entries)
         lessons = replayed_versions(work, line) if order.recipe.exemplars else ()
         taught = [read_manifest(artifacts, one.manifest) for one in lessons]
         classed, captioned = (
-            without_suite_images(work, exemplars_of(taught, manifest.entries, kind))
+            without_suite_images(work, exemplars_of(taught, entries, kind))
             for kind in (DatasetKind.LABELLED, DatasetKind.CAPTIONED)
         )
         candidates = Counter(entry.class_name.lower() for entry in classed)
@@ -95,7 +104,7 @@ def advise(
             artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
         )
     classes = images_per_class(manifest)
-    train = len(manifest.on(Side.TRAIN))
+    train = len(manifest.on(Side.TRAIN)) + len(beside.on(Side.TRAIN))
     test = len(entries_in(Part.TEST, manifest.on(Side.HOLDOUT)))
     recipe = order.recipe
     of_classes, of_captions = exemplars_by_kind(
@@ -104,7 +113,8 @@ def advise(
     kept = kept_exemplars(of_classes, candidates.values()) + of_captions
     replayed = replayed_features(recipe, parent, train, len(classes))
     load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
-    comparable = past if classes else ()  # no time of an update of captions is known
+    # no time of an update of captions is known
+    comparable = past if classes and not beside.entries else ()
     duration = expected_duration(comparable, recipe, load.images)
     known = overall(recognised) if recognised else None
     return Advice(
@@ -132,6 +142,14 @@ def advise(
     )
 
 
+def _captions_beside(work: Work, artifacts: Artifacts, order: UpdateOrder) -> Manifest:
+    """Return the captions that an order names beside its dataset; maybe without any."""
+    if order.captions is None:
+        return Manifest(kind=DatasetKind.CAPTIONED, entries=())
+    found = work[Datasets].version(order.captions.dataset, order.captions.version)
+    return read_manifest(artifacts, found.manifest)
+
+
 def lost_by(artifacts: Artifacts, version: Version | None) -> float:
     """Return the share of right answers that a version's update lost on its own holdout.
 
@@ -153,11 +171,15 @@ def _guarding_sets(
         distinct = {entry.group for entry in tested}
         yield GuardingSet(name=f"suite {suite.name}", test=len(distinct))
     holdouts = {}
-    for version, held_out in zip(line, grown_holdouts_of(work, artifacts, line), strict=True):
+    grown = grown_holdouts_of(work, artifacts, line)
+    captioned = captions_held_out_of(work, artifacts, line)
+    for version, held_out, captions in zip(line, grown, captioned, strict=True):
+        if captions:
+            groups = {entry.group for entry in entries_in(Part.TEST, captions)}
+            yield GuardingSet(name=f"holdout of {captions_name(version)}", test=len(groups))
         images = {entry.group for entry in entries_in(Part.TEST, held_out)}
         if held_out:
             yield GuardingSet(name=f"holdout of version {version.number}", test=len(images))
-        if held_out and not version.taught_captions:
             holdouts[version.number] = images
     if len(holdouts) > 1:
         together = set().union(*holdouts.values())

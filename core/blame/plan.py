@@ -65,7 +65,7 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
                 "has made.",
                 pointer="/version",
             )
-        if version.taught_captions:
+        if not version.update_classes:
             raise FieldInvalid(
                 f"Version {version.number} was taught captions, and a blame is about the images of "
                 "classes: name a version that was taught classes.",

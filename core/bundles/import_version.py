@@ -127,8 +127,7 @@ def _unguarded(
     nearest = present or find_parent(work, model, signed)
     shown = [guarding_images(read_suite(work, artifacts, work[Suites].get(one))) for one in suites]
     line = [*ancestors(work, nearest), nearest]
-    learners = [one for one in line if not one.taught_captions]  # which show no class
-    for held_out in grown_holdouts_of(work, artifacts, learners):
+    for held_out in grown_holdouts_of(work, artifacts, line):
         shown.append(entries_in(Part.TEST, held_out))
     taught, policy = _taught(work, model, signed), work[Policies].get(model.policy)
     return without_images(taught, chain.from_iterable(shown), policy)

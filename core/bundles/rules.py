@@ -204,7 +204,7 @@ def _learned_from(line: Sequence[Json]) -> Iterator[Digest]:
     for one in line:
         if one is not line[-1]:
             yield _digest(one["digest"])
-        for part in ("dataset", "reference"):
+        for part in ("dataset", "captions", "reference"):
             if one[part] is not None:
                 yield _digest(one[part]["manifest"])
         yield from (validation_of(_digest(manifest)) for manifest in one["validation"])

@@ -66,6 +66,7 @@ def _images(work: Work, version: Version) -> dict[str, Any]:
     validating = validated_by(work, version) if taught else ()
     return {
         "dataset": taught,
+        "captions": _dataset(work, version.captions),
         "reference": _dataset(work, version.reference),
         "validation": [
             work[Datasets].version(one.dataset, one.version).manifest

@@ -14,11 +14,11 @@ from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, SigningKeyMissing, SuiteNotFound, VersionNotFound
 from core.evaluation.evidence import EVIDENCE, REPEATED
-from core.evaluation.plan import entries_in
+from core.evaluation.plan import captions_name, entries_in
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
 from core.platform import Platform
-from core.registry.read import holdout_of
+from core.registry.read import captions_held_out_of, holdout_of
 from core.registry.rows import Versions
 from core.registry.versions import Version
 from core.values import Digest, Json, sha256
@@ -96,8 +96,11 @@ def _left(
         for suite, its_name in suites.items():
             if its_name == name:
                 return len(entries_in(Part.TEST, entries_of(suite)))
-        number = int(name.rpartition(" ")[2])
+        number = int(name.split(",", maxsplit=1)[0].rpartition(" ")[2])
         learner = work[Versions].get(version.model, number)
+        if name == captions_name(learner):
+            [entries] = captions_held_out_of(work, artifacts, [learner])
+            return len(entries_in(Part.TEST, entries))
         entries = holdout_of(work, artifacts, learner)
         for one in (*plan["holdouts"], *plan["live_holdouts"]):
             if one["exam"]["name"] == name and one["added"]:

@@ -495,6 +495,7 @@ versions = _table(
     Column("report", String(64)),
     Column("environment", JSON, nullable=False),
     Column("environments", JSON, nullable=False),
+    Column("captions", JSON(none_as_null=True)),  # {"dataset", "version"}, taught beside classes
     Column("reference", JSON(none_as_null=True)),  # {"dataset", "version"} of a reference set
     Column("notes", JSON, nullable=False),
     Column("feature_statistics", JSON, nullable=False),  # class names to artifacts

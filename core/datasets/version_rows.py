@@ -42,23 +42,25 @@ def is_trained_on(connection: sa.Connection, dataset: DatasetId) -> bool:
 
 
 def _has_learned(dataset: DatasetId, number: int | None) -> sa.ColumnElement[bool]:
-    reference = versions.c.reference
-    return either(
-        (versions.c.dataset, versions.c.dataset_version),
-        (reference["dataset"].as_string(), reference["version"].as_integer()),
+    return any_of(
         dataset,
         number,
+        (versions.c.dataset, versions.c.dataset_version),
+        *(
+            (named["dataset"].as_string(), named["version"].as_integer())
+            for named in (versions.c.captions, versions.c.reference)
+        ),
     )
 
 
-def either(
-    taught: tuple[Any, Any], distilled: tuple[Any, Any], dataset: DatasetId, number: int | None
+def any_of(
+    dataset: DatasetId, number: int | None, *columns: tuple[Any, Any]
 ) -> sa.ColumnElement[bool]:
-    """Return the condition that one of two columns names a dataset, and the version if given."""
+    """Return the condition that some of the columns name a dataset, and the version if given."""
     return sa.or_(
         *(
             sa.and_(column == dataset, *([] if number is None else [numbers == number]))
-            for column, numbers in (taught, distilled)
+            for column, numbers in columns
         )
     )
 

@@ -34,7 +34,6 @@ from core.evaluation.plan import entries_in, holdout_query
 from core.evaluation.queries import (
     ClassAnswers,
     ClassQuery,
-    RetrievalQuery,
     answers_from_json,
     answers_to_json,
     list_of_images,
@@ -221,12 +220,11 @@ def _mark_all(
 
 def _learned(work: Work, holders: Holders, version: Version) -> Exposure | None:
     """Return how a version itself learned from one of the images, if it did."""
-    taught = distilled = None
-    if version.data is not None:
-        taught = holders.versions.get(version.data)
+    taught = [holders.versions.get(one) for one in version.taught]
+    distilled = None
     if version.reference is not None:
         distilled = holders.versions.get(version.reference)
-    if taught and taught.teaches:
+    if any(one and one.teaches for one in taught):
         return Exposure.TAUGHT
     if distilled and distilled.teaches:
         return Exposure.DISTILLED
@@ -280,14 +278,15 @@ def _holdout_queries(
 ) -> Iterator[tuple[Version, ClassQuery]]:
     """Yield queries of holdouts with one of the images: of the learner, and of what went live.
 
-    They are those about the images that the update held out, and those with what was added.
+    They are those about the images that the update held out, and those with what was added. Of
+    captions there are none: without an image of the gallery, every rank may be another one.
     """
     for model in work[Models].page(EVERY, None):
         versions = work[Versions].all(model.id)
         live = [version for version in versions if version.status is VersionStatus.PROMOTED]
         added = added_images(work, model.id)
         for learner in versions:
-            holder = holders.versions.get(learner.data) if learner.data else None
+            holder = holders.versions.get(learner.classed_data) if learner.classed_data else None
             held = holder is not None and holder.holds_out(Part.TEST)
             more = added.get(learner.number)
             if held or (more is not None and more.id in holders.suites):
@@ -295,8 +294,6 @@ def _holdout_queries(
                 whole = (*at_first, *read_added(work, artifacts, added, learner))
                 for images in {at_first, whole}:
                     query = holdout_query(learner, entries_in(Part.TEST, images))
-                    if isinstance(query, RetrievalQuery):
-                        continue  # without an image of the gallery, every rank may be another one
                     for version in {one.number: one for one in (learner, *live)}.values():
                         yield version, query
 

@@ -105,7 +105,10 @@ def on_remaining_images(work: Work, order: UpdateOrder) -> UpdateOrder:
     )
     number = data.number if data is not None else order.dataset_version
     return replace(
-        order, dataset_version=number, reference=_current_reference(work, order.reference)
+        order,
+        dataset_version=number,
+        captions=_current(work, order.captions),
+        reference=_current(work, order.reference),
     )
 
 
@@ -143,16 +146,17 @@ def _repetition(work: Work, version: Version) -> CandidateOrder | None:
         dataset=data.dataset,
         dataset_version=data.number,
         recipe=version.recipe,
-        prompt=None if version.taught_captions else version.prompt.text,
-        reference=_current_reference(work, version.reference),
+        prompt=version.prompt.text if version.update_classes else None,
+        captions=_current(work, version.captions),
+        reference=_current(work, version.reference),
         **again,
     )
 
 
-def _current_reference(work: Work, reference: DatasetRef | None) -> DatasetRef | None:
-    if reference is None:
+def _current(work: Work, named: DatasetRef | None) -> DatasetRef | None:
+    if named is None:
         return None
-    current = work[Datasets].remaining(reference)
+    current = work[Datasets].remaining(named)
     if current is None:
-        return reference
+        return named
     return DatasetRef(dataset=current.dataset, version=current.number)

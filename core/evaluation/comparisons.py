@@ -13,7 +13,7 @@ images than the policy's minimum are also compared together. A larger one shows 
 lost; among the others it would hide their losses.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
-the gain counts the answers of both.
+the gain counts the answers of both. An update of classes and captions has a gain of each.
 
 Callers who send no prompt get that of the version. Where that is not the one in which a suite or
 holdout asks, of the candidate or of the version that it is compared with, both are asked once more,
@@ -104,7 +104,7 @@ class Comparison:
 def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     """Yield the comparisons of suites, of other updates' holdouts, also pooled, and of the gain.
 
-    The gain is last, that in the versions' own prompts after the other.
+    The gain is last, that of captions first and that in the versions' own prompts last.
     """
     suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
     for suite in suites:
@@ -120,8 +120,7 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
         yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
     yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
-    own = plan.own or plan.own_captions
-    if own is not None:
+    for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
         yield from _with_each(plan, MeasureKind.GAIN, gain)
 

@@ -88,7 +88,7 @@ class HoldoutEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionedHoldout:
-    """The holdout of an update of captions, with the version that learned it and the settled one.
+    """The captioned holdout of an update, with the version that learned it and the settled one.
 
     Its images are the gallery. The settled version is None if it cannot answer any more: erased
     images change the gallery, and with it all answers.
@@ -253,11 +253,12 @@ class ScoredSuite:
 class HeldOutUpdate:
     """The version that an update made, and the images held out of it (both parts).
 
-    `more` are those that were added since.
+    `holdout` are those of classes, `more` those that were added to them since.
     """
 
     version: Version
     holdout: tuple[ManifestEntry, ...]
+    captions: tuple[ManifestEntry, ...] = ()
     passed: bool = False  # whether a passing verdict has let the version go live
     more: tuple[ManifestEntry, ...] = ()
     added: SuiteId | None = None  # what has these
@@ -371,19 +372,14 @@ def holdout_name(learner: Version) -> str:
     return f"version {learner.number}"
 
 
-def holdout_query(
-    learner: Version, entries: tuple[ManifestEntry, ...]
-) -> ClassQuery | RetrievalQuery:
-    """Return the query of a holdout over the classes known when the update was learned.
-
-    Of an update of captions, the images of the holdout and their captions are all there is to find.
-    """
-    if learner.taught_captions:
-        return RetrievalQuery(entries=entries)
-    return _classes_held_out(learner, entries)
+def captions_name(learner: Version) -> str:
+    """Return the name of the captioned holdout of an update, of which a mixed one has two."""
+    name = holdout_name(learner)
+    return f"{name}, captions" if learner.update_classes else name
 
 
-def _classes_held_out(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
+def holdout_query(learner: Version, entries: tuple[ManifestEntry, ...]) -> ClassQuery:
+    """Return the query of a holdout over the classes known when the update was learned."""
     return ClassQuery(entries=entries, classes=learner.classes, prompt=learner.prompt)
 
 
@@ -412,8 +408,7 @@ def _calibration_query(
 
 def _learned(updates: Sequence[HeldOutUpdate]) -> CalibrationSource | None:
     learner = updates[-1].version
-    classed = (update for update in updates if not update.version.taught_captions)
-    held_out = [entry for update in classed for entry in update.holdout]
+    held_out = [entry for update in updates for entry in update.holdout]
     return source_of(LEARNED, held_out, learner.classes, learner.prompt)
 
 
@@ -439,13 +434,13 @@ def _holdout_evaluations(
         learner, name = update.version, holdout_name(update.version)
         at_first = entries_in(part, update.holdout)
         entries = (*at_first, *entries_in(part, update.more))
-        if entries and not learner.taught_captions:
-            own = replace(_classes_held_out(learner, entries), views=views)
+        if entries:
+            own = replace(holdout_query(learner, entries), views=views)
             settled = next(_passed(learner, updates, candidate), learner)
             exam = _class_evaluation(name, own, candidate.classes, of_suites)
             common: ClassEvaluation | None = exam
             if entries != at_first and not all(can_answer(one, own) for one in (learner, settled)):
-                first = replace(_classes_held_out(learner, at_first), views=views)
+                first = replace(holdout_query(learner, at_first), views=views)
                 common = _class_evaluation(name, first, candidate.classes) if at_first else None
             found.append(
                 HoldoutEvaluation(
@@ -468,15 +463,15 @@ def _captioned_holdouts(
 ) -> tuple[CaptionedHoldout, ...]:
     found = []
     for update in updates:
-        learner, entries = update.version, entries_in(part, update.holdout)
-        if entries and learner.taught_captions:
+        learner, entries = update.version, entries_in(part, update.captions)
+        if entries:
             own = RetrievalQuery(entries=entries)
             settled = [*_passed(learner, updates, candidate)] or [learner]
             found.append(
                 CaptionedHoldout(
                     learner=learner,
                     settled=next((one for one in settled if can_answer(one, own)), None),
-                    exam=RetrievalEvaluation(name=holdout_name(learner), own=own),
+                    exam=RetrievalEvaluation(name=captions_name(learner), own=own),
                 )
             )
     return tuple(found)

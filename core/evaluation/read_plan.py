@@ -20,7 +20,14 @@ from core.jobs.rules import Job, model_of
 from core.platform import Platform
 from core.registry.inheritance import inheritance, is_ancestor, lost_updates
 from core.registry.promote import let_live, live_version
-from core.registry.read import added_images, ancestors, holdout_of, read_added, read_json
+from core.registry.read import (
+    added_images,
+    ancestors,
+    captions_held_out_of,
+    holdouts_of,
+    read_added,
+    read_json,
+)
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import JobId
@@ -52,9 +59,8 @@ def plan_evaluation(
                 or work[AnswerCache].find(version.digest, query.digest) is not None
             ),
         )
-        near = 0
-        if data := candidate.data:
-            near = work[Datasets].version(data.dataset, data.version).near_duplicates
+        taught = [work[Datasets].version(one.dataset, one.version) for one in candidate.taught]
+        near = sum(one.near_duplicates for one in taught)
     return plan, _previous(artifacts, line[-1]), near
 
 
@@ -97,12 +103,18 @@ def held_out_updates(
     return [
         HeldOutUpdate(
             version=version,
-            holdout=holdout_of(work, artifacts, version),
+            holdout=holdout,
+            captions=captions,
             passed=version.number in passed,
             more=read_added(work, artifacts, added, version),
             added=added[version.number].id if version.number in added else None,
         )
-        for version in versions
+        for version, holdout, captions in zip(
+            versions,
+            holdouts_of(work, artifacts, versions),
+            captions_held_out_of(work, artifacts, versions),
+            strict=True,
+        )
     ]
 
 

@@ -219,7 +219,7 @@ class Report:
     )
     captions: bool = field(
         default=False,
-        metadata=description("Whether it was taught captions in place of classes."),
+        metadata=description("Whether it was taught captions, in place of classes or beside them."),
     )
     converted: bool = field(
         default=False,

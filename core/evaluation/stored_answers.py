@@ -13,11 +13,19 @@ from core.datasets.rules import Suite, SuiteKind
 from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
 from core.errors import SuiteNotFound
-from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
+from core.evaluation.plan import (
+    ScoredSuite,
+    captions_name,
+    entries_in,
+    holdout_name,
+    holdout_query,
+    suite_query,
+)
 from core.evaluation.queries import (
     Answers,
     ClassAnswers,
     NamedQuery,
+    RetrievalQuery,
     answers_from_json,
     asks_for,
     probabilities_of,
@@ -25,7 +33,13 @@ from core.evaluation.queries import (
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.platform import Platform
-from core.registry.read import added_images, holdouts_of, read_added, read_json
+from core.registry.read import (
+    added_images,
+    captions_held_out_of,
+    holdouts_of,
+    read_added,
+    read_json,
+)
 from core.registry.rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
@@ -142,7 +156,9 @@ def _on_holdouts(
     learners = [learner for _, learner in sorted(_lineages(work, versions).items())]
     added = added_images(work, versions[0].model)
     digests = {version.digest for version in versions}
-    for learner, holdout in zip(learners, holdouts_of(work, artifacts, learners), strict=True):
+    held_out = holdouts_of(work, artifacts, learners)
+    captioned = captions_held_out_of(work, artifacts, learners)
+    for learner, holdout, captions in zip(learners, held_out, captioned, strict=True):
         more = read_added(work, artifacts, added, learner)
         entries, whole = (entries_in(Part.TEST, images) for images in (holdout, (*holdout, *more)))
         if len(whole) > len(entries):  # all have answered about these, or about what was first
@@ -152,6 +168,9 @@ def _on_holdouts(
         if entries:
             query = holdout_query(learner, entries)
             yield NamedQuery(name=holdout_name(learner), holdout=True, query=query)
+        if shown := entries_in(Part.TEST, captions):
+            asked = RetrievalQuery(entries=shown)
+            yield NamedQuery(name=captions_name(learner), holdout=True, query=asked)
 
 
 def _lineages(work: Work, versions: Sequence[Version]) -> Mapping[int, Version]:

@@ -22,21 +22,23 @@ def summarise(
     *,
     captions: bool = False,
 ) -> Summary:
-    """Return the sentences on a version that was taught these classes, or captions.
+    """Return the sentences on a version that was taught these classes, captions or both.
 
     They count answers and give no percentages. `worse` are those of these classes of which it
     recognises less than its parent.
     """
-    gains = [m for m in judgement.measures if m.kind is MeasureKind.GAIN]
-    gain = next(iter(gains), None)
+    every = [m for m in judgement.measures if m.kind is MeasureKind.GAIN]
+    of_captions = [m for m in every if m.both_directions]
+    gains = [m for m in every if not m.both_directions]
+    gain = next(iter(every), None)
+    taught = [
+        *([_learned(classes, gains, worse)] if classes or not captions else []),
+        *([_captions_learned(of_captions)] if captions else []),
+    ]
     kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     return Summary(
         unguarded=_unguarded(unguarded),
-        learned=CONVERTED
-        if judgement.converted
-        else _captions_learned(gains)
-        if captions
-        else _learned(classes, gains, worse),
+        learned=CONVERTED if judgement.converted else " ".join(taught),
         lost=_lost(
             largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
         ),

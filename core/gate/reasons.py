@@ -211,16 +211,19 @@ def _failing(measure: Measure) -> str:
 
 
 def _passing(rulings: Sequence[Ruling]) -> str:
-    gain = next((ruling for ruling in rulings if ruling.kind is MeasureKind.GAIN), None)
+    gains = [one for one in rulings if one.kind is MeasureKind.GAIN and not one.own_prompts]
     guarded = sum(ruling.kind is not MeasureKind.GAIN for ruling in rulings)
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
-    if gain is None:
+    if not gains:
         return f"{held} within tolerance. It was converted and taught nothing, so it need not gain."
-    return (
-        f"{held} within tolerance, and the update gained "
-        f"{points(gain.difference, signed=False)} points on its own holdout "
-        f"(interval {points(gain.interval_lower)} to {points(gain.upper)}{_decided(gain)})."
+    kinds = {one.both_directions for one in gains}
+    told = " and ".join(
+        f"{points(gain.difference, signed=False)} points on its own holdout"
+        f"{' of captions' if gain.both_directions and len(kinds) > 1 else ''} "
+        f"(interval {points(gain.interval_lower)} to {points(gain.upper)}{_decided(gain)})"
+        for gain in gains
     )
+    return f"{held} within tolerance, and the update gained {told}."
 
 
 def _decided(gain: Measure) -> str:

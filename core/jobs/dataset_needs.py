@@ -3,23 +3,23 @@
 from sqlalchemy import ColumnElement, and_
 
 from core.database.tables import jobs
-from core.datasets.version_rows import either
+from core.datasets.version_rows import any_of
 from core.jobs.claim_rows import UNFINISHED
-from core.jobs.orders import JobType
+from core.jobs.orders import BESIDE, JobType
 from core.values import DatasetId
 
 
 def will_learn(dataset: DatasetId, number: int | None) -> ColumnElement[bool]:
     """Return the condition that an unfinished update learns from a dataset, or refers to it."""
     order = jobs.c.order
-    named = either(
-        (order["dataset"].as_string(), order["dataset_version"].as_integer()),
-        (
-            order[("reference", "dataset")].as_string(),
-            order[("reference", "version")].as_integer(),
-        ),
+    named = any_of(
         dataset,
         number,
+        (order["dataset"].as_string(), order["dataset_version"].as_integer()),
+        *(
+            (order[(name, "dataset")].as_string(), order[(name, "version")].as_integer())
+            for name in BESIDE
+        ),
     )
     return and_(jobs.c.type == JobType.UPDATE, jobs.c.status.in_(UNFINISHED), named)
 

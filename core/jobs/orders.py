@@ -81,7 +81,7 @@ class ImportOrder:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateOrder:
-    """An order to teach the classes of a dataset version."""
+    """An order to teach the classes or captions of a dataset version, or of two of them both."""
 
     dataset: DatasetId
     dataset_version: int
@@ -92,8 +92,17 @@ class UpdateOrder:
     parent: int | None = None  # None: the alias's version at the time of the claim
     auto_promote: bool = True
     prompt: str | None = None  # None: the parent's
+    captions: DatasetRef | None = None  # taught beside the classes; version 0 until it is frozen
     reference: DatasetRef | None = None  # the reference set that method "zscl" distils
     replaces: int | None = None  # what it trains again, from its parent or what replaces that
+
+    @property
+    def beside(self) -> Mapping[str, DatasetRef | None]:
+        """The dataset versions that it names beside its dataset, by field."""
+        return {name: getattr(self, name) for name in BESIDE}
+
+
+BESIDE = ("captions", "reference")  # the fields of an update that name another dataset version
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +261,7 @@ def order_to_json(order: Order) -> dict[str, Any]:
     value = dict(vars(order))
     if isinstance(order, UpdateOrder):
         value["recipe"] = order.recipe.to_json()
-        value["reference"] = order.reference and dict(vars(order.reference))
+        value |= {name: one and dict(vars(one)) for name, one in order.beside.items()}
     return value
 
 
@@ -273,8 +282,6 @@ _KINDS: Mapping[JobType, Callable[..., Order]] = {
 def order_from_json(job_type: JobType, value: Json) -> Order:
     """Return the order that `order_to_json` wrote."""
     if job_type is JobType.UPDATE:
-        reference = value["reference"]
-        recipe = Recipe.from_json(value["recipe"])
-        named = DatasetRef(**reference) if reference else None
-        return UpdateOrder(**{**value, "recipe": recipe, "reference": named})
+        beside = {name: DatasetRef(**value[name]) if value[name] else None for name in BESIDE}
+        return UpdateOrder(**{**value, **beside, "recipe": Recipe.from_json(value["recipe"])})
     return from_plain(_KINDS[job_type], value)

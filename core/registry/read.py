@@ -10,7 +10,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest, read_remaining, without_erased
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets
-from core.datasets.rules import Suite
+from core.datasets.rules import DatasetRef, Suite
 from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
@@ -129,9 +129,10 @@ def parent_for_retraining(work: Work, model: ModelId, number: int) -> Version:
 
 
 def holdout_of(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
-    """Return the images held out of the update that made a version, except erased ones.
+    """Return the images of classes held out of the update that made a version, but erased ones.
 
-    Those that the split itself would not hold out are left out, too. Empty for a root.
+    Those that the split itself would not hold out are left out, too. Empty for a root, and for an
+    update of captions.
     """
     return holdouts_of(work, artifacts, [version])[0]
 
@@ -140,15 +141,33 @@ def holdouts_of(
     work: Work, artifacts: Artifacts, versions: Sequence[Version]
 ) -> list[tuple[ManifestEntry, ...]]:
     """Return what `holdout_of` returns for each version; what was erased is asked once."""
-    held = [_held_out(work, artifacts, version) for version in versions]
+    return _without_erased(
+        work, [_held_out(work, artifacts, version.classed_data) for version in versions]
+    )
+
+
+def captions_held_out_of(
+    work: Work, artifacts: Artifacts, versions: Sequence[Version]
+) -> list[tuple[ManifestEntry, ...]]:
+    """Return the captioned images held out of the update that made each version, but erased."""
+    return _without_erased(
+        work, [_held_out(work, artifacts, version.captioned_data) for version in versions]
+    )
+
+
+def _without_erased(
+    work: Work, held: Sequence[tuple[ManifestEntry, ...]]
+) -> list[tuple[ManifestEntry, ...]]:
     left = {entry.pixels for entry in without_erased(work, [one for each in held for one in each])}
     return [tuple(entry for entry in each if entry.pixels in left) for each in held]
 
 
-def _held_out(work: Work, artifacts: Artifacts, version: Version) -> tuple[ManifestEntry, ...]:
-    if version.data is None:
+def _held_out(
+    work: Work, artifacts: Artifacts, taught: DatasetRef | None
+) -> tuple[ManifestEntry, ...]:
+    if taught is None:
         return ()
-    frozen = work[Datasets].version(version.data.dataset, version.data.version)
+    frozen = work[Datasets].version(taught.dataset, taught.version)
     return read_manifest(artifacts, frozen.manifest).drawn_holdout(work[Splits].get())
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     null,
     select,
     tuple_,
+    union,
     update,
 )
 
@@ -111,18 +112,17 @@ class Models(Rows):
 
     def taught(self, datasets: Collection[DatasetId]) -> Mapping[DatasetId, Sequence[str]]:
         """Return the names of the models that learned from each of some datasets."""
-        query = (
-            select(versions.c.dataset, models.c.name)
+        beside = versions.c.captions["dataset"].as_string()
+        seen = [] if self._visible is None else [models.c.id.in_(self._visible)]
+        queries = (
+            select(dataset.label("taught"), models.c.name)
             .join(models, models.c.id == versions.c.model)
-            .where(versions.c.dataset.in_(datasets))
-            .distinct()
-            .order_by(models.c.name)
+            .where(dataset.in_(datasets), *seen)
+            for dataset in (versions.c.dataset, beside)
         )
-        if self._visible is not None:
-            query = query.where(models.c.id.in_(self._visible))
         found: dict[DatasetId, list[str]] = {}
-        for row in self._connection.execute(query):
-            found.setdefault(row.dataset, []).append(row.name)
+        for row in self._connection.execute(union(*queries).order_by("name")):
+            found.setdefault(row.taught, []).append(row.name)
         return found
 
     def prompts(self) -> Collection[str]:
@@ -272,6 +272,7 @@ class Versions(Rows):
             **vars(version),
             "recipe": version.recipe.to_json() if version.recipe else None,
             "prompt": version.prompt.text,
+            "captions": version.captions and vars(version.captions),
             "reference": version.reference and vars(version.reference),
             "origin": version.origin and vars(version.origin),
             "erasure": select(marks.c.erasure)
@@ -304,6 +305,7 @@ class Versions(Rows):
             collected_at=func.coalesce(versions.c.collected_at, at),
             dataset=None,
             dataset_version=None,
+            captions=None,
             reference=None,
         )
 
@@ -408,16 +410,21 @@ class Versions(Rows):
 
     def teachers(self, model: ModelId) -> Mapping[DatasetRef, int]:
         """Return the newest version of a model that learned from each dataset version."""
-        columns = (versions.c.dataset, versions.c.dataset_version)
-        query = (
-            select(*columns, func.max(versions.c.number).label("number"))
-            .where(versions.c.model == model, versions.c.dataset.is_not(None))
-            .group_by(*columns)
-        )
-        return {
-            DatasetRef(dataset=row.dataset, version=row.dataset_version): row.number
-            for row in self._connection.execute(query)
-        }
+        beside = versions.c.captions
+        found: dict[DatasetRef, int] = {}
+        for dataset, number in (
+            (versions.c.dataset, versions.c.dataset_version),
+            (beside["dataset"].as_string(), beside["version"].as_integer()),
+        ):
+            query = (
+                select(dataset.label("taught"), number.label("data"), func.max(versions.c.number))
+                .where(versions.c.model == model, dataset.is_not(None))
+                .group_by("taught", "data")
+            )
+            for name, data, newest in self._connection.execute(query):
+                ref = DatasetRef(dataset=name, version=data)
+                found[ref] = max(newest, found.get(ref, 0))
+        return found
 
     def numbers(self, model: ModelId, limit: int, after: int) -> Sequence[int]:
         """Return the numbers of a page of versions, oldest first; `after` is the last before it."""
@@ -461,6 +468,7 @@ def _to_version(row: Row[Any]) -> Version:
             "prompt": PromptTemplate(row.prompt),
             "verdict": Verdict(row.verdict) if row.verdict is not None else None,
             "environments": tuple(row.environments),
+            "captions": DatasetRef(**row.captions) if row.captions is not None else None,
             "reference": DatasetRef(**row.reference) if row.reference is not None else None,
             "origin": Origin.of(row.origin) if row.origin is not None else None,
         }

@@ -192,6 +192,7 @@ class Version:
     report: Digest | None = None  # artifact with the report's JSON
     environment: Mapping[str, str] = field(default_factory=dict)  # libraries, threads, device
     environments: tuple[Mapping[str, str], ...] = ()  # all that its training ran in
+    captions: DatasetRef | None = None  # what was taught beside the classes of its dataset
     reference: DatasetRef | None = None  # the reference set that method "zscl" distilled
     notes: Json = field(default_factory=dict)  # what training chose by itself
     feature_statistics: Mapping[str, Digest] = field(default_factory=dict)  # by class, to replay
@@ -213,15 +214,30 @@ class Version:
 
     @property
     def taught_captions(self) -> bool:
-        """True if it was taught captions in place of classes."""
-        return self.data is not None and not self.update_classes
+        """True if it was taught captions, in place of classes or beside them."""
+        return self.captioned_data is not None
 
     @property
     def data(self) -> DatasetRef | None:
-        """The dataset version that it was taught with, None for a root or a conversion."""
+        """The dataset version that its order names, None for a root or a conversion."""
         if self.dataset is None or self.dataset_version is None:
             return None
         return DatasetRef(dataset=self.dataset, version=self.dataset_version)
+
+    @property
+    def classed_data(self) -> DatasetRef | None:
+        """The dataset version of whose classes it was taught."""
+        return self.data if self.update_classes else None
+
+    @property
+    def captioned_data(self) -> DatasetRef | None:
+        """The dataset version of whose captions it was taught."""
+        return self.captions if self.update_classes else self.data
+
+    @property
+    def taught(self) -> tuple[DatasetRef, ...]:
+        """All dataset versions that it was taught with."""
+        return tuple(one for one in (self.data, self.captions) if one is not None)
 
     @property
     def exact(self) -> bool | None:

@@ -59,21 +59,34 @@ def order_update(
     def prepare(work: Work, found: Model) -> UpdateOrder:
         require_to_order(request.principal, JobType.UPDATE, order)
         if not freezes:
-            return preflight_order(platform, work, found, order)
-        dataset = _taught(work, order.dataset)
+            return preflight_order(platform, work, found, freeze_captions(platform, work, order))
+        dataset, whole = _taught(work, order.dataset), freeze_captions(platform, work, order)
         version = freeze(
             work,
             platform.artifacts,
             dataset,
             platform.clock(),
-            accept=lambda manifest: preflight_update(platform, work, found, order, manifest),
+            accept=lambda manifest: preflight_update(platform, work, found, whole, manifest),
             if_changed=True,
         )
         return preflight_order(
-            platform, work, found, replace(order, dataset_version=version.number)
+            platform, work, found, replace(whole, dataset_version=version.number)
         )
 
     return order_for_model(platform, notifier, request, JobType.UPDATE, prepare, model=model)
+
+
+def freeze_captions(platform: Platform, work: Work, order: UpdateOrder) -> UpdateOrder:
+    """Return the order with a version of its captions: without one, of their present images.
+
+    Raises DatasetNotFound, DatasetEmpty, FieldInvalid.
+    """
+    if order.captions is None or order.captions.version:
+        return order
+    dataset = _captions(work, order.captions.dataset)
+    now = platform.clock()
+    version = freeze(work, platform.artifacts, dataset, now, if_changed=True)
+    return replace(order, captions=DatasetRef(dataset=dataset.id, version=version.number))
 
 
 # What a job must fulfil to start when it is requested.
@@ -99,6 +112,15 @@ def _taught(work: Work, reference: str) -> Dataset:
     if dataset.kind is DatasetKind.UNLABELLED:
         raise FieldInvalid(
             "An update requires a labelled or a captioned dataset.", pointer="/dataset"
+        )
+    return dataset
+
+
+def _captions(work: Work, reference: str) -> Dataset:
+    dataset = work[Datasets].get(reference)
+    if dataset.kind is not DatasetKind.CAPTIONED:
+        raise FieldInvalid(
+            "What is taught beside classes is a captioned dataset.", pointer="/captions/dataset"
         )
     return dataset
 
@@ -133,9 +155,13 @@ def preflight_update(
     manifest.require_fair_holdout(work[Splits].get())
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
+    order, beside = _with_captions(work, artifacts, order, manifest)
     if manifest.kind is DatasetKind.CAPTIONED:
         require_captions(manifest.on(Side.TRAIN), order, parent)
     else:
+        if beside is not None:
+            require_captions(beside.on(Side.TRAIN), order, parent, pointer="/captions")
+            _require_shown(work, manifest, beside)
         try:
             require_learnable(order.recipe, manifest.classes, learned, open_classes_of(work, model))
         except TooFewClasses as refusal:
@@ -164,15 +190,55 @@ def with_whole_recipe(model: Model, order: UpdateOrder) -> UpdateOrder:
     return order
 
 
+def _with_captions(
+    work: Work, artifacts: Artifacts, order: UpdateOrder, manifest: Manifest
+) -> tuple[UpdateOrder, Manifest | None]:
+    """Return the order with the captions beside its classes named by id, and their manifest."""
+    if order.captions is None:
+        return order, None
+    if manifest.kind is DatasetKind.CAPTIONED:
+        raise FieldInvalid(
+            "The dataset has captions itself: an update teaches one dataset of captions, alone or "
+            "beside one of classes.",
+            pointer="/captions",
+        )
+    dataset = _captions(work, order.captions.dataset)
+    version = work[Datasets].version(dataset.id, order.captions.version, keep=True)
+    version.require_whole()
+    found = read_manifest(artifacts, version.manifest)
+    found.require_fair_holdout(work[Splits].get())
+    refuse_suite_images(work, found.entries)
+    named = DatasetRef(dataset=dataset.id, version=version.number)
+    return replace(order, captions=named), found
+
+
+def _require_shown(work: Work, *taught: Manifest) -> None:
+    """Raise FieldInvalid unless held-out images show what was learned of each dataset."""
+    split = work[Splits].get()
+    for pointer, manifest in zip(("/dataset", "/captions"), taught, strict=True):
+        if not entries_in(Part.TEST, manifest.drawn_holdout(split)):
+            raise FieldInvalid(
+                "An update of classes and captions has to gain in both, and no test image of this "
+                f"dataset is held out: add images. {SPLIT_RULE}",
+                pointer=pointer,
+            )
+
+
 def require_captions(
-    images: Sequence[ManifestEntry], order: UpdateOrder, parent: Version | None
+    images: Sequence[ManifestEntry],
+    order: UpdateOrder,
+    parent: Version | None,
+    *,
+    pointer: str = "/dataset",
 ) -> None:
     """Raise FieldInvalid if captions cannot be learned, RecipeInvalid if shares weigh classes.
 
     The loss tells an image's captions from those of others: where all are the same, it is 0. No
-    image shows what callers of classes get in another prompt than the parent's.
+    image shows what callers of classes get in another prompt than the parent's, unless classes are
+    taught too.
     """
-    if order.prompt is not None and (parent is None or order.prompt != parent.prompt.text):
+    changed = order.prompt is not None and (parent is None or order.prompt != parent.prompt.text)
+    if changed and order.captions is None:
         raise FieldInvalid(
             "An update of captions keeps the prompt of its parent, because nothing would measure "
             "what callers get in another one: leave `prompt` out.",
@@ -182,7 +248,7 @@ def require_captions(
         raise FieldInvalid(
             "Captions are learned by telling them apart, so an update requires at least two "
             f"training images with different captions. {SPLIT_RULE}",
-            pointer="/dataset",
+            pointer=pointer,
         )
     choice = order.recipe.mixing_choice
     if choice not in {MixingChoice.NONE, MixingChoice.FIXED}:

@@ -39,6 +39,7 @@ class UpdateInputs:
     model: Model  # with the suites as they are pinned
     line: tuple[Version, ...]  # root first, parent last
     data: DatasetVersion
+    captions: DatasetVersion | None  # taught beside the classes of `data`
     open_classes: tuple[str, ...]
     suites: tuple[Suite, ...]
     lessons: tuple[DatasetVersion, ...]  # of earlier updates, if the recipe replays them
@@ -99,7 +100,9 @@ def update_model(
     compiler.compile(trained.weights.digest, monitor)
     now = platform.clock()
     with platform.transactions() as work:
-        work[Datasets].version(order.dataset, order.dataset_version, keep=True)
+        for learned in (inputs.data, inputs.captions):
+            if learned is not None:
+                work[Datasets].version(learned.dataset, learned.number, keep=True)
         number = work[Versions].next_number(inputs.model.id)
         _require_unerased(work, inputs, spec)
         candidate = Version(
@@ -118,6 +121,7 @@ def update_model(
             prompt=inputs.prompt,
             environment=trained.environments[-1],
             environments=trained.environments,
+            captions=order.captions,
             reference=order.reference,
             notes=dict(trained.notes),
             feature_statistics=dict(trained.feature_statistics),
@@ -191,9 +195,9 @@ def pin_inputs(
     work[Jobs].pin_precision(job.id, job.fence, precision)
     order = replace(order, recipe=replace(order.recipe, precision=precision))
     inputs = _inputs(work, order, model, line, job.beside)
-    inputs.data.require_whole()
-    if inputs.reference is not None:
-        inputs.reference.require_whole()
+    for named in (inputs.data, inputs.captions, inputs.reference):
+        if named is not None:
+            named.require_whole()
     return inputs
 
 
@@ -246,6 +250,7 @@ def inputs_of_version(work: Work, version: Version) -> UpdateInputs:
         parent=version.parent,
         auto_promote=False,
         prompt=version.prompt.text,
+        captions=version.captions,
         reference=version.reference,
     )
     line = tuple(ancestors(work, version))
@@ -262,16 +267,20 @@ def _inputs(
     line: tuple[Version, ...],
     beside: Beside | None = None,
 ) -> UpdateInputs:
-    named = order.reference
+    captions, reference = (
+        None if named is None else work[Datasets].version(named.dataset, named.version)
+        for named in (order.captions, order.reference)
+    )
     return UpdateInputs(
         order=order,
         model=model,
         line=line,
         data=work[Datasets].version(order.dataset, order.dataset_version),
+        captions=captions,
         open_classes=open_classes_of(work, model),
         suites=suites_of(work, model),
         lessons=replayed_versions(work, line) if order.recipe.exemplars else (),
-        reference=work[Datasets].version(named.dataset, named.version) if named else None,
+        reference=reference,
         beside=beside,
     )
 
@@ -290,18 +299,23 @@ def spec_of(
     """
     artifacts, order = platform.artifacts, inputs.order
     manifest = read_manifest(artifacts, inputs.data.manifest).without(without)
-    images, captioned = manifest.on(Side.TRAIN), ()
+    taught_too = Manifest(kind=DatasetKind.CAPTIONED, entries=())
+    if inputs.captions is not None:
+        taught_too = read_manifest(artifacts, inputs.captions.manifest).without(without)
+    images, captioned = manifest.on(Side.TRAIN), taught_too.on(Side.TRAIN)
     if manifest.kind is DatasetKind.CAPTIONED:
         images, captioned = (), images
+    if captioned or inputs.captions is not None:
         require_captions(captioned, order, inputs.parent)  # an erasure may have left too few
+    entries = (*manifest.entries, *taught_too.entries)
     taught = {entry.class_name for entry in images}
     lessons = [read_manifest(artifacts, lesson.manifest) for lesson in inputs.lessons]
     reference: tuple[ManifestEntry, ...] = ()
     with platform.transactions(read_only=True) as work:
-        own = (*images, *captioned) if inputs.repeated else manifest.entries
+        own = (*images, *captioned) if inputs.repeated else entries
         refuse_suite_images(work, own)
         exemplars, captioned_exemplars = (
-            without_suite_images(work, exemplars_of(lessons, manifest.entries, kind))
+            without_suite_images(work, exemplars_of(lessons, entries, kind))
             for kind in (DatasetKind.LABELLED, DatasetKind.CAPTIONED)
         )
         if inputs.reference is not None:
@@ -353,7 +367,7 @@ def replayed_versions(work: Work, line: Iterable[Version]) -> tuple[DatasetVersi
 
     Of those that held erased images, what is left.
     """
-    found = (work[Datasets].remaining(version.data) for version in line if version.data)
+    found = (work[Datasets].remaining(one) for version in line for one in version.taught)
     return tuple(one for one in found if one is not None)
 
 

@@ -1,24 +1,32 @@
 """Order a comparison with an index of another version's vectors, and make its report."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.freeze import read_remaining, require_unerased
-from core.datasets.manifests import Part
-from core.datasets.rules import DatasetRef
+from core.datasets.manifests import ManifestEntry, Part
 from core.errors import ArtifactMissing, FieldInvalid
-from core.evaluation.plan import ScoredSuite, entries_in, holdout_name, holdout_query, suite_query
+from core.evaluation.plan import (
+    ScoredSuite,
+    captions_name,
+    entries_in,
+    holdout_name,
+    holdout_query,
+    suite_query,
+)
+from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.read_plan import pinned_model
 from core.jobs.orders import CompareIndexOrder, JobType
 from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor
 from core.platform import Platform
-from core.registry.read import ancestors, holdout_of, suites_of
+from core.registry.read import ancestors, captions_held_out_of, holdouts_of, suites_of
 from core.registry.rows import Models, Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json
@@ -115,19 +123,29 @@ def searched_suites(
                 test=suite_query(scored, Part.TEST),
             )
         )
-    for update in updates:
-        holdout = holdout_of(work, platform.artifacts, update)
-        parts = {part: entries_in(part, holdout) for part in Part}
-        found.append(
-            SearchedSuite(
-                name=holdout_name(update),
-                **{
-                    part.value: holdout_query(update, entries) if entries else None
-                    for part, entries in parts.items()
-                },
-            )
-        )
+    artifacts = platform.artifacts
+    held_out = holdouts_of(work, artifacts, updates)
+    captioned = captions_held_out_of(work, artifacts, updates)
+    for update, holdout, captions in zip(updates, held_out, captioned, strict=True):
+        if holdout:
+            found.append(_held_out(holdout_name(update), holdout, partial(holdout_query, update)))
+        if captions:
+            found.append(_held_out(captions_name(update), captions, _captions))
     return tuple(found)
+
+
+def _captions(images: tuple[ManifestEntry, ...]) -> RetrievalQuery:
+    return RetrievalQuery(entries=images)
+
+
+def _held_out(
+    name: str,
+    images: tuple[ManifestEntry, ...],
+    query: Callable[[tuple[ManifestEntry, ...]], EvalQuery],
+) -> SearchedSuite:
+    parts = {part: entries_in(part, images) for part in Part}
+    asked = {part.value: query(entries) if entries else None for part, entries in parts.items()}
+    return SearchedSuite(name=name, **asked)
 
 
 # The comparison: searches on suites and holdouts, and their report.
@@ -202,8 +220,7 @@ def _commit(
 
 def _datasets_of(updates: Sequence[Version]) -> Iterator[str]:
     for update in updates:
-        if update.dataset is not None and update.dataset_version is not None:
-            yield source_of(DatasetRef(dataset=update.dataset, version=update.dataset_version))
+        yield from map(source_of, update.taught)
 
 
 def _require_unerased(work: Work, suites: tuple[SearchedSuite, ...]) -> None:

@@ -341,6 +341,7 @@ def _create_versions() -> None:
         sa.Column("report", sa.String(64)),
         sa.Column("environment", sa.JSON(), nullable=False),
         sa.Column("environments", sa.JSON(), nullable=False),
+        sa.Column("captions", sa.JSON()),
         sa.Column("reference", sa.JSON()),
         sa.Column("notes", sa.JSON(), nullable=False),
         sa.Column("feature_statistics", sa.JSON(), nullable=False),

@@ -47,7 +47,7 @@ def versions(model: str, as_json: bool) -> None:
                 "erased images" if one["erasure"] else one["verdict"],
                 ", ".join(aliases.get(one["version"], ())),
                 one["precision"],
-                "captions" if one["taught_captions"] else ", ".join(one["update_classes"]),
+                ", ".join([*one["update_classes"], *["captions"] * one["taught_captions"]]),
                 one["created_at"][:19],
             )
             for one in found

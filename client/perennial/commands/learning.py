@@ -187,6 +187,7 @@ FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
     epilog=example(
         "perennial teach ./new-images --model demo --wait --fail-on-gate",
         "perennial teach --dataset products:2 --model demo --wait",
+        "perennial teach --dataset products:2 --captions photos:1 --model demo --wait",
     )
 )
 @click.argument("folder", type=FOLDER, required=False)
@@ -196,6 +197,11 @@ FORM_IMAGES, FORM_BYTES = 1000, 256 * 1024**2
     metavar="NAME",
     help="Dataset to add the images to, new or not (default: one of this call). Without FOLDER: "
     "the dataset to teach, as it is now or as a version, such as products:2.",
+)
+@click.option(
+    "--captions",
+    metavar="NAME",
+    help="Captioned dataset to teach beside the classes, as it is now or as a version.",
 )
 @recipe_option
 @force_option
@@ -211,6 +217,7 @@ def teach(
     folder: Path | None,
     model: str,
     dataset: str | None,
+    captions: str | None,
     parent: str | None,
     no_promote: bool,
     upload: str | None,
@@ -236,6 +243,7 @@ def teach(
     order["auto_promote"] = False if no_promote else None
     with connected() as client:
         client.models.get(model)
+        order["captions"] = _captions(client, captions)
         if folder is not None:
             job = _teach_folder(client, folder, model, dataset, upload, order)
         elif ":" in str(dataset):
@@ -248,6 +256,15 @@ def teach(
         job = tell_job(client, job, wait, as_json)
     if fail_on_gate:
         require_passed(job)
+
+
+def _captions(client: Client, named: str | None) -> dict[str, Any] | None:
+    if named is None:
+        return None
+    if ":" not in named:
+        return {"dataset": named}
+    name, number = find_dataset_version(client, named)
+    return {"dataset": name, "version": number}
 
 
 def _teach_folder(
@@ -345,17 +362,24 @@ def convert(
 @click.command(epilog=example("perennial advise demo products:2 --recipe '{\"epochs\": 3}'"))
 @click.argument("model")
 @click.argument("dataset")
+@click.option("--captions", metavar="NAME", help="Captioned dataset to teach beside the classes.")
 @recipe_option
 @json_option
-def advise(model: str, dataset: str, recipe: dict[str, Any] | None, as_json: bool) -> None:
+def advise(
+    model: str, dataset: str, captions: str | None, recipe: dict[str, Any] | None, as_json: bool
+) -> None:
     """Advise on teaching a dataset; nothing is ordered.
 
-    DATASET is its name, for its newest version, or name:2.
+    DATASET is its name, for its newest version, or name:2; so are the captions.
     """
     with connected() as client:
         name, number = find_dataset_version(client, dataset)
+        beside: dict[str, Any] | None = None
+        if captions is not None:
+            other, newest = find_dataset_version(client, captions)
+            beside = {"dataset": other, "version": newest}
         found = client.jobs.advise_update(
-            model=model, dataset=name, dataset_version=number, recipe=recipe
+            model=model, dataset=name, dataset_version=number, captions=beside, recipe=recipe
         )
     tell(found, as_json, _print_advice)
 

@@ -136,6 +136,25 @@ def test_a_reference_set_is_kept_by_id_however_it_is_sent(ready: Service) -> Non
     assert answer.json()["job"]["reference"] == kept
 
 
+def test_captions_beside_classes_are_frozen_unless_a_version_is_named(ready: Service) -> None:
+    images = [*pictures_on(Side.TRAIN, 42)[20:], *pictures_on(Side.HOLDOUT, 22)[12:]]
+    frozen(ready, "things", *((("jug", "pot")[n % 2], one) for n, one in enumerate(images[::2])))
+    *told, last = ((f"thing {n}", one) for n, one in enumerate(images[1::2]))
+    frozen(ready, "told", *told, kind="captioned")
+    added = [("a last thing", ("last.png", last[1]))]
+    assert ready.client.post("/v1/datasets/told/images", files=added).status_code == 200
+    named = ready.client.get("/v1/datasets/told").json()["id"]
+    both = update(dataset="things")
+    for asked, version in (({"version": 1}, 1), ({}, 2)):
+        job = ready.client.post("/v1/jobs", json={**both, "captions": {"dataset": "told", **asked}})
+        assert job.json().get("captions") == {"dataset": named, "version": version}, job.text
+    beside = {**both, "captions": {"dataset": "told"}}
+    advised = ready.client.post("/v1/jobs/advice", json=beside)
+    assert advised.json()["errors"][0]["pointer"] == "/captions/version"
+    beside["captions"]["version"] = 2
+    assert ready.client.post("/v1/jobs/advice", json=beside).status_code == 200
+
+
 def test_an_update_moves_its_alias_by_itself_only_if_an_operator_has_ordered_it(
     ready: Service,
 ) -> None:

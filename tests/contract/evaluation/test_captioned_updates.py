@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable, Collection, Sequence
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -11,12 +12,14 @@ from core.blame.order import order_blame
 from core.bundles.evidence import read_evidence
 from core.bundles.signing import Signatures
 from core.bundles.write_evidence import write_evidence
-from core.datasets.freeze import read_manifest
+from core.datasets.freeze import freeze, read_manifest
 from core.datasets.manifests import Side
-from core.datasets.rules import DatasetKind, DatasetVersion
+from core.datasets.rows import Datasets
+from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.erasure.rules import Retraining
 from core.errors import FieldInvalid, ImageInSuite, PerennialError, RecipeInvalid
-from core.evaluation.queries import Answers, EvalQuery, RetrievalQuery
+from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.measures import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.orders import BlameOrder, ConvertOrder, EvaluateOrder
@@ -29,7 +32,16 @@ from core.training.order import order_update
 from core.values import Digest
 from tests.support.bundles import OURS
 from tests.support.erasures import erase
-from tests.support.evaluation.judged import CATS, a_judged_model, go_live, report, update
+from tests.support.evaluation.judged import (
+    CATS,
+    OWLS,
+    SUITES,
+    a_judged_model,
+    go_live,
+    report,
+    update,
+)
+from tests.support.factories import NOW, a_dataset, a_row, by_hash, pixels_on
 from tests.support.notifiers import SilentNotifier
 from tests.support.ordering import ME, an_order
 from tests.support.scene import Scene, answered
@@ -175,6 +187,159 @@ def test_a_conversion_of_what_was_taught_captions_is_asked_about_them(
     version = scene.version(model, 3)
     assert (version.is_conversion, version.taught_captions) == (True, False)
     assert version.verdict is Verdict.FAILED
+
+
+# ---- Classes and captions in one update ----------------------------------------------------
+
+
+def named(data: DatasetVersion) -> DatasetRef:
+    return DatasetRef(dataset=data.dataset, version=data.number)
+
+
+def teach_both(scene: Scene, model: Model, **changes: Any) -> None:
+    """Teach cats by their class and other images by captions, as version 2."""
+    beside = named(captioned(scene))
+    update(scene, model, *CATS, captions=beside, recipe=Recipe(method=Method.REPLAY), **changes)
+
+
+def gaining(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, *, classes: int, captions: int
+) -> None:
+    """Let version 2 and later ones be right about more of ten answers about what is taught."""
+
+    def answer(
+        version: Digest, questions: Sequence[EvalQuery], monitor: Monitor
+    ) -> Sequence[Answers]:
+        learned = version != scene.version(model, 1).digest
+        found = []
+        for asked in questions:
+            known = captions if isinstance(asked, RetrievalQuery) else classes
+            suite = isinstance(asked, ClassQuery) and asked.entries[0].class_name in SUITES
+            found.append(answered(asked, known=10 if suite else learned * known))
+        return found
+
+    monkeypatch.setattr(scene.script, "answer", answer)
+
+
+@pytest.mark.parametrize(
+    ("classes", "captions", "verdict"),
+    [
+        (8, 8, Verdict.PASSED),
+        (8, 0, Verdict.INCONCLUSIVE),
+        (0, 8, Verdict.INCONCLUSIVE),
+    ],
+)
+def test_an_update_of_classes_and_captions_has_to_gain_in_both(
+    scene: Scene,
+    model: Model,
+    monkeypatch: pytest.MonkeyPatch,
+    classes: int,
+    captions: int,
+    verdict: Verdict,
+) -> None:
+    gaining(scene, model, monkeypatch, classes=classes, captions=captions)
+    teach_both(scene, model)
+    version, found = scene.version(model, 2), report(scene, model, 2)
+    assert version.verdict is verdict, found.reasons
+    assert (version.classes, version.taught_captions, found.captions) == (CATS, True, True)
+    gains = [one for one in found.measures if one.kind is MeasureKind.GAIN]
+    assert [one.both_directions for one in gains] == [True, False]
+    assert {"version 2", "version 2, captions"} <= found.images.keys()
+    assert "It was taught 2 classes (cat, dog)" in found.summary.learned
+    assert "It was taught captions: of" in found.summary.learned
+    if verdict is Verdict.PASSED:
+        assert "on its own holdout of captions" in found.reasons[-1]
+
+
+def test_later_updates_are_asked_about_both_and_keep_images_of_both(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gaining(scene, model, monkeypatch, classes=8, captions=8)
+    teach_both(scene, model)
+    taught = scene.script.tasks[-1]
+    assert {entry.class_name for entry in taught.images} == set(CATS)
+    assert {text for entry in taught.captioned for text in entry.texts} == set(CAPTIONS)
+    update(scene, model, *OWLS, recipe=Recipe(method=Method.REPLAY))
+    spec, found = scene.script.tasks[-1], report(scene, model, 3)
+    assert (spec.exemplars, spec.captioned_exemplars) == (taught.images, taught.captioned)
+    asked = {(one.kind, one.name) for one in found.measures if one.name.startswith("version 2")}
+    assert asked == {
+        (MeasureKind.HOLDOUT, "version 2"),
+        (MeasureKind.IMAGE_TO_TEXT, "version 2, captions"),
+        (MeasureKind.TEXT_TO_IMAGE, "version 2, captions"),
+    }
+    for number in (2, 3):
+        version = scene.version(model, number)
+        assert version.report is not None
+        written = write_evidence(
+            scene.platform, Signatures(OURS.private, {}), version, version.report
+        )
+        assert read_evidence(io.BytesIO(written)).differences() == []
+
+
+def test_captions_beside_classes_are_repeated_without_an_erased_image(
+    scene: Scene, model: Model
+) -> None:
+    data = captioned(scene, forms=1000)
+    update(scene, model, *CATS, captions=named(data))
+    gone, *left = read_manifest(scene.platform.artifacts, data.manifest).on(Side.TRAIN)
+    erase(scene, gone.pixels)
+    assert scene.version(model, 2).erasure is not None
+    assert scene.run().status is JobStatus.SUCCEEDED
+    again, spec = scene.version(model, 3), scene.script.tasks[-1]
+    assert (again.replaces, again.update_classes) == (2, CATS)
+    assert again.captions == DatasetRef(dataset=data.dataset, version=2)
+    assert {one.pixels for one in spec.captioned} == {one.pixels for one in left}
+
+
+def test_captions_that_an_update_has_taught_beside_classes_are_not_deleted(
+    scene: Scene, model: Model
+) -> None:
+    data = captioned(scene)
+    update(scene, model, *CATS, captions=named(data))
+    with scene.platform.transactions(read_only=True) as work:
+        assert work[Datasets].uses(data.dataset).versions == [f"{model.name}:2"]
+
+
+def only_trained(scene: Scene) -> DatasetVersion:
+    """Captions of which no image is held out."""
+    dataset = a_dataset(kind=DatasetKind.CAPTIONED)
+    with scene.platform.transactions() as work:
+        work[Datasets].add(dataset)
+        trained = pixels_on(Side.TRAIN, 740)[737:]
+        rows = [a_row(dataset, one, text) for text, one in zip(CAPTIONS, trained, strict=True)]
+        work[Datasets].add_images(dataset.id, rows)
+        work[PlacedGroups].add(by_hash(trained))
+        version = freeze(work, scene.platform.artifacts, dataset, NOW)
+        work.commit()
+    return version
+
+
+@pytest.mark.parametrize(
+    ("beside", "pointer", "told"),
+    [
+        (lambda scene: scene.frozen("owl", "elk", offset=900), "/captions/dataset", "a captioned"),
+        (lambda scene: captioned(scene, "snow"), "/captions", "different captions"),
+        (only_trained, "/captions", "no test image"),
+    ],
+)
+def test_captions_beside_classes_that_cannot_be_learned_or_shown_are_refused(
+    scene: Scene,
+    model: Model,
+    beside: Callable[[Scene], DatasetVersion],
+    pointer: str,
+    told: str,
+) -> None:
+    order = an_order(scene.frozen(*CATS), captions=named(beside(scene)))
+    with pytest.raises(FieldInvalid, match=told) as refused:
+        order_update(scene.platform, SilentNotifier(), ME, model=model.name, order=order)
+    assert refused.value.pointer == pointer
+
+
+def test_two_datasets_of_captions_are_refused(scene: Scene, model: Model) -> None:
+    order = an_order(captioned(scene), captions=named(captioned(scene, "rain", "fog", offset=800)))
+    with pytest.raises(FieldInvalid, match="has captions itself"):
+        order_update(scene.platform, SilentNotifier(), ME, model=model.name, order=order)
 
 
 # ---- Trained --------------------------------------------------------------------------------

@@ -42,8 +42,8 @@ TRUST = Signatures("", {"lab": THEIRS.public})
 
 QUIET: Any = SimpleNamespace(moved=lambda _: None)
 
-SHOES, PAIRS = (
-    {"name": name, "version": 1, "manifest": digest(name)} for name in ("shoes", "pairs")
+SHOES, TOLD, PAIRS = (
+    {"name": name, "version": 1, "manifest": digest(name)} for name in ("shoes", "told", "pairs")
 )
 
 
@@ -73,8 +73,13 @@ def made(folder: Path, change: Callable[[Weights, MemoryArtifacts], Weights]) ->
         feature_statistics={"boot": artifacts.put(b"features")},
     )
     learned: dict[int, Any] = {
-        1: {"dataset": None, "reference": None, "validation": []},
-        2: {"dataset": SHOES, "reference": PAIRS, "validation": [SHOES["manifest"]]},
+        1: {"dataset": None, "captions": None, "reference": None, "validation": []},
+        2: {
+            "dataset": SHOES,
+            "captions": TOLD,
+            "reference": PAIRS,
+            "validation": [SHOES["manifest"]],
+        },
     }
     write_folder(artifacts, version, folder)
     predicate = predicate_of(
@@ -103,6 +108,7 @@ def test_a_bundle_is_read_and_its_tensors_are_kept(files: Files) -> None:
     assert version.learned_from == (
         *version.ancestors,
         digest("shoes"),
+        digest("told"),
         digest("pairs"),
         validation_of(digest("shoes")),
     )

@@ -45,6 +45,7 @@ UPDATE = UpdateOrder(
     parent=4,
     auto_promote=False,
     prompt="a sketch of a {name}.",
+    captions=DatasetRef(dataset=DatasetId("ds_3"), version=6),
     reference=DatasetRef(dataset=DatasetId("ds_2"), version=5),
 )
 
@@ -152,7 +153,7 @@ def test_an_order_comes_back_from_storage_as_it_was(kind: JobType, order: Order)
     assert order_from_json(kind, stored) == order
 
 
-def test_an_update_is_stored_with_its_recipe_and_reference_spelled_out() -> None:
+def test_an_update_is_stored_with_its_recipe_and_other_datasets_spelled_out() -> None:
     assert order_to_json(UPDATE) == {
         "dataset": "ds_1",
         "dataset_version": 2,
@@ -163,6 +164,7 @@ def test_an_update_is_stored_with_its_recipe_and_reference_spelled_out() -> None
         "parent": 4,
         "auto_promote": False,
         "prompt": "a sketch of a {name}.",
+        "captions": {"dataset": "ds_3", "version": 6},
         "reference": {"dataset": "ds_2", "version": 5},
         "replaces": None,
     }

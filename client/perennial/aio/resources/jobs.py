@@ -27,18 +27,20 @@ class Jobs(Resource):
         alias: str | None = None,
         auto_promote: bool | None = None,
         prompt: str | None = None,
+        captions: Mapping[str, Any] | None = None,
         reference: types.DatasetVersionRef | None = None,
         priority: int | None = None,
         metadata: Mapping[str, str] | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
-        """Order an update: teach a model the classes of a dataset version.
+        """Order an update: teach a model the classes or the captions of a dataset version.
 
         Without `dataset_version`, the dataset's present images are taught, and become a version
-        unless the newest has the same or the order is refused. `recipe` has the fields that differ
-        from the model's default or from the `preset` that it names; `force` allows a learning rate
-        far above the default. `auto_promote`, which takes an operator's key, moves the alias when
-        the version passes; it is the default with such a key.
+        unless the newest has the same or the order is refused. So are those of `captions`, a
+        captioned dataset that is taught beside classes: `{"dataset": "photos", "version": 1}`.
+        `recipe` has the fields that differ from the model's default or from the `preset` that it
+        names; `force` allows a learning rate far above the default. `auto_promote`, which takes an
+        operator's key, moves the alias when the version passes; it is the default with such a key.
         """
         body = given(
             type="update",
@@ -51,6 +53,7 @@ class Jobs(Resource):
             alias=alias,
             auto_promote=auto_promote,
             prompt=prompt,
+            captions=captions,
             reference=reference,
             priority=priority,
             metadata=metadata,
@@ -67,6 +70,7 @@ class Jobs(Resource):
         parent: int | None = None,
         alias: str | None = None,
         prompt: str | None = None,
+        captions: Mapping[str, Any] | None = None,
         reference: types.DatasetVersionRef | None = None,
     ) -> types.Advice:
         """Return advice on an update before it is ordered; nothing is queued or written.
@@ -82,6 +86,7 @@ class Jobs(Resource):
             parent=parent,
             alias=alias,
             prompt=prompt,
+            captions=captions,
             reference=reference,
         )
         return await self._connection.post(path_of("jobs", "advice"), body)

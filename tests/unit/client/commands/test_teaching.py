@@ -266,5 +266,19 @@ def test_captions_are_uploaded_taught_and_named_in_lists_and_reports(
     assert ended.code == 0, ended.err
     assert "It was taught captions: of " in ended.out
     assert "captions" in perennial("versions", "told").out
+    classes = tmp_path / "classes"
+    for number, image in enumerate(
+        pictures_on(Side.TRAIN, 14)[6:] + pictures_on(Side.HOLDOUT, 14)[6:]
+    ):
+        folder = classes / ("jug", "pot")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{number}.png").write_bytes(image)
+    both = perennial(
+        *("teach", classes, "--captions", "jars", "--model", "told", "--wait", "--no-promote")
+    )
+    assert both.code == 0, both.err
+    assert "It was taught 2 classes (jug, pot): of " in both.out
+    assert "It was taught captions: of " in both.out
+    assert "jug, pot, captions" in perennial("versions", "told").out
     assert site.client.versions.get("told", 2)["taught_captions"]
     assert site.client.versions.report("told", 2)["captions"]
