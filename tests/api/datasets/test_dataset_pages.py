@@ -225,6 +225,15 @@ def test_an_update_is_ordered_after_advice(
     assert (advice.status_code, "Order the update" in advice.text) == (200, True)
     assert advice.text.index('id="advice"') < advice.text.index("Order the update")
     assert SCRIPT not in advice.text
+    create_dataset(shared_service.platform, "told-on-a-page", DatasetKind.CAPTIONED)
+    for captions, said in (
+        ("photos:two", "a version such as photos:2"),
+        ("told-on-a-page", "has no version yet"),
+        ("nowhere", "dataset_not_found"),
+    ):
+        refused = helper.send(f"{version}/update/advice", **asked, captions=captions)
+        assert said in refused.text, captions
+        assert f'value="{captions}"' in refused.text
     ordered = [helper.send(f"{version}/update", **asked, key="k", promote="yes") for _ in range(2)]
     where = {answer.headers["location"] for answer in ordered}
     assert len(where) == 1
