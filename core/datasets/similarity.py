@@ -3,9 +3,10 @@
 `NEAR` bounds the fourth powers of the differences of two thumbnails, so by the power mean
 inequality it also bounds their squares, and with these the distance of any orthogonal projection.
 Thumbnails are therefore searched as points: a few coordinates of low frequency, which hold most of
-what pictures differ in. Points that are close by are in one leaf of a k-d tree, and a few leaves
-are compared with all those that are not too far from them, by one product of matrices. What is left
-is compared by its thumbnails.
+what pictures differ in. Points that are close by are in one leaf of a k-d tree. All points that are
+sought go down this tree at once, and at each node only those that are not too far from its box.
+The few that reach the same points are compared with them by products of matrices, and what is left
+by its thumbnails.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,12 +30,13 @@ _MOST_SQUARES = NEAR**2 * _VALUES
 # 192 * 127.5^2: less than 7.
 _LEAST_PRODUCT = np.float32(-_MOST_SQUARES / 2 - 16)
 
-_LEAF = 32  # points, at most
-_TOGETHER = 2  # leaves whose points are compared at once
-_TILE = 4_096  # points that they are compared with at once
-# A product as small as this is computed by one thread: OpenBLAS wakes others for more than 2^18
+_LEAF = 128  # points, at most
+_SOUGHT = 32_768  # points that go down a tree at once
+_FEW = 2**18  # pairs of points that are compared without going further down
+# Products as small as this are computed by one thread: OpenBLAS wakes others for more than 2^18
 # multiplications, and they would spin between these products for much longer than these take.
-_PRODUCT = 128
+_ASKING, _ASKED = 64, 128  # points of a product
+
 _PAIRS = 16_384  # of thumbnails that are compared at once
 _DIGEST = "S32"  # sorts groups; what is shown of them comes from their bytes
 
@@ -66,7 +68,8 @@ def _frequencies() -> NDArray[np.float64]:
 
 _WAVES = _frequencies()
 _COORDINATES = _WAVES.shape[1]
-_FAR = np.array([[0] * _COORDINATES + [1, -1e30]], np.float32)  # a point that is near to none
+_FAR = np.array([[0] * _COORDINATES + [1, -1e30]], np.float32)  # is near to none
+_SWAPPED = [*range(_COORDINATES), -1, -2]
 
 
 # A set of thumbnails, as a tree of points.
@@ -82,11 +85,10 @@ class _Tree:
 
     rows: Numbers  # the place of each thumbnail among those that the tree was made of
     thumbnails: Bytes  # (n, 192)
-    asking: Points  # (n, 16): coordinates, minus half their squares, and 1
-    asked: Points  # (n + 1, 16): coordinates, 1, and minus half their squares; the last is far
+    asking: Points  # (n + 1, 16): coordinates, minus half their squares, and 1; the last is far
+    asked: Points  # (n + 1, 16): coordinates, 1, and minus half their squares; likewise
     starts: Numbers  # of the leaves, and the end of the last one
-    lows: Points  # (leaves, 14): the least coordinates
-    highs: Points
+    boxes: Sequence[tuple[Points, Points]]  # of the nodes at each level, the leaves' last
 
     @classmethod
     def of(cls, thumbnails: Bytes) -> Self:
@@ -106,11 +108,10 @@ class _Tree:
         return cls(
             rows=rows,
             thumbnails=thumbnails[rows],
-            asking=np.column_stack([points, halves, ones]),
+            asking=np.vstack([np.column_stack([points, halves, ones]), _FAR[:, _SWAPPED]]),
             asked=np.vstack([np.column_stack([points, ones, halves]), _FAR]),
             starts=starts,
-            lows=np.minimum.reduceat(points, starts[:-1]),
-            highs=np.maximum.reduceat(points, starts[:-1]),
+            boxes=_boxes(points, starts) if count else [],
         )
 
     def in_given_order(self) -> Bytes:
@@ -119,13 +120,21 @@ class _Tree:
         given[self.rows] = self.thumbnails
         return given
 
-    def reached(self, lows: Points, highs: Points, *, since: int) -> Numbers:
-        """Return the points in those leaves, from one on, that are not too far from a box."""
-        apart = np.maximum(self.lows[since:] - highs, lows - self.highs[since:])
-        np.maximum(apart, 0, out=apart)
-        close = since + np.flatnonzero(np.einsum("ij,ij->i", apart, apart) <= -2 * _LEAST_PRODUCT)
-        places = self.starts[close, None] + np.arange(_LEAF)
-        return places[places < self.starts[close + 1, None]]
+    def range(self, level: int, node: int) -> tuple[int, int]:
+        """Return the first of the points below a node, and their end."""
+        below = len(self.boxes) - 1 - level  # levels
+        return int(self.starts[node << below]), int(self.starts[(node + 1) << below])
+
+
+def _boxes(points: Points, starts: Numbers) -> Sequence[tuple[Points, Points]]:
+    """Return the least and the largest coordinates below the nodes at each level."""
+    lows = np.minimum.reduceat(points, starts[:-1])
+    highs = np.maximum.reduceat(points, starts[:-1])
+    levels = [(lows, highs)]
+    while len(lows) > 1:
+        lows, highs = np.minimum(lows[::2], lows[1::2]), np.maximum(highs[::2], highs[1::2])
+        levels.append((lows, highs))
+    return levels[::-1]
 
 
 def _leaves(points: Points, rows: Numbers, depth: int) -> Iterator[Numbers]:
@@ -150,23 +159,48 @@ def _near(one: _Tree, other: _Tree, advance: Callable[[int], object] = _ignore) 
 
     `advance` is called with the number of thumbnails of `one` that are done.
     """
-    for leaf in range(0, len(one.lows), _TOGETHER):
-        leaves = slice(leaf, leaf + _TOGETHER)
-        start, end = one.starts[leaf], one.starts[min(leaf + _TOGETHER, len(one.lows))]
-        advance(int(start))
-        lows, highs = one.lows[leaves].min(axis=0), one.highs[leaves].max(axis=0)
-        reached = other.reached(lows, highs, since=leaf if one is other else 0)
-        for first in range(0, len(reached), _TILE):
-            tile = reached[first : first + _TILE]
-            tile = np.append(tile, np.full(-len(tile) % _PRODUCT, len(other.rows)))
-            products = tile.reshape(-1, _PRODUCT)
-            near = one.asking[start:end] @ other.asked[products].swapaxes(1, 2) >= _LEAST_PRODUCT
-            rest, column = np.divmod(np.flatnonzero(near), _PRODUCT)
-            product, row = np.divmod(rest, near.shape[1])
-            mine, theirs = start + row, products[product, column]
+    for start in range(0, len(one.rows) if len(other.rows) else 0, _SOUGHT):
+        sought = np.arange(start, min(start + _SOUGHT, len(one.rows)))
+        for reaching, first, last in _reached(one, sought, other, 0, 0):
+            advance(start)
+            asking = _filled(reaching, _ASKING, len(one.rows))
+            asked = _filled(np.arange(first, last), _ASKED, len(other.rows))
+            products = one.asking[asking][:, None] @ other.asked[asked].swapaxes(1, 2)
+            found = np.flatnonzero(products >= _LEAST_PRODUCT)
+            these, those, row, column = np.unravel_index(found, products.shape)
+            mine, theirs = asking[these, row], asked[those, column]
             if one is other:
                 mine, theirs = mine[theirs > mine], theirs[theirs > mine]
             yield from _compared(one, other, mine, theirs)
+
+
+def _reached(
+    one: _Tree, sought: Numbers, other: _Tree, level: int, node: int
+) -> Iterator[tuple[Numbers, int, int]]:
+    """Yield points of one tree with the ends of those of another that may be near to them.
+
+    The first are sorted and go down from a node of the other tree. In the same tree, they reach
+    those behind them alone.
+    """
+    first, last = other.range(level, node)
+    if one is other:
+        sought = sought[: np.searchsorted(sought, last - 1)]
+    lows, highs = other.boxes[level]
+    points = one.asking[sought, :_COORDINATES]
+    apart = np.maximum(np.maximum(lows[node] - points, points - highs[node]), 0)
+    sought = sought[np.einsum("ij,ij->i", apart, apart) <= -2 * _LEAST_PRODUCT]
+    if not len(sought):
+        return
+    if level == len(other.boxes) - 1 or len(sought) * (last - first) <= _FEW:
+        yield sought, first, last
+        return
+    for child in (2 * node, 2 * node + 1):
+        yield from _reached(one, sought, other, level + 1, child)
+
+
+def _filled(points: Numbers, size: int, far: int) -> Numbers:
+    """Return points in rows of a size, the last of which is filled up with one far from all."""
+    return np.append(points, np.full(-len(points) % size, far)).reshape(-1, size)
 
 
 def _compared(one: _Tree, other: _Tree, mine: Numbers, theirs: Numbers) -> Iterator[Pairs]:

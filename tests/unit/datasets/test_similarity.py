@@ -1,21 +1,33 @@
 """Near-duplicates by thumbnails: the index against comparing all with all."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from core.datasets import similarity
 from core.datasets.image_lists import NEAR
 from core.datasets.similarity import MOST_KEPT, Arrivals, ThumbnailIndex, distance_of
 from core.values import Digest
 from tests.support.factories import digest
 
 Thumbnails = NDArray[np.uint8]  # (n, 192)
+UNTIMED = settings(deadline=None)
 CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 12))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small_parts() -> Iterator[None]:
+    """Have few thumbnails take every way that many take."""
+    with pytest.MonkeyPatch.context() as patch:
+        small = {"_LEAF": 4, "_SOUGHT": 60, "_FEW": 16, "_ASKING": 4, "_ASKED": 8, "_PAIRS": 50}
+        for name, size in small.items():
+            patch.setattr(similarity, name, size)
+        yield
 
 
 def drawn(seed: int, count: int, kinds: int) -> Thumbnails:
@@ -49,6 +61,7 @@ def index_of(groups: Sequence[Digest], thumbnails: Thumbnails, first: int = 1) -
     return ThumbnailIndex.of(pages, position=first - 1)
 
 
+@UNTIMED
 @given(CASES, st.lists(st.integers(0, 150), max_size=4))
 def test_index_finds_what_comparing_with_all_finds_however_it_grew(
     case: tuple[int, int, int], cuts: Sequence[int]
@@ -72,6 +85,7 @@ def test_index_finds_what_comparing_with_all_finds_however_it_grew(
     assert found == pytest.approx(wanted)
 
 
+@UNTIMED
 @given(CASES)
 def test_images_that_arrive_together_are_compared_each_with_all(case: tuple[int, int, int]) -> None:
     thumbnails = np.unique(drawn(*case), axis=0)
@@ -111,6 +125,16 @@ def test_thumbnails_at_the_very_bound_are_near_and_just_beyond_it_are_not() -> N
     ]
     assert (found, distances) == ({digest(0), digest(1)}, {NEAR})
     assert distance_of(120_001) > NEAR
+
+
+def test_each_grey_is_near_to_the_next_in_whichever_leaf_that_is() -> None:
+    greys = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[:, None], 192, axis=1)
+    numbers = range(len(greys))
+    arrivals, placed = Arrivals(as_text(greys)), {number: digest(number) for number in numbers}
+    for number in numbers:
+        near = {similar.group for similar in arrivals.near(number, placed)}
+        around = {number - 1, number, number + 1}
+        assert near == {placed[other] for other in numbers if other in around}
 
 
 @pytest.mark.parametrize("channel", [0, 1, 2])
