@@ -16,7 +16,7 @@ from core.values import Digest
 from tests.support.factories import digest
 
 Thumbnails = NDArray[np.uint8]  # (n, 192)
-UNTIMED = settings(deadline=None)
+UNTIMED = settings(deadline=None, max_examples=40)
 CASES = st.tuples(st.integers(0, 2**32), st.integers(0, 150), st.integers(1, 12))
 
 
