@@ -10,6 +10,7 @@ from core.bases.folders import (
     FOLDER_PREFIX,
     named_file,
     read_config,
+    read_text_config,
     require_weights_name,
     root_of,
     weights_files,
@@ -105,6 +106,7 @@ def _require_folder(settings: Settings, folder: Path) -> None:
     folder = folder.resolve()
     config = read_config(folder)
     require_trainable(config["model_cfg"])
+    read_text_config(folder, config["model_cfg"])
     names = [one.name for one in folder.iterdir()]
     require_tokenizer(config["model_cfg"], names)
     weights_files(names)

@@ -8,6 +8,7 @@ from typing import Any
 
 from core.bases.huggingface import PROCESSOR_FILE, open_clip_config
 from core.errors import BaseUnknown, WeightsFormat
+from core.registry.text_towers import TEXT_CONFIG_FILE, text_config, text_tower_name
 from core.values import Json
 
 FOLDER_PREFIX = "local-dir:"
@@ -52,6 +53,16 @@ def read_config(folder: Path) -> dict[str, Any]:
     if (folder / CONFIG_FILE).is_file() or not (folder / TRANSFORMERS_CONFIG_FILE).is_file():
         return _read_open_clip(folder)
     return open_clip_config(read_object(folder / TRANSFORMERS_CONFIG_FILE), _read_processor(folder))
+
+
+def read_text_config(folder: Path, model_cfg: Json) -> dict[str, Any]:
+    """Return the `text_config` of a model whose weights lie in a folder: see `text_config`.
+
+    Raises BaseUnknown or ModelNotTrainable.
+    """
+    path = folder / TEXT_CONFIG_FILE
+    has_own = text_tower_name(model_cfg) and path.is_file()
+    return text_config(model_cfg, read_object(path) if has_own else None)
 
 
 def is_of_transformers(folder: Path) -> bool:

@@ -26,7 +26,8 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 # Buffers that a network computes itself, and numbers that OpenAI's archives hold.
-_COMPUTED = {"position_ids", "attn_mask"}
+_COMPUTED = {"position_ids", "token_type_ids", "attn_mask"}
+_SINUSOIDS = "embed_positions.weights"  # of NLLB, which older releases of transformers kept
 OPENAI = {"input_resolution", "context_length", "vocab_size"}
 _COUNTS = "num_batches_tracked"  # which older files lack
 
@@ -80,7 +81,7 @@ def fill(network: nn.Module, tensors: Sequence[StoredTensor], moved: BytesCallba
 
 
 def _is_computed(name: str) -> bool:
-    return name in OPENAI or name.rpartition(".")[2] in _COMPUTED
+    return name in OPENAI or name.rpartition(".")[2] in _COMPUTED or name.endswith(_SINUSOIDS)
 
 
 @torch.no_grad()

@@ -20,12 +20,14 @@ from core.bases.folders import (
     is_of_transformers,
     named_file,
     read_config,
+    read_text_config,
     require_weights_name,
     root_of,
     weights_files,
 )
 from core.clip.base_weights import StoredTensor, fill, is_openais, stored_tensors
 from core.clip.model import ClipModel, empty_network, publish
+from core.clip.text_towers import built_text_cfg
 from core.engines.own_tokenizer import read_own_tokenizer, require_clips_tokenizer
 from core.errors import BaseUnknown, ModelNotTrainable, StorageFull, is_full_disk
 from core.jobs.rules import Monitor
@@ -39,6 +41,7 @@ from core.registry.architecture import (
     require_trainable,
     vocabulary_size,
 )
+from core.registry.text_towers import TEXT_CONFIG, text_config
 from core.registry.versions import Weights
 from core.values import Json
 
@@ -107,11 +110,16 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     if tag.get("quick_gelu"):
         model_cfg["quick_gelu"] = True
     require_trainable(model_cfg)
+    foreign = text_config(model_cfg)
     own = brings_tokenizer(model_cfg) and _hub_tokenizer(model_cfg["text_cfg"]["hf_tokenizer_name"])
     try:
-        network: nn.Module = open_clip.create_model(
-            name, pretrained=pretrained, force_quick_gelu=bool(tag.get("quick_gelu"))
-        )
+        with built_text_cfg({"model_cfg": model_cfg, **foreign}) as text_cfg:
+            network: nn.Module = open_clip.create_model(
+                name,
+                pretrained=pretrained,
+                force_quick_gelu=bool(tag.get("quick_gelu")),
+                **({"text_cfg": text_cfg} if foreign else {}),
+            )
     except (RuntimeError, OSError) as error:
         if is_full_disk(error):
             raise StorageFull from error
@@ -121,6 +129,7 @@ def read_pretrained(name: str, pretrained: str) -> tuple[Json, nn.Module]:
     preprocess_cfg = open_clip.get_model_preprocess_cfg(network)
     plain = json.dumps({"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg})
     config: dict[str, Any] = json.loads(plain)  # as it would be read back: tuples become lists
+    config |= foreign
     if own:
         _add_tokenizer(config, network, own)
     require_features(config, network)
@@ -161,8 +170,10 @@ def read_folder(folder: Path, moved: BytesCallback = ignore_bytes) -> tuple[Json
     """
     config = {**read_config(folder), **_read_extras(folder)}
     config.pop("precision", None)  # of a version's download: nobody has scored a root in it
-    config.pop("tokenizer_config", None)  # of a version's download, too: read from its file
+    for name in ("tokenizer_config", TEXT_CONFIG):  # of a version's download, too: in their files
+        config.pop(name, None)
     require_trainable(config["model_cfg"])
+    config |= read_text_config(folder, config["model_cfg"])
     _require_sound_extras(config.get("perennial", {}), vocabulary_size(config))
     names = [path.name for path in folder.iterdir()]
     require_tokenizer(config["model_cfg"], names)
@@ -191,6 +202,7 @@ def read_file(name: str, path: Path, moved: BytesCallback = ignore_bytes) -> tup
         if openais := is_openais(tensors):
             model_cfg["quick_gelu"] = True
         config = {"model_cfg": model_cfg, "preprocess_cfg": _preprocess_cfg(name, openais=openais)}
+        config |= read_text_config(path.parent, model_cfg)
         return config, _network(config, tensors, path.parent, moved)
 
 

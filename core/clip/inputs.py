@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from open_clip import CLIP, CustomTextCLIP
+from open_clip import CLIP, CustomTextCLIP, hf_model
 from open_clip.transform import PreprocessCfg, merge_preprocess_dict
 from open_clip.transformer import TextTransformer, text_global_pool
 from PIL import Image
@@ -169,10 +169,13 @@ def sentence_length(tokens: Tensor, end: int) -> int:
 def is_croppable(network: nn.Module) -> bool:
     """Return whether nothing after a sentence's end token can change its feature.
 
-    True for causal towers that pool at the end token: there, cropping is exact. Others (no
-    causal mask, a class token at the end, another pooling) must run at full length.
+    True for causal towers that pool at the end token, and for towers of transformers, which mask
+    the padding: there, cropping is exact. Others (no causal mask, a class token at the end, another
+    pooling) must run at full length.
     """
     tower = _tower(network)
+    if _is_foreign(tower):
+        return True
     if isinstance(tower, CLIP):
         pool = tower.text_pool_type
     elif type(tower) is TextTransformer and tower.cls_emb is None and not tower.output_tokens:
@@ -198,6 +201,8 @@ def text_features(network: nn.Module, tokens: Tensor) -> Tensor:
         features: Tensor = network.encode_text(tokens)  # type: ignore[operator]
         return features
     tower = _tower(network)
+    if _is_foreign(tower):
+        return _foreign_features(tower, tokens)
     length = tokens.shape[1]
     dtype = tower.transformer.get_cast_dtype()
     words = tower.token_embedding(tokens).to(dtype)  # (sentences, length, width)
@@ -210,6 +215,18 @@ def text_features(network: nn.Module, tokens: Tensor) -> Tensor:
         eos_token_id=tower.text_eos_id if isinstance(tower, CLIP) else tower.eos_id,
     )
     return _projected(pooled, tower.text_projection)
+
+
+def _foreign_features(tower: Any, tokens: Tensor) -> Tensor:
+    """Return what open_clip's tower of transformers does, without the features of its tokens."""
+    known = (tokens != tower.config.pad_token_id).long()
+    words = tower.transformer(input_ids=tokens, attention_mask=known)
+    features: Tensor = tower.proj(tower.pooler(words, known))
+    return features
+
+
+def _is_foreign(tower: Any) -> bool:
+    return isinstance(tower, hf_model.HFTextEncoder)
 
 
 def _projected(pooled: Tensor, projection: nn.Linear | Tensor | None) -> Tensor:

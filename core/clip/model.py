@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.inputs import Preprocess, encode_text
+from core.clip.text_towers import built_text_cfg
 from core.engines.served import AT_ONCE, STORED, read_array
 from core.engines.tokens import Tokenizer, tokenizer_of
 from core.errors import ClassInvalid, PromptInvalid, PromptTooLong, StorageFull
 from core.recipes.fields import PromptTemplate
 from core.registry.architecture import TOKENIZER, context_length
+from core.registry.text_towers import text_tower_name
 from core.registry.versions import TensorEntry, Weights
 from core.values import Digest, Json
 
@@ -134,12 +136,14 @@ def empty_network(config: Json) -> nn.Module:
     """Return a config's network with random weights, as `open_clip.create_model` builds it.
 
     An image tower of timm also has the GELU that `act_kwargs` asks for, which open_clip ignores.
+    Raises ModelNotTrainable for a text tower of transformers that cannot be built.
     """
     settings = deepcopy(dict(config["model_cfg"]))
-    custom_text = settings.pop("custom_text", False)
+    custom_text = settings.pop("custom_text", False) or text_tower_name(settings) is not None
     if "timm_model_name" in settings["vision_cfg"]:
         settings["vision_cfg"]["timm_model_pretrained"] = False
-    network: nn.Module = (CustomTextCLIP if custom_text else CLIP)(**settings)
+    with built_text_cfg(config) as settings["text_cfg"]:
+        network: nn.Module = (CustomTextCLIP if custom_text else CLIP)(**settings)
     if approximate := _gelu_of_timm(settings["vision_cfg"]):
         for module in network.get_submodule("visual").modules():
             if isinstance(module, nn.GELU):

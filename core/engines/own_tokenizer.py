@@ -17,7 +17,7 @@ from string import printable
 from typing import Any
 
 from core.artifacts.store import BytesCallback, ignore_bytes
-from core.engines.tokens import SENTINEL, ClipTokenizer, OwnTokenizer
+from core.engines.tokens import SENTINEL, ClipTokenizer, Frame, OwnTokenizer
 from core.errors import BaseUnknown
 from core.images.confinement import confine
 from core.registry.architecture import (
@@ -27,6 +27,7 @@ from core.registry.architecture import (
     context_length,
     vocabulary_size,
 )
+from core.registry.text_towers import TEXT_CONFIG, pools_first_token
 from core.values import Json
 
 CONFIG_FILES = ("special_tokens_map.json", TOKENIZER_CONFIG_FILE)  # the later one prevails
@@ -36,6 +37,7 @@ SECONDS, LOOK_EVERY_S, MEMORY_BYTES = 120, 1.0, 4 * 1024**3
 FRAME = 2  # the most tokens around a sentence, which random ones have room for
 # Which tokens stand for what where no file says so: BERT's, whose own files do not.
 _NAMED = {"pad_token": "[PAD]", "sep_token": "[SEP]"}
+_SAVED = "Save both files by save_pretrained of transformers"
 _ADDS = {"add_bos_token": "bos_token", "add_eos_token": "eos_token"}
 
 _ROOT = Path(__file__).parents[2]
@@ -63,7 +65,8 @@ def read_own_tokenizer(
     }
     if not (config["model_cfg"]["text_cfg"].get("tokenizer_kwargs") or {}).get("strip_sep_token"):
         del kept["sep_token"]
-    wanted = {"model_cfg": config["model_cfg"], "tokenizer_config": kept, "described": described}
+    parts = {name: config[name] for name in ("model_cfg", TEXT_CONFIG) if name in config}
+    wanted = {**parts, "tokenizer_config": kept, "described": described}
     if problem := _ask(json.dumps(wanted).encode() + b"\n" + data, moved):
         raise BaseUnknown(f"The {TOKENIZER_FILE} in {folder.name!r} cannot be used: {problem}.")
     return data, kept
@@ -196,8 +199,18 @@ def _frame_problem(tokenizer: OwnTokenizer, wanted: Json, size: int) -> str:
             f"it ends sentences with token {frame.end}, and the text tower's end token, eos_id, is "
             f"{text.get('eos_id', 2)}"
         )
-    if text.get("pad_id", frame.padding) != frame.padding:
+    foreign = wanted.get(TEXT_CONFIG, {})
+    if foreign.get("pad_token_id", text.get("pad_id", frame.padding)) != frame.padding:
         return f"its pad_token has id {frame.padding}, and the text tower's pad_id is another"
+    return _foreign_frame_problem(frame, wanted) if foreign else ""
+
+
+def _foreign_frame_problem(frame: Frame, wanted: Json) -> str:
+    """Return why a text tower of transformers cannot read sentences in a frame, or nothing."""
+    if frame.end != (end := wanted[TEXT_CONFIG]["eos_token_id"]):
+        return f"it ends sentences with token {frame.end}, and the text tower with {end}. {_SAVED}"
+    if pools_first_token(wanted["model_cfg"]) and not frame.before:
+        return f"it puts no token before a sentence, at which the text tower pools. {_SAVED}"
     return ""
 
 
@@ -208,8 +221,7 @@ def _described_problem(tokenizer: OwnTokenizer, described: Json) -> str:
         if described.get(flag, added) != added:
             return (
                 f"{TOKENIZER_CONFIG_FILE} says {flag} {described[flag]}, and it "
-                f"{'adds' if added else 'does not add'} that token: save both by save_pretrained "
-                "of transformers"
+                f"{'adds' if added else 'does not add'} that token. {_SAVED}"
             )
     return ""
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Self
 
+from core.registry.text_towers import TEXT_CONFIG
 from core.registry.versions import ServingPrecision
 from core.values import Digest, Json, canonical_json, sha256
 
@@ -44,7 +45,8 @@ MADE_BY = 1  # the revision of the code that makes graphs: raise it when it make
 def architecture_of(config: Json) -> Digest:
     """Return what versions have in common whose graphs are the same."""
     parts = {name: config.get(name) for name in ("model_cfg", "preprocess_cfg")}
-    return sha256(canonical_json({**parts, "made_by": MADE_BY}))
+    foreign = {TEXT_CONFIG: config[TEXT_CONFIG]} if TEXT_CONFIG in config else {}
+    return sha256(canonical_json({**parts, **foreign, "made_by": MADE_BY}))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,14 @@ from core.clip.inputs import read_image
 from core.clip.machine import release_of
 from core.clip.model import ClipModel, load
 from core.clip.progress import while_computing
+from core.clip.text_towers import have_text_towers
 from core.exporting.huggingface import load_huggingface, write_huggingface
 from core.exporting.onnx import load_onnx, round_weights, write_onnx
 from core.exporting.towers import Towers
 from core.exports.exporter import Samples
 from core.jobs.rules import Monitor
 from core.registry.exports import ExportFormat, available_formats
+from core.registry.text_towers import text_tower_name
 from core.values import Digest, Json
 
 ALWAYS = ("torch", "open_clip_torch")
@@ -180,10 +182,16 @@ def load_open_clip(folder: Path, model: ClipModel) -> Towers:
     """Load a folder that `write_folder` wrote as its users do.
 
     open_clip reads a tokenizer that is not CLIP's by transformers; where that is not installed, the
-    model reads the texts.
+    model reads the texts. A text tower of transformers has its settings in the folder, which users
+    without the hub name as is done here.
     """
     name = f"local-dir:{folder.absolute()}"
-    network, _, preprocess = open_clip.create_model_and_transforms(name)
+    settings: dict[str, Any] = {}
+    if text_tower_name(model.config["model_cfg"]):
+        have_text_towers()
+        here = {"hf_model_name": str(folder.absolute()), "hf_model_pretrained": False}
+        settings = {"text_cfg": {**model.config["model_cfg"]["text_cfg"], **here}}
+    network, _, preprocess = open_clip.create_model_and_transforms(name, **settings)
     own = model.tokenizer_file is not None and find_spec("transformers") is None
     tokenizer = model.tokenise if own else open_clip.get_tokenizer(name)
     network.eval()

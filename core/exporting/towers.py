@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from core.clip.inputs import text_features
 from core.clip.model import ClipModel
 from core.engines import tokens
 from core.engines.tokens import ClipTokenizer, OwnTokenizer
@@ -39,22 +41,21 @@ def towers_of(model: ClipModel) -> tuple[tuple[nn.Module, Tensor], tuple[nn.Modu
     height, width = model.preprocess.size
     pixels = torch.zeros(2, 3, height, width)
     rows = model.tokenise(["a photo", "a drawing of two trees"])
-    image = _Tower(model.network, "encode_image").eval()
-    text = _Tower(model.network, "encode_text").eval()
+    image = _Tower(model.network, model.network.encode_image).eval()  # type: ignore[arg-type]
+    text = _Tower(model.network, partial(text_features, model.network)).eval()
     return (image, pixels), (text, rows)
 
 
 class _Tower(nn.Module):
     """One tower of a network, with normalised features."""
 
-    def __init__(self, network: nn.Module, encode: str) -> None:
+    def __init__(self, network: nn.Module, encode: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self._network = network
         self._encode = encode
 
     def forward(self, batch: Tensor) -> Tensor:
-        features: Tensor = getattr(self._network, self._encode)(batch)
-        return normalize(features, dim=-1)
+        return normalize(self._encode(batch), dim=-1)
 
 
 # The files beside the towers: what their inputs are, and the vocabulary.

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.bundles.write import PIECE, Readable, add_file
 from core.registry.architecture import TOKENIZER, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE
+from core.registry.text_towers import TEXT_CONFIG, TEXT_CONFIG_FILE
 from core.registry.versions import TensorEntry, Version, Weights
 from core.values import Json
 
@@ -48,6 +49,9 @@ def _files(artifacts: Artifacts, version: Version) -> Iterator[tuple[str, Readab
     weights = Weights.from_bytes(artifacts.get(version.digest))
     config = _json(weights.config)
     yield CONFIG_FILE, io.BytesIO(config), len(config)
+    if foreign := weights.config.get(TEXT_CONFIG):
+        settings = _json(foreign)
+        yield TEXT_CONFIG_FILE, io.BytesIO(settings), len(settings)
     own = [tensor for tensor in weights.tensors if tensor.name == TOKENIZER]
     for tokenizer in own:
         yield TOKENIZER_FILE, io.BytesIO(artifacts.get(tokenizer.digest)), tokenizer.size

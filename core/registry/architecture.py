@@ -1,8 +1,8 @@
 """Rules on an open_clip config that decide, before weights are loaded, what a model is fit for.
 
-A model that cannot be trained cannot be scored or served either: its text tower is not open_clip's,
-or its features are not one vector per input. Its import is therefore refused. Some that can be
-trained do not fit into `CLIPModel` of transformers.
+A model that cannot be trained cannot be scored or served either: its features are not one vector
+per input. Its import is therefore refused. Some that can be trained do not fit into `CLIPModel` of
+transformers.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,6 +12,7 @@ from core.errors import BaseUnknown, ModelNotTrainable, NotExportable
 from core.recipes.fields import Vocabulary
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
+from core.registry.text_towers import POOLERS, TEXT_CONFIG, text_tower_name
 from core.values import Json
 
 VOCABULARY = 49_408  # CLIP's own tokenizer
@@ -42,7 +43,11 @@ def untrainable_reason(model_cfg: Json) -> str | None:
         return "Models with a caption decoder (CoCa) are not supported."
     vision, text = _section(model_cfg, "vision_cfg"), _section(model_cfg, "text_cfg")
     custom = bool(model_cfg.get("custom_text"))
-    if reason := _tokenizer(text) or _sentence_feature(text, custom) or _image_feature(vision):
+    if text_tower_name(model_cfg):
+        sentences = _foreign_sentence_feature(text)
+    else:
+        sentences = _tokenizer(text) or _sentence_feature(text, custom)
+    if reason := sentences or _image_feature(vision):
         return reason
     if unknown := sorted(set(model_cfg) - _KNOWN):
         return f"The config has an unsupported section: {unknown[0]!r}."
@@ -74,6 +79,8 @@ def context_length(config: Json) -> int:
 
 def vocabulary_size(config: Json) -> int:
     """Return the number of token ids that the text tower has embeddings of."""
+    if foreign := _section(config, TEXT_CONFIG):
+        return int(foreign["vocab_size"])
     text = _section(_section(config, "model_cfg"), "text_cfg")
     return int(text.get("vocab_size", VOCABULARY))
 
@@ -127,9 +134,18 @@ def is_resnet(model_cfg: _Section) -> bool:
 # The rules of training: each returns the reason, or None.
 
 
-def _tokenizer(text: _Section) -> str | None:
-    if name := text.get("hf_model_name"):
-        return f"The text tower {name!r} is not one of open_clip's own."
+def _foreign_sentence_feature(text: _Section) -> str | None:
+    """Return what prevents teaching a text tower that transformers builds."""
+    if not text.get("hf_tokenizer_name"):
+        return "The text tower's tokenizer is not named: hf_tokenizer_name is missing."
+    if text.get("output_tokens"):
+        return "The text tower returns a feature for every token, not one for a sentence."
+    if (pooler := text.get("hf_pooler_type")) not in POOLERS:
+        return f"The text tower's pooler {pooler!r} is not supported."
+    return _tokenizer_settings(text)
+
+
+def _tokenizer_settings(text: _Section) -> str | None:
     own = bool(text.get("hf_tokenizer_name"))
     settings = text.get("tokenizer_kwargs") or {}
     known = {"clean", "strip_sep_token"} if own else {"clean"}
@@ -137,6 +153,13 @@ def _tokenizer(text: _Section) -> str | None:
         return "The tokenizer has unsupported settings."
     if own and text.get("tokenizer_mode"):
         return f"The tokenizer has an unsupported mode, {text['tokenizer_mode']!r}."
+    return None
+
+
+def _tokenizer(text: _Section) -> str | None:
+    if reason := _tokenizer_settings(text):
+        return reason
+    own = bool(text.get("hf_tokenizer_name"))
     size = text.get("vocab_size", VOCABULARY)
     if not isinstance(size, int) or size < (1 if own else VOCABULARY):
         return (

@@ -1,7 +1,7 @@
 """Take every architecture that open_clip names as far as it goes, without weights or network.
 
-1. Its own config is built on torch's meta device, which has shapes alone: both towers must return
-   features of one width.
+1. Its own config is built on torch's meta device, which has shapes alone, and run on fake tensors:
+   both towers must return features of one width.
 2. Its config with less depth and width, random weights and a tokenizer trained on the spot goes
    from a folder through import, update, engines and exports. Of timm, small towers stand for large
    ones. Architectures that are equal then go together.
@@ -26,11 +26,13 @@ from typing import Any
 
 import open_clip
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.output import NullMonitor
 from core.bootstrap import migrate, opened
 from core.clip.bases import BaseImporter
 from core.clip.compile import GraphCompiler
+from core.clip.inputs import text_features
 from core.clip.model import empty_network
 from core.exporting.exporter import VersionExporter
 from core.exports.exporter import Samples
@@ -40,6 +42,7 @@ from core.recipes.fields import Method, Precision
 from core.recipes.rules import Recipe
 from core.registry.architecture import untrainable_reason
 from core.registry.exports import ExportFormat, require_equal
+from core.registry.text_towers import TEXT_CONFIG, text_config, text_tower_name
 from core.settings import Settings
 from core.values import Digest
 from tests.support.api.image_files import picture
@@ -47,6 +50,7 @@ from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.lessons import red_and_blue, train
 from tests.support.learning.tiny_clip import described, folder_of, tiny_clip
 from tests.support.learning.tokenizers import size_of
+from tests.support.learning.towers import small_text_config
 
 CPU, QUIET = torch.device("cpu"), NullMonitor()
 EXPORTS = (ExportFormat.OPEN_CLIP, ExportFormat.ONNX)
@@ -61,8 +65,17 @@ RECIPE = Recipe(
 )
 # Parts of names of timm's towers, and the small tower that stands for them.
 SMALL = {"convnext": "test_convnext", "fastvit": "test_efficientnet"}
-# How the tokenizers of open_clip's configs are made.
-KINDS = {"SigLIP2": "siglip2", "SigLIP": "siglip", "bert-base": "clipa", "": "worldwide"}
+# How the tokenizers of open_clip's configs are made, by a part of their names.
+KINDS = {
+    "SigLIP2": "siglip2",
+    "SigLIP": "siglip",
+    "bert-base": "clipa",
+    "xlm": "worldwide",
+    "roberta": "roberta",
+    "google/mt5": "mt5",
+    "nllb": "nllb",
+    "": "worldwide",
+}
 
 
 def main() -> int:
@@ -84,7 +97,7 @@ def main() -> int:
             print(f"{name}: refused: {reason}", flush=True)
             continue
         problem = on_meta(model_cfg)
-        small = shrunk(model_cfg)
+        small = {"model_cfg": shrunk(model_cfg), **small_sizes(model_cfg)}
         key = json.dumps(small, sort_keys=True)
         if key not in known:
             known[key] = walked(small)
@@ -111,13 +124,15 @@ def engines(found: dict[str, str]) -> str:
 def on_meta(model_cfg: dict[str, Any]) -> str:
     """Return why a whole architecture gives no features of one width, or nothing."""
     try:
-        with torch.device("meta"), torch.no_grad():
-            network = empty_network({"model_cfg": model_cfg}).eval()
+        with torch.device("meta"):
+            network = empty_network({"model_cfg": model_cfg, **text_config(model_cfg)}).eval()
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            network.to_empty(device="cpu")
             size = network.visual.image_size
             height, width = size if isinstance(size, tuple | list) else (size, size)
             image = network.encode_image(torch.zeros(1, 3, height, width))
             length = model_cfg["text_cfg"].get("context_length", 77)
-            text = network.encode_text(torch.zeros(1, length, dtype=torch.long))
+            text = text_features(network, torch.zeros(1, length, dtype=torch.long))
     except Exception as error:  # noqa: BLE001 - it is what the table shows
         return f"{type(error).__name__}: {error}"[:200]
     expected = (1, model_cfg["embed_dim"])
@@ -144,27 +159,41 @@ def shrunk(model_cfg: dict[str, Any]) -> dict[str, Any]:
     width = small["embed_dim"] if text.get("proj_type") == "none" else 8
     text |= {"layers": 1, "width": width, "heads": 2, "context_length": 16}
     if tokenizer := text.get("hf_tokenizer_name"):
-        kind = next(kind for part, kind in KINDS.items() if part in tokenizer)
+        kind = kind_of(tokenizer)
         text |= {"hf_tokenizer_name": f"test/{kind}", "vocab_size": size_of(kind)}
         if text.get("pool_type") == "eos":
             text["eos_id"] = 2
     return small
 
 
-def walked(model_cfg: dict[str, Any]) -> dict[str, str]:
+def kind_of(tokenizer: str) -> str:
+    """Return how a tokenizer is trained that has the frame of a published one."""
+    return next(kind for part, kind in KINDS.items() if part in tokenizer)
+
+
+def small_sizes(model_cfg: dict[str, Any]) -> dict[str, Any]:
+    """Return the `text_config` of a text tower of transformers, with little depth and width."""
+    if (name := text_tower_name(model_cfg)) is None:
+        return {}
+    return {
+        TEXT_CONFIG: small_text_config(name, kind_of(model_cfg["text_cfg"]["hf_tokenizer_name"]))
+    }
+
+
+def walked(small: dict[str, Any]) -> dict[str, str]:
     """Return what stopped each step of a small model: nothing, if it went well."""
     with tempfile.TemporaryDirectory() as home:
         settings = Settings(home=Path(home) / "home")
         migrate(settings)
         with opened(settings) as platform:
-            return _walked(model_cfg, Path(home), platform)
+            return _walked(small, Path(home), platform)
 
 
-def _walked(model_cfg: dict[str, Any], home: Path, platform: Platform) -> dict[str, str]:
+def _walked(small: dict[str, Any], home: Path, platform: Platform) -> dict[str, str]:
     found: dict[str, str] = {}
     artifacts: Any = platform.artifacts
     squashed = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
-    config = described({"model_cfg": model_cfg, "preprocess_cfg": squashed})
+    config = described({**small, "preprocess_cfg": squashed})
     version = Digest("")
 
     def imported() -> None:

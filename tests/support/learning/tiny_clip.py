@@ -18,6 +18,7 @@ from core.engines.rows import EngineChecks
 from core.engines.rules import EngineCheck, Graphs
 from core.platform import Platform
 from core.registry.architecture import TOKENIZER
+from core.registry.text_towers import TEXT_CONFIG, TEXT_CONFIG_FILE
 from core.registry.versions import ServingPrecision, Weights
 from core.values import Digest, Json
 from tests.support.learning.tokenizers import DESCRIBED, trained, write_tokenizer
@@ -106,6 +107,8 @@ def folder_of(
     }
     if kind := own_kind(model.config):
         write_tokenizer(path, kind)
+    if sizes := model.config.get(TEXT_CONFIG):
+        (path / TEXT_CONFIG_FILE).write_text(json.dumps(sizes))
     save_file(state, path / "open_clip_model.safetensors")
     return path
 

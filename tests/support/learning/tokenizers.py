@@ -11,7 +11,7 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE, Unigram, WordPiece
 from tokenizers.normalizers import BertNormalizer, Replace
-from tokenizers.pre_tokenizers import BertPreTokenizer, Metaspace, Split
+from tokenizers.pre_tokenizers import BertPreTokenizer, ByteLevel, Metaspace, Split
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer, UnigramTrainer, WordPieceTrainer
 
@@ -34,6 +34,9 @@ DESCRIBED: dict[str, dict[str, Any]] = {
     },
     "clipa": {},  # BERT's own does not say either
     "worldwide": {"pad_token": {"content": "<pad>", "special": True}, "eos_token": "</s>"},
+    "roberta": {"pad_token": "<pad>", "eos_token": "</s>"},
+    "mt5": {"pad_token": "<pad>", "eos_token": "</s>"},
+    "nllb": {"pad_token": "<pad>", "eos_token": "</s>"},
 }
 KINDS = tuple(DESCRIBED)
 
@@ -46,6 +49,11 @@ def trained(kind: str) -> str:
         "siglip2": _gemma,
         "clipa": _bert,
         "worldwide": lambda: _unigram("<s> $A </s>", ["<s>", "<pad>", "</s>", "<unk>"]),
+        "roberta": _bytes,
+        "mt5": lambda: _unigram("$A </s>", ["<pad>", "</s>", "<unk>"]),
+        "nllb": lambda: _pieces(
+            "eng_Latn $A </s>", ["<s>", "<pad>", "</s>", "<unk>", "eng_Latn", "fra_Latn"]
+        ),
     }[kind]().to_str()
 
 
@@ -75,14 +83,35 @@ def _unigram(frame: str, special: list[str]) -> Tokenizer:
     return library
 
 
+def _bytes() -> Tokenizer:
+    """As GPT-2's: letters of bytes, and what begins a word has its space."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    library = Tokenizer(BPE())
+    library.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    library.decoder = decoders.ByteLevel()
+    trainer = BpeTrainer(
+        vocab_size=400,
+        special_tokens=special,
+        initial_alphabet=ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    library.train_from_iterator(TEXTS, trainer)
+    _frame(library, "<s> $A </s>", special)
+    return library
+
+
 def _gemma() -> Tokenizer:
-    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    return _pieces("$A <eos>", ["<pad>", "<eos>", "<bos>", "<unk>"])
+
+
+def _pieces(frame: str, special: list[str]) -> Tokenizer:
+    """As sentencepiece makes them by merges."""
     library = Tokenizer(BPE(unk_token="<unk>", fuse_unk=True))
     library.normalizer = Replace(" ", "▁")
     library.pre_tokenizer = Split("▁", "merged_with_next")
     trainer = BpeTrainer(vocab_size=150, special_tokens=special, show_progress=False)
     library.train_from_iterator(TEXTS, trainer)
-    _frame(library, "$A <eos>", special)
+    _frame(library, frame, special)
     return library
 
 

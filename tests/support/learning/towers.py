@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from core.registry.text_towers import TEXT_CONFIG, text_config
 from tests.support.learning.tiny_clip import CONFIG, described
 from tests.support.learning.tokenizers import size_of
 
@@ -107,7 +108,45 @@ WORLDWIDE: dict[str, Any] = {
     "vision_cfg": CONFIG["model_cfg"]["vision_cfg"],
     "text_cfg": own_tokenizer("worldwide", no_causal_mask=False, pool_type="eos", eos_id=2),
 }
+# How long a side of the text towers of transformers is in small; what else they say stays.
+SMALL_TEXT: dict[str, int] = {
+    **dict.fromkeys(("hidden_size", "d_model"), 8),
+    **dict.fromkeys(("num_hidden_layers", "num_layers", "encoder_layers"), 1),
+    **dict.fromkeys(("num_attention_heads", "num_heads", "encoder_attention_heads"), 2),
+    **dict.fromkeys(("intermediate_size", "d_ff", "encoder_ffn_dim"), 16),
+    **{"d_kv": 4, "max_position_embeddings": 20},
+}
+# Of each kind of tokenizer, the tower that open_clip names with it, and how it makes one vector.
+FOREIGN: dict[str, tuple[str, str]] = {
+    "roberta": ("roberta-base", "mean_pooler"),
+    "mt5": ("google/mt5-base", "mean_pooler"),
+    "nllb": ("facebook/nllb-200-distilled-600M", "cls_pooler"),
+}
+
+
+def small_text_config(name: str, kind: str) -> dict[str, Any]:
+    """The `text_config` of a published text tower in small, for a kind of tokenizer."""
+    published = text_config({"text_cfg": {"hf_model_name": name}})[TEXT_CONFIG]
+    small = {key: SMALL_TEXT.get(key, value) for key, value in published.items()}
+    return {**small, "vocab_size": size_of(kind)}
+
+
+def foreign(kind: str) -> dict[str, Any]:
+    """A model whose text tower is one of transformers."""
+    return {
+        "embed_dim": 16,
+        "vision_cfg": CONFIG["model_cfg"]["vision_cfg"],
+        "text_cfg": {
+            "hf_model_name": f"test/{kind}",
+            "hf_tokenizer_name": f"test/{kind}",
+            "hf_pooler_type": FOREIGN[kind][1],
+            "context_length": 16,
+        },
+    }
+
+
 OWN: dict[str, dict[str, Any]] = {
+    **{kind: foreign(kind) for kind in FOREIGN},
     "siglip": SIGLIP_1,
     "siglip2": SIGLIP_2,
     "clipa": CLIPA,
@@ -133,5 +172,6 @@ def config_of(tower: str, **model_cfg: Any) -> dict[str, Any]:
 def own_config(kind: str) -> dict[str, Any]:
     """The whole config of a family with tokenizers of its own, and its way with images."""
     squashed = {"mean": [0.5] * 3, "std": [0.5] * 3, "resize_mode": "squash"}
-    images = {} if kind == "worldwide" else squashed
-    return described({"model_cfg": copy.deepcopy(OWN[kind]), "preprocess_cfg": images})
+    images = squashed if kind in {"siglip", "siglip2", "clipa"} else {}
+    sizes = {TEXT_CONFIG: small_text_config(FOREIGN[kind][0], kind)} if kind in FOREIGN else {}
+    return described({"model_cfg": copy.deepcopy(OWN[kind]), "preprocess_cfg": images, **sizes})

@@ -22,6 +22,7 @@ from core.registry.architecture import (
     require_trainable,
     untrainable_reason,
 )
+from core.registry.text_towers import sound_settings, text_config, text_tower_name
 from tests.support.learning.lessons import altered
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT
@@ -34,12 +35,32 @@ CONFIGS = {
 
 def test_all_that_open_clip_lists_is_told_apart() -> None:
     refused = {name for name, config in CONFIGS.items() if untrainable_reason(config)}
-    own_tower = {
-        name for name, config in CONFIGS.items() if config["text_cfg"].get("hf_model_name")
+    assert refused == {name for name, config in CONFIGS.items() if "multimodal_cfg" in config}
+    assert (len(CONFIGS), len(CONFIGS) - len(refused)) == (144, 140)  # as docs/models.md says
+
+
+def test_the_sizes_of_every_text_tower_that_open_clip_names_are_known() -> None:
+    """Transformers builds them from these, and nothing is asked of the hub."""
+    named = [config for config in CONFIGS.values() if text_tower_name(config)]
+    assert len(named) == 10
+    weights = {}
+    for config in named:
+        if untrainable_reason(config):
+            continue
+        with torch.device("meta"):
+            network = empty_network({"model_cfg": config, **text_config(config)})
+        tower = network.get_submodule("text.transformer")
+        numbers = sum(one.numel() for one in tower.parameters())
+        weights[config["text_cfg"]["hf_model_name"]] = round(numbers / 1e6)
+    assert weights == {
+        "roberta-base": 124,
+        "xlm-roberta-base": 277,
+        "xlm-roberta-large": 559,
+        "google/mt5-base": 277,
+        "google/mt5-xl": 1671,
+        "facebook/nllb-200-distilled-600M": 414,
+        "facebook/nllb-200-distilled-1.3B": 766,
     }
-    decoders = {name for name, config in CONFIGS.items() if "multimodal_cfg" in config}
-    assert refused == own_tower | decoders
-    assert (len(CONFIGS), len(CONFIGS) - len(refused)) == (144, 131)  # as docs/models.md says
 
 
 def changed(section: str, **values: Any) -> dict[str, Any]:
@@ -48,6 +69,7 @@ def changed(section: str, **values: Any) -> dict[str, Any]:
     return model_cfg
 
 
+TOWER = {"hf_model_name": "roberta-base", "hf_tokenizer_name": "roberta-base"}
 SETTINGS = "The tokenizer has unsupported settings."
 
 SMALL = (
@@ -63,8 +85,17 @@ END_TOKEN = "The text tower's end token is not that of CLIP's tokenizer, 49407."
     [
         (
             changed("text_cfg", hf_model_name="roberta-base"),
-            "The text tower 'roberta-base' is not one of open_clip's own.",
+            "The text tower's tokenizer is not named: hf_tokenizer_name is missing.",
         ),
+        (
+            changed("text_cfg", **TOWER, hf_pooler_type="max_pooler"),
+            "The text tower's pooler 'max_pooler' is not supported.",
+        ),
+        (
+            changed("text_cfg", **TOWER, output_tokens=True),
+            "The text tower returns a feature for every token, not one for a sentence.",
+        ),
+        (changed("text_cfg", **TOWER, tokenizer_kwargs={"use_fast": False}), SETTINGS),
         (
             changed("text_cfg", hf_tokenizer_name="some/t5"),  # pools where CLIP's end token is
             "The text tower pools at the largest token id, which only in CLIP's tokenizer ends a "
@@ -233,3 +264,50 @@ def test_trained_tokens_are_replayed_only_where_they_are_known() -> None:
     require_recipe_fits(tiny_config(), Recipe(vocabulary=Vocabulary.WORD_FINAL))
     require_recipe_fits(tiny_config() | {"perennial": {"trained_tokens": [5, 6]}}, recipe)
     require_recipe_fits(tiny_config(), altered(recipe, method=Method.FT))
+
+
+# Text towers of transformers.
+
+
+def test_a_config_beside_the_weights_says_a_towers_sizes_and_nothing_else() -> None:
+    """Neither code of the hub nor a choice of kernels is taken over from it."""
+    model_cfg = changed("text_cfg", **TOWER)
+    described = {
+        "model_type": "roberta",
+        "hidden_size": 16,
+        "auto_map": {"AutoModel": "evil--code"},
+        "attn_implementation": "someone/kernel",
+        "transformers_version": "4.30",
+    }
+    found = text_config(model_cfg, described)["text_config"]
+    assert (found["hidden_size"], found["max_position_embeddings"]) == (16, 512)
+    assert not {"auto_map", "attn_implementation", "transformers_version"} & found.keys()
+    of_clip = {"model_type": "clip"}  # as lies beside many models of open_clip
+    published = text_config(model_cfg)
+    assert text_config(model_cfg, of_clip) == published
+    assert published["text_config"]["max_position_embeddings"] == 514
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("position_embedding_type", "relative_key"),
+        ("is_decoder", True),
+        ("hidden_act", "someone/act"),
+        ("hidden_size", "8"),
+        ("num_hidden_layers", 1.5),
+        ("layer_norm_eps", True),
+    ],
+)
+def test_a_setting_that_would_change_the_computation_is_refused_by_name(
+    setting: str, value: object
+) -> None:
+    with pytest.raises(ModelNotTrainable, match=f"{setting} .* is not supported"):
+        sound_settings({"model_type": "roberta", setting: value})
+
+
+def test_a_tower_of_unknown_sizes_asks_for_its_config() -> None:
+    unknown = changed("text_cfg", hf_model_name="some/tower", hf_tokenizer_name="some/tower")
+    require_trainable(unknown)  # its sizes may lie in the folder
+    with pytest.raises(ModelNotTrainable, match=r"add its config\.json, with a model_type of rob"):
+        text_config(unknown)

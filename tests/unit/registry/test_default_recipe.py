@@ -17,6 +17,7 @@ from core.recipes.defaults import DefaultRecipe
 from core.recipes.rules import Recipe
 from core.registry.architecture import is_resnet, require_recipe_fits, untrainable_reason
 from core.registry.default_recipe import default_recipe
+from core.registry.text_towers import text_config
 from core.registry.versions import TensorEntry, Weights
 from core.values import Digest
 
@@ -50,7 +51,7 @@ def test_the_bundled_models_default_is_the_general_one_as_it_always_was() -> Non
 
 @pytest.mark.parametrize("size", SIZES)
 def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -> None:
-    assert len(TAUGHT) == 131
+    assert len(TAUGHT) == 140
     for name, config in TAUGHT.items():
         default = default_recipe(config, round(SIZES[size]))
         expected = {"small": {}, "base": BASE}.get(size, LARGE)
@@ -73,6 +74,8 @@ def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -
         ("ViT-B-16-SigLIP", "base"),
         ("ViT-B-16-SigLIP2", "base"),  # more than half of its weights are the vocabulary's
         ("ViT-B-16-SigLIP-i18n-256", "base"),
+        ("xlm-roberta-base-ViT-B-32", "base"),
+        ("nllb-clip-base", "base"),
         ("ViT-L-14", "large"),
         ("ViT-L-16-SigLIP2-256", "large"),
         ("RN50x64", "large"),
@@ -82,7 +85,7 @@ def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -
 )
 def test_a_size_is_that_of_the_towers_without_the_vocabulary(name: str, size: str) -> None:
     with torch.device("meta"):
-        network = empty_network({"model_cfg": TAUGHT[name]})
+        network = empty_network({"model_cfg": TAUGHT[name], **text_config(TAUGHT[name])})
     tensors = [
         TensorEntry(name=name, dtype="F32", shape=tuple(one.shape), digest=Digest(""), size=0)
         for name, one in network.state_dict().items()
