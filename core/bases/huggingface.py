@@ -84,6 +84,12 @@ def open_clip_config(config: Json, processor: Json) -> dict[str, Any]:
     Raises ModelNotTrainable for a model that open_clip's towers do not compute exactly.
     """
     kind = config.get("model_type")
+    if kind == "siglip2":
+        raise ModelNotTrainable(
+            "This SigLIP 2 (NaFlex, model_type 'siglip2') reads images in their own shapes, which "
+            "no image tower of open_clip does. SigLIP 2 of one image size, whose config.json says "
+            "model_type 'siglip', can be taught."
+        )
     if kind not in {"clip", "siglip"}:
         raise ModelNotTrainable(
             f"Of the models of transformers, 'clip' and 'siglip' can be taught, and config.json "

@@ -1,7 +1,7 @@
 """CLIP on open_clip, imported without what would take as long again.
 
-open_clip imports transformers, if that is installed, for text towers that this project refuses
-(`core.registry.architecture`), and timm, for image towers that few models have. torchvision
+open_clip imports transformers, if that is installed, for text towers that few models have
+(`text_towers.py` imports it with the first of them), and timm, for image towers. torchvision
 imports torch's compiler for a function of its object detectors, and timm to keep the compiler out
 of some methods. Here nothing is compiled, so they are imported as if transformers and
 `torch.compiler.disable` were missing; the compiler is imported when that function is first called,

@@ -180,12 +180,12 @@ def _candidates(share: float) -> list[float]:
 
 MOST_BLOCK_GROUPS = 6  # of a tower, beside its stem and its head
 
-_PREFIX = re.compile(r"(visual\.|text\.)?(trunk\.)?(transformer\.)?")
-_BLOCK = re.compile(  # a residual block of a tower of open_clip or timm
-    r"(resblocks|blocks|stages|layers|layer\d+)\.\d+((\.blocks)?\.\d+)?(?=\.)"
+_PREFIX = re.compile(r"(visual\.|text\.)?(trunk\.)?(transformer\.)?(encoder\.)?")
+_BLOCK = re.compile(  # a residual block of a tower of open_clip, timm or transformers
+    r"(resblocks|blocks?|stages|layers?|layer\d+)\.\d+((\.blocks)?\.\d+)?(?=\.)"
 )
 _HEAD = {
-    *("ln_final", "ln_post", "norm", "fc_norm"),
+    *("ln_final", "ln_post", "norm", "fc_norm", "layer_norm", "final_layer_norm"),
     *("attnpool", "attn_pool", "final_conv", "conv_head"),
     *("head", "proj", "text_projection"),
 }

@@ -128,9 +128,7 @@ def test_a_folder_that_is_damaged_or_that_we_cannot_feed_is_refused(
     elif damage == "bad_config":
         config.write_text("{")
     elif damage == "foreign_tower":
-        config.write_text(
-            json.dumps(tiny_config(hf_model_name="a/tower", hf_tokenizer_name="x"))
-        )
+        config.write_text(json.dumps(tiny_config(hf_model_name="a/tower", hf_tokenizer_name="x")))
     else:
         weights.unlink()
     with pytest.raises(ModelNotTrainable if damage == "foreign_tower" else BaseUnknown):

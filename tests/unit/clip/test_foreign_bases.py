@@ -104,6 +104,7 @@ def test_parts_and_half_precision_and_old_buffers_are_read(tmp_path: Path) -> No
     ("file", "fields", "words"),
     [
         ("config.json", {"model_type": "blip"}, "model_type 'blip'"),
+        ("config.json", {"model_type": "siglip2"}, "reads images in their own shapes"),
         ("config.json", {"vision_config__hidden_act": "gelu"}, "gelu and quick_gelu"),
         ("config.json", {"text_config__layer_norm_eps": 1e-6}, "layer_norm_eps 1e-06"),
         ("config.json", {"text_config__eos_token_id": 7}, "eos_token_id 7"),

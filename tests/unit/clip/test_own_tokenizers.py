@@ -17,8 +17,9 @@ from core.clip import bases
 from core.clip.bases import BaseImporter, read_pretrained
 from core.clip.model import ClipModel, load, read_state, require_readable
 from core.engines.graph_model import GraphModel
+from core.engines.own_tokenizer import read_own_tokenizer
 from core.engines.rules import Engine, Graph, Graphs, Tower, architecture_of
-from core.errors import BaseUnknown, ClassInvalid
+from core.errors import BaseUnknown, ClassInvalid, ModelNotTrainable
 from core.exporting.exporter import VersionExporter
 from core.exporting.towers import write_inputs
 from core.exports.exporter import Samples
@@ -32,7 +33,7 @@ from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
 from tests.support.learning.tiny_clip import folder_of, stored, tiny_clip
-from tests.support.learning.tokenizers import KINDS, trained
+from tests.support.learning.tokenizers import KINDS, trained, write_tokenizer
 from tests.support.learning.towers import own_config
 from tests.support.memory_artifacts import MemoryArtifacts
 
@@ -118,6 +119,44 @@ def test_an_architecture_that_needs_one_names_the_file_to_add(
     with pytest.raises(BaseUnknown, match=r"'test/siglip': add its tokenizer.json and tokenizer_c"):
         BaseImporter(artifacts, folders=(tmp_path,)).load(str(folder), QUIET)
     assert not artifacts.bytes_of
+
+
+def test_a_text_tower_of_transformers_is_whole_without_its_hub(
+    tmp_path: Path, artifacts: MemoryArtifacts
+) -> None:
+    """Its name is no place that exists: the sizes come from the folder, and then the version."""
+    root = imported("nllb", artifacts, tmp_path)
+    assert root.config["text_config"]["model_type"] == "m2m_100"
+    assert root.config["model_cfg"]["text_cfg"]["hf_model_name"] == "test/nllb"
+    model, given = load(root.digest, artifacts), tiny_clip(config=own_config("nllb"))
+    texts = ["a red panda", "two blue squares beside a red square"]
+    with torch.no_grad():
+        found = model.encode_texts(texts)
+        whole = given.network.encode_text(given.tokenise(texts))  # not only to the longest's end
+    whole = torch.nn.functional.normalize(whole, dim=-1)
+    torch.testing.assert_close(found, whole, rtol=0, atol=1e-5)
+    (tmp_path / "base" / "config.json").unlink()
+    with pytest.raises(ModelNotTrainable, match="sizes of the text tower 'test/nllb' are not kno"):
+        BaseImporter(artifacts, folders=(tmp_path,)).load(str(tmp_path / "base"), QUIET)
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("mt5", "puts no token before a sentence"),  # as NLLB's legacy tokenizer
+        ("siglip", "its pad_token has id 1"),
+        ("clipa", "ends sentences with token 3, and the text tower with 2"),
+    ],
+)
+def test_a_tokenizer_with_another_frame_than_the_text_towers_is_refused(
+    kind: str, words: str, tmp_path: Path
+) -> None:
+    config = own_config("nllb")
+    sizes = {"vocab_size": 1000, "pad_token_id": 0, "eos_token_id": 1 if kind == "mt5" else 2}
+    config["text_config"] |= sizes
+    write_tokenizer(tmp_path, kind)
+    with pytest.raises(BaseUnknown, match=words):
+        read_own_tokenizer(tmp_path, config)
 
 
 @pytest.mark.parametrize("content", ["{}", trained("siglip2")])

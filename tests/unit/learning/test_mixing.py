@@ -71,6 +71,45 @@ def test_a_tower_without_known_blocks_has_a_group_for_each_top_level_child() -> 
     assert groups["image head"][-1] == "logit_scale"
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (
+            [
+                "embeddings.word_embeddings.weight",
+                "encoder.layer.0.attention.self.query.weight",
+                "encoder.layer.1.output.dense.weight",
+            ],
+            ["stem", "layer.0", "layer.1", "head"],
+        ),
+        (
+            [
+                "embed_tokens.weight",
+                "block.0.layer.0.SelfAttention.q.weight",
+                "block.0.layer.1.DenseReluDense.wo.weight",
+                "final_layer_norm.weight",
+            ],
+            ["stem", "block.0", "head"],
+        ),
+        (
+            [
+                "embed_tokens.weight",
+                "layers.0.fc1.weight",
+                "layers.1.fc1.weight",
+                "layer_norm.bias",
+            ],
+            ["stem", "layers.0", "layers.1", "head"],
+        ),
+    ],
+    ids=["roberta", "mt5", "nllb"],
+)
+def test_text_towers_of_transformers_have_groups_by_depth(
+    names: list[str], expected: list[str]
+) -> None:
+    whole = [*(f"text.transformer.{name}" for name in names), "text.proj.weight"]
+    assert list(layer_groups(whole)) == [f"text {layer}" for layer in expected]
+
+
 CPU = torch.device("cpu")
 
 
