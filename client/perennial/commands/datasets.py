@@ -6,7 +6,9 @@ from typing import get_args
 
 import click
 
+from perennial.client import Client
 from perennial.commands.images import (
+    ensure_dataset,
     finish_import,
     labelled_images,
     read_folder,
@@ -15,6 +17,7 @@ from perennial.commands.images import (
     sides_of,
     told_version,
 )
+from perennial.errors import ServiceError
 from perennial.terminal.arguments import (
     FOLDER,
     NEW_FILE,
@@ -35,7 +38,7 @@ from perennial.terminal.output import (
     told_counts,
     warn_of_live,
 )
-from perennial.terminal.session import connected, tell_ordered
+from perennial.terminal.session import Failure, connected, tell_ordered
 from perennial.types import DatasetKind, Retraining
 
 # `perennial dataset`: create, fill, freeze, compare and delete datasets.
@@ -189,10 +192,17 @@ def delete(name: str) -> None:
         "perennial import products shoes.zip --wait",
         "perennial import products s3://photos/shoes --output report.csv",
         "perennial import products train.parquet --label-column category --wait",
+        "perennial import photos captions.parquet --create captioned --wait",
     ),
 )
 @click.argument("dataset")
 @click.argument("images", metavar="SOURCE", type=source)
+@click.option(
+    "--create",
+    "kind",
+    type=click.Choice(get_args(DatasetKind)),
+    help="Create the dataset first, of this kind, if there is none.",
+)
 @click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
 @click.option(
     "--output", type=NEW_FILE, metavar="FILE", help="Wait, then write the report to this CSV file."
@@ -206,6 +216,7 @@ def delete(name: str) -> None:
 def import_images(
     dataset: str,
     images: Path | str,
+    kind: DatasetKind | None,
     validate_only: bool,
     output: Path | None,
     upload: str | None,
@@ -228,6 +239,7 @@ def import_images(
         "caption_column": caption_column,
     }
     with connected() as client:
+        _have(client, dataset, kind)
         if isinstance(images, str):
             job = client.datasets.import_bucket(
                 dataset, images, validate_only=validate_only, **columns
@@ -246,6 +258,20 @@ def import_images(
             table = client.request("GET", job["links"]["report"], headers=headers)
             output.write_bytes(table.content)
     tell(job, as_json, told_counts(job["result"] or {}))
+
+
+def _have(client: Client, name: str, kind: DatasetKind | None) -> None:
+    """Have a dataset before anything is sent to it, and create it if a kind is given."""
+    if kind is not None:
+        ensure_dataset(client, name, kind)
+        return
+    try:
+        client.datasets.get(name)
+    except ServiceError as error:
+        if error.code != "dataset_not_found":
+            raise
+        hint = "Add --create labelled, captioned or unlabelled to make one."
+        raise Failure(f"{error.detail} {hint}") from error
 
 
 dataset.add_command(import_images)

@@ -47,10 +47,13 @@ def test_a_folder_is_imported_and_what_is_refused_is_named(
     (tmp_path / "in" / "boot").mkdir(parents=True)
     (tmp_path / "in" / "boot" / "1.png").write_bytes(picture(1))
     (tmp_path / "in" / "boot" / "2.png").write_bytes(b"no image")
-    site.client.datasets.create("imported")
+    missing = perennial("import", "imported", tmp_path / "in")
+    assert missing.err.startswith("perennial: There is no such dataset.")
+    assert missing.err.endswith("Add --create labelled, captioned or unlabelled to make one.\n")
     table = tmp_path / "report.csv"
     command = ("imported", tmp_path / "in")
-    assert perennial("import", *command, "--validate-only", "--wait").code == 0
+    made = (*command, "--create", "labelled", "--validate-only", "--wait")
+    assert perennial("import", *made).code == 0
     assert site.client.datasets.get("imported")["images"] == 0
     said = perennial("dataset", "import", *command, "--output", table)
     assert said.out == "1 created, 0 duplicate, 0 label_conflict, 1 rejected\n"
