@@ -6,6 +6,7 @@ from math import inf
 from core.recipes.defaults import DefaultRecipe, differing_fields
 from core.recipes.presets import PRESETS
 from core.registry.architecture import is_resnet
+from core.registry.text_towers import text_tower_name
 from core.values import Json
 
 
@@ -70,4 +71,6 @@ def _family(model_cfg: Json) -> str | None:
         return "a model of a sigmoid loss"
     if model_cfg.get("vision_cfg", {}).get("timm_model_name"):
         return "an image tower of timm's"
+    if text_tower_name(model_cfg):
+        return "a model with a text tower of transformers"
     return "a ResNet" if is_resnet(model_cfg) else None

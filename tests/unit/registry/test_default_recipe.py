@@ -105,6 +105,7 @@ def test_the_source_says_what_the_recipe_rests_on() -> None:
         ("convnext_base", "base", "timm"),
         ("RN50x64", "large", "a ResNet"),
         ("ViT-B-16-SigLIP", "base", "a sigmoid loss"),
+        ("xlm-roberta-base-ViT-B-32", "base", "a text tower of transformers"),
     ):
         assert source(name, size).startswith("By size, not measured"), name
         assert family in source(name, size), name
