@@ -121,13 +121,13 @@ _FIRST_TOKEN = ("cls_pooler", "cls_last_hidden_state_pooler")
 
 def text_tower_name(model_cfg: Json) -> str | None:
     """Return the name of a text tower that transformers builds; None for open_clip's own."""
-    name = (model_cfg.get("text_cfg") or {}).get("hf_model_name")
+    name = _text_cfg(model_cfg).get("hf_model_name")
     return str(name) if name else None
 
 
 def is_text_tower(described: Json) -> bool:
     """Return whether a `config.json` is that of a text tower which open_clip can have."""
-    return described.get("model_type") in _FAMILIES
+    return str(described.get("model_type")) in _FAMILIES
 
 
 def text_config(model_cfg: Json, described: Json | None = None) -> dict[str, Any]:
@@ -165,7 +165,7 @@ def sound_settings(described: Json) -> dict[str, Any]:
         if not (isinstance(value, kinds) and numeric and value in _CHOICES.get(name, (value,))):
             raise _unsupported(name, value)
     for name, value in _FIXED.items():
-        if described.get(name, value) not in {value, None}:
+        if described.get(name, value) not in (value, None):
             raise _unsupported(name, described[name])
     return {"model_type": family, **found, **_NO_DECODER.get(family, {})}
 
@@ -176,4 +176,9 @@ def _unsupported(name: str, value: object) -> ModelNotTrainable:
 
 def pools_first_token(model_cfg: Json) -> bool:
     """Return whether a sentence's feature is that of its first token, which must be no word."""
-    return (model_cfg.get("text_cfg") or {}).get("hf_pooler_type") in _FIRST_TOKEN
+    return _text_cfg(model_cfg).get("hf_pooler_type") in _FIRST_TOKEN
+
+
+def _text_cfg(model_cfg: Json) -> Json:
+    found = model_cfg.get("text_cfg")
+    return found if isinstance(found, Mapping) else {}
