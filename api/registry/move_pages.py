@@ -120,6 +120,7 @@ def _ask(
         verdicts = work[Verdicts].on(found.id, to.number)
         required = promotion_requirements(work, to, alias)
     deciding = required.deciding(verdicts) if kind == PROMOTION else None
+    takes = role_to_override(to, verdicts, required if kind == PROMOTION else None)
     told = deciding or to
     sent = fields or {}
     seen = sent.get("revision", "")
@@ -141,8 +142,8 @@ def _ask(
         refusal=refusal,
         expected_refusal=expected,
         overridable=is_overridable(expected),
-        takes=role_to_override(to, verdicts),
-        may_override=principal.may(role_to_override(to, verdicts)),
+        takes=takes,
+        may_override=principal.may(takes),
         longest=LONGEST_REASON,
         key=fresh_key(),
     )

@@ -59,6 +59,7 @@ from core.registry.promote import (
     can_go_back,
     expected_refusal,
     find_rollback_target,
+    promotion_requirements,
 )
 from core.registry.read import added_to_line, read_report, report_digest
 from core.registry.rows import Models, Versions
@@ -263,9 +264,11 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         added = added_to_line(work, wanted)
         policies = work[Policies].names({one.policy for one in verdicts})
         suites = work[Suites].names({suite for one in verdicts for suite in one.suites})
+        required = promotion_requirements(work, wanted, PRODUCTION)
         refusal = expected_refusal(work, wanted, PRODUCTION)
         rolls_back = refusal is not None and _rolls_back_to(work, found, version)
-    may_override = is_overridable(refusal) and principal.may(role_to_override(wanted, verdicts))
+    takes = role_to_override(wanted, verdicts, required)
+    may_override = is_overridable(refusal) and principal.may(takes)
     report, missing = _report(platform, wanted)
     return asked.page(
         "version.html",

@@ -18,7 +18,7 @@ from core.jobs.orders import CandidateOrder, EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
 from core.platform import Platform
-from core.registry.inheritance import inheritance, is_ancestor, lost_updates
+from core.registry.inheritance import inheritance, is_ancestor, lost_updates, with_repetitions
 from core.registry.promote import let_live, live_version
 from core.registry.read import (
     added_images,
@@ -97,7 +97,8 @@ def held_out_updates(
 
     `added` are those that were added since, by number: without it, all that were.
     """
-    passed = let_live(work, model)
+    descents = work[Versions].descents(model.id)
+    passed = with_repetitions(let_live(work, model), descents)
     if added is None:
         added = added_images(work, model.id)
     return [

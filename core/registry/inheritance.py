@@ -4,7 +4,7 @@ A version that replaces another one from a different line was asked about that o
 Who replaces it is asked about them again: otherwise two replacements would lose what one may not.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from core.database.work import Work
 from core.registry.alias_rows import Aliases
@@ -55,6 +55,15 @@ def line_of(descents: Mapping[int, Descent], number: int) -> frozenset[int]:
         found.add(before)
         before = descents[before].parent
     return frozenset(found)
+
+
+def with_repetitions(numbers: Collection[int], descents: Mapping[int, Descent]) -> set[int]:
+    """Return versions, and those that were trained in their place without erased images."""
+    found = {*numbers}
+    for number in sorted(descents):  # higher than that of what it replaces
+        if descents[number].replaces in found:
+            found.add(number)
+    return found
 
 
 def places(descents: Mapping[int, Descent]) -> Mapping[int, int]:

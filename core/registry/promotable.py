@@ -70,6 +70,14 @@ class PromotionRequirements:
         before = (one.verdict if one else Verdict.INCONCLUSIVE for _, one in self.unproven)
         return max([found.verdict, *before], key=ORDER.index)
 
+    def loses_unasked(self, verdicts: Sequence[VersionVerdict]) -> bool:
+        """Return whether the version lacks what would be replaced, and no verdict is about that.
+
+        Whoever orders an evaluation names the alias, and so whether there is such a verdict.
+        """
+        lacks = self.lost or self.lost_classes or self.unlisted
+        return bool(lacks) and not any(map(self._is_about, verdicts))
+
     def _added_for(self, verdict: VersionVerdict) -> list[SuiteId]:
         """Return what was added to the holdouts that a verdict is about."""
         lost = {one.number for one in self.lost} - {*verdict.updates}
@@ -151,8 +159,7 @@ def require_canary(
 
 def require_override(
     version: Version,
-    model: Model,
-    verdicts: Sequence[VersionVerdict],
+    failed: VersionVerdict | None,
     *,
     override: bool,
     rightly: bool,
@@ -160,11 +167,11 @@ def require_override(
 ) -> bool:
     """Raise unless an alias may move back to a version; return whether that took the override.
 
-    `rightly` says whether the alias has ever moved to it without an override. A verdict beside
-    what replaced the version says nothing about going back. Raises LearnedErasedImages or
+    `failed` is the verdict that keeps it from that, and `rightly` says whether the alias has ever
+    moved to it without an override. A verdict beside what replaced the version says nothing about
+    going back. Raises LearnedErasedImages or
     GateFailed.
     """
-    failed = failed_since(version, model, verdicts)
     if version.erasure is None and failed is None and rightly:
         return False
     if override:
@@ -183,9 +190,13 @@ def require_override(
 def failed_since(
     version: Version, model: Model, verdicts: Sequence[VersionVerdict]
 ) -> VersionVerdict | None:
-    """Return the verdict, if any, that keeps an alias from moving back to a version."""
-    own = [one for one in verdicts if one.beside == version.parent and one.covers(model)]
-    return worst(one for one in own if one.verdict is Verdict.FAILED)
+    """Return the verdict, if any, that keeps an alias from moving back to a version.
+
+    A failure under another policy stands until the version is judged by the one in force.
+    """
+    own = [one for one in verdicts if one.beside == version.parent]
+    in_force = [one for one in own if one.covers(model)]
+    return worst(one for one in in_force or own if one.verdict is Verdict.FAILED)
 
 
 def is_overridable(refusal: errors.PerennialError | None) -> bool:
@@ -195,14 +206,21 @@ def is_overridable(refusal: errors.PerennialError | None) -> bool:
     )
 
 
-def role_to_override(version: Version, verdicts: Sequence[VersionVerdict]) -> Role:
+def role_to_override(
+    version: Version,
+    verdicts: Sequence[VersionVerdict],
+    now: PromotionRequirements | None = None,
+) -> Role:
     """Return the role that may let a version go live although the gate would refuse it.
 
     One that has failed anywhere takes an administrator, also if no verdict is about what it would
-    replace now.
+    replace `now`; and so does one that lacks what that has learned, if none is about it. A rollback
+    requires nothing of that.
     """
     failed = any(one.verdict is Verdict.FAILED for one in verdicts)
-    return Role.ADMIN if failed or version.erasure is not None else Role.OPERATOR
+    unasked = now is not None and now.loses_unasked(verdicts)
+    admin = failed or unasked or version.erasure is not None
+    return Role.ADMIN if admin else Role.OPERATOR
 
 
 def _require_judged(version: Version, verdicts: Sequence[VersionVerdict]) -> None:

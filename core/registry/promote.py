@@ -99,7 +99,7 @@ def promote(
         )
         if overridden:
             before = [one for _, one in required.unproven if one is not None]
-            principal.require(role_to_override(to, [*verdicts, *before]))
+            principal.require(role_to_override(to, [*verdicts, *before], required))
         moved = point_alias(
             work,
             present,
@@ -114,12 +114,6 @@ def promote(
         )
         work.commit()
     return moved
-
-
-def deciding_verdict(work: Work, version: Version, alias: str) -> VersionVerdict | None:
-    """Return the verdict that decides whether a version may go live; None if none covers that."""
-    verdicts = work[Verdicts].on(version.model, version.number)
-    return promotion_requirements(work, version, alias).deciding(verdicts)
 
 
 def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError | None:
@@ -183,16 +177,16 @@ def roll_back(
         target = work[Versions].get(found.id, target.number, lock=True)
         target.require_weights()
         verdicts = work[Verdicts].on(found.id, target.number)
+        failed = _failed(work, work[Models].get(found.id), target, verdicts)
         overridden = require_override(
             target,
-            work[Models].get(found.id),
-            verdicts,
+            failed,
             override=override,
             rightly=target.number not in by_override(moves),
             scores=partial(scores_of, platform.artifacts),
         )
         if overridden:
-            principal.require(role_to_override(target, verdicts))
+            principal.require(role_to_override(target, [*verdicts, *filter(None, [failed])]))
         present = work[Aliases].get(found.id, alias)
         expected = seen.revision if expected_revision is None else expected_revision
         require_revision(present, expected)
@@ -237,9 +231,25 @@ def _unfit(
     unfit = {
         number
         for number, version in found.items()
-        if version.erasure is not None or failed_since(version, model, verdicts.get(number, ()))
+        if version.erasure is not None or _failed(work, model, version, verdicts.get(number, ()))
     }
     return unfit, set(numbers) - found.keys()
+
+
+def _failed(
+    work: Work, model: Model, version: Version, verdicts: Sequence[VersionVerdict]
+) -> VersionVerdict | None:
+    """Return the verdict, if any, that keeps an alias from moving back to a version.
+
+    A conversion has the tensors of its parent, and its failures.
+    """
+    found = failed_since(version, model, verdicts)
+    if found is not None or not version.is_conversion or version.parent is None:
+        return found
+    source = work[Versions].some(model.id, {version.parent}).get(version.parent)
+    if source is None:
+        return None
+    return _failed(work, model, source, work[Verdicts].on(model.id, source.number))
 
 
 def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:

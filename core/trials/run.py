@@ -13,7 +13,7 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, require_revision
 from core.registry.promotable import require_canary
-from core.registry.promote import deciding_verdict, promotion_requirements
+from core.registry.promote import promotion_requirements
 from core.registry.read import ImageInputs, locate, require_weights, scores_of
 from core.registry.rows import Models, Versions
 from core.registry.verdict_rows import Verdicts
@@ -168,13 +168,27 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
 
 
 def end_failed_canaries(work: Work, version: Version, *, actor: str, now: datetime) -> None:
-    """End the canaries of a locked version that the gate has failed beside what is live there."""
+    """End the canaries of a locked version that the gate has failed beside what is live there.
+
+    And those of its conversions, which have its tensors.
+    """
     for trial in work[Trials].running(version.model):
-        if trial.mode is TrialMode.CANARY and trial.candidate == version.number:
-            deciding = deciding_verdict(work, version, trial.alias)
-            if deciding is not None and deciding.verdict is Verdict.FAILED:
-                model = work[Models].get(version.model)
-                end_running_trial(work, model, trial.alias, TrialEnd.FAILED, actor=actor, now=now)
+        tried = _converted_from(work, version, trial.candidate)
+        if tried is None or trial.mode is not TrialMode.CANARY:
+            continue
+        required = promotion_requirements(work, tried, trial.alias)
+        outcome = required.outcome(work[Verdicts].on(tried.model, tried.number))
+        if outcome is Verdict.FAILED:
+            model = work[Models].get(version.model)
+            end_running_trial(work, model, trial.alias, TrialEnd.FAILED, actor=actor, now=now)
+
+
+def _converted_from(work: Work, version: Version, number: int) -> Version | None:
+    """Return a version or a conversion of it, by its number; None if that is another one."""
+    if number == version.number:
+        return version
+    other = work[Versions].get(version.model, number)
+    return other if other.is_conversion and other.parent == version.number else None
 
 
 def subject_of(model: Model, trial: Trial) -> str:

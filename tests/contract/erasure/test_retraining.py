@@ -20,6 +20,8 @@ from core.errors import (
     InUse,
     TrainingDiverged,
 )
+from core.evaluation import read_plan
+from core.evaluation.read_plan import held_out_updates
 from core.job_types.retry import retry_job
 from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
@@ -257,6 +259,19 @@ def test_a_settled_version_without_weights_is_compared_with_on_what_is_left_of_a
     settled = [m for m in measures if m["baseline"] == "settled version"]
     assert [m["name"] for m in settled] == ["version 2", "version 3", "3 updates"]
     assert [m["soft"]["views"] for m in settled] == [2, 2, 2]
+
+
+def test_what_is_trained_again_is_a_settled_version_if_what_it_replaces_is_one(
+    scene: Scene, model: Model, erasure: Erasure, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else an erasure would let a line lose once more what it may lose since a settled version."""
+    for _ in RECIPES:
+        assert scene.run().status is JobStatus.SUCCEEDED
+    monkeypatch.setattr(read_plan, "let_live", lambda *_: {2})
+    with scene.platform.transactions(read_only=True) as work:
+        line = [work[Versions].get(model.id, number) for number in (2, 3, 4, 5)]
+        found = held_out_updates(work, scene.platform.artifacts, model, line)
+    assert [one.passed for one in found] == [True, False, True, False]
 
 
 @pytest.mark.parametrize("done", range(3))

@@ -39,7 +39,11 @@ from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, ServingPrecision, VersionStatus, Weights
 from core.training.convert import order_conversion
+from core.trials.rows import Trials
+from core.trials.rules import TrialEnd, TrialMode
+from core.trials.run import end_failed_canaries, start_trial
 from core.values import Digest
+from tests.support.api.seeds import a_candidate, a_verdict
 from tests.support.bundles import OURS
 from tests.support.erasures import entry_of, erase, followed
 from tests.support.evaluation.each_class import knowing_each
@@ -49,6 +53,7 @@ from tests.support.evaluation.judged import (
     SUITES,
     a_judged_model,
     against,
+    go_back,
     go_live,
     judged_by,
     report,
@@ -274,6 +279,37 @@ def test_a_conversion_does_not_wash_off_that_its_parent_learned_nothing(
         with pytest.raises(GateFailed, match="converted and not taught") as refusal:
             go_live(scene, model, number, reason="it passed")
         assert refusal.value.facts["version"] == 3
+
+
+def test_a_conversion_of_what_has_failed_is_neither_gone_back_to_nor_answers_as_a_canary(
+    scene: Scene, model: Model, known: dict[int, Any]
+) -> None:
+    """It has its tensors, whichever of the two was judged again."""
+    convert(scene, model)
+    a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=3, teaches=("elk", *CATS))
+    go_live(scene, model, 4)
+    go_live(scene, model, 1, alias="staging", expected_revision=0)
+    scene.order(model, EvaluateOrder(version=3, alias="staging"))
+    assert scene.run().result["verdict"] == "passed"
+    canary = start_trial(
+        scene.platform,
+        model=model.name,
+        alias="staging",
+        candidate=3,
+        mode=TrialMode.CANARY,
+        share=0.5,
+        expected_revision=1,
+        reason="",
+    )
+    with scene.platform.transactions() as work:
+        judged = work[Versions].get(model.id, 2, lock=True)
+        a_verdict(scene.platform, work, judged, Verdict.FAILED, images=10_000)
+        end_failed_canaries(work, judged, actor="a test", now=NOW)
+        assert work[Trials].get(canary.id).end is TrialEnd.FAILED
+        work.commit()
+    with pytest.raises(GateFailed, match="version 2 beside version 1 is 'failed'"):
+        go_back(scene, model, to=3)
+    assert go_back(scene, model) == 1
 
 
 def test_a_conversion_of_what_passed_and_is_not_live_goes_live_by_its_verdict(

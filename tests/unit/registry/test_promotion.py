@@ -17,6 +17,7 @@ from core.gate.rules import Verdict
 from core.principal import Role
 from core.registry.promotable import (
     PromotionRequirements,
+    failed_since,
     require_canary,
     require_override,
     require_promotable,
@@ -187,6 +188,22 @@ def test_an_override_takes_an_admin_once_the_version_has_failed_anywhere(
     assert role_to_override(version(**{"parent": PARENT, **changes}), verdicts) is role
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "role"),
+    [
+        ([on_seven(PASSED)], Role.ADMIN),
+        ([on_seven(PASSED), on_seven(PASSED, beside=3, updates=(2,))], Role.ADMIN),
+        ([on_seven(PASSED), on_seven(INCONCLUSIVE, beside=3)], Role.OPERATOR),
+    ],
+)
+def test_an_override_takes_an_admin_where_nothing_tells_what_the_live_version_knows_and_it_lacks(
+    verdicts: list[VersionVerdict], role: Role
+) -> None:
+    """Whoever orders an evaluation would otherwise choose, by an alias, what fails."""
+    assert role_to_override(version(), verdicts, BESIDE) is role
+    assert role_to_override(version(), verdicts, BARE) is Role.OPERATOR
+
+
 # ---- Which versions may answer callers of a canary ------------------------------------------
 
 
@@ -232,7 +249,8 @@ def test_a_root_is_no_canary_beside_what_descends_from_it() -> None:
         ([on_seven(PASSED)], True, True),
         ([on_seven(INCONCLUSIVE)], True, True),
         ([on_seven(PASSED), on_seven(FAILED, beside=9)], True, True),
-        ([on_seven(FAILED, policy=PolicyId("gate_2"))], True, True),
+        ([on_seven(PASSED), on_seven(FAILED, policy=PolicyId("gate_2"))], True, True),
+        ([on_seven(FAILED, policy=PolicyId("gate_2"))], True, False),
         ([on_seven(FAILED, suites=("suite_1",))], True, False),
         ([on_seven(FAILED)], True, False),
         ([on_seven(PASSED), on_seven(FAILED, suites=(*SUITES, "suite_4"))], True, False),
@@ -243,8 +261,9 @@ def test_move_back_takes_an_override_only_to_what_failed_beside_its_parent_or_wa
     verdicts: list[VersionVerdict], rightly: bool, free: bool
 ) -> None:
     def taken(*, override: bool) -> bool:
+        failed = failed_since(version(), MODEL, verdicts)
         return require_override(
-            version(), MODEL, verdicts, override=override, rightly=rightly, scores=scores
+            version(), failed, override=override, rightly=rightly, scores=scores
         )
 
     assert taken(override=True) is not free
@@ -332,9 +351,7 @@ def test_a_pass_that_shortens_the_list_of_callers_who_send_no_classes_takes_a_re
 
 def test_move_back_to_what_failed_is_refused_in_the_same_words() -> None:
     with pytest.raises(GateFailed) as back:
-        require_override(
-            version(), MODEL, [on_seven(FAILED)], override=False, rightly=True, scores=scores
-        )
+        require_override(version(), on_seven(FAILED), override=False, rightly=True, scores=scores)
     forward = refusal(BARE, on_seven(FAILED))
     assert (back.value.message, back.value.facts) == (forward.message, forward.facts)
 
