@@ -36,8 +36,7 @@ from benchmarks.calibration.sample import Outcomes, SampledCounts, names, read_a
 from benchmarks.calibration.soft import Numbers, SoftCounts, SoftDisagreement
 from benchmarks.output import OUT, publish
 from core.gate.classes import ClassLoss, lost_classes
-from core.gate.measures import ClassList, MeasureKind
-from core.gate.rules import PARENT, ROOT
+from core.gate.measures import PARENT, ROOT, ClassList, MeasureKind
 
 SEED = 1
 

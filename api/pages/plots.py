@@ -8,6 +8,7 @@ from markupsafe import Markup
 from api.pages.rendering import isolate, points, ticks, whole
 from core.evaluation.report import Change
 from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
+from core.gate.reasons import numbered_baseline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,33 +78,37 @@ def cut(name: str, longest: int) -> str:
 # Plots of measures and of changes by class.
 
 WIDTH = 880  # of a document of plots
-_LONGEST = 40  # characters of the name of a measure, which fits a phone
+_LONGEST = 42  # characters of each line of a measure's name, which fits a phone
 _LONGEST_CLASS = 24  # beside its counts
 
 
 def measure_title(measure: Measure) -> str:
-    """Return the name of a measure for plots and tables."""
-    flips = " · negative flips" if measure.formerly_right else ""
-    top_1, count = "top-1", "" if measure.classes is None else f"{measure.classes:,} "
+    """Return the name of a measure for tables."""
+    return " · ".join(measure_parts(measure))
+
+
+def measure_parts(measure: Measure) -> tuple[str, str]:
+    """Return of what images a measure is, and what it counts there, for plots."""
+    counts, count = "top-1", "" if measure.classes is None else f"{measure.classes:,} "
     if measure.asked is ClassList.UNION:
-        top_1 = f"all {count}classes"
+        counts = f"all {count}classes"
     if measure.asked is ClassList.WITH_SUITES:
-        top_1 = f"with suites, {count}classes"
+        counts = f"with suites, {count}classes"
     if measure.asked is ClassList.DEFAULT:
-        top_1 = f"by default, {count}classes"
-    if measure.own_prompts:
-        top_1 = f"{top_1}, own prompts"
+        counts = f"by default, {count}classes"
     place = measure.place.removeprefix("the ")
+    place, counts = {
+        MeasureKind.ZERO_SHOT: (measure.name, counts),
+        MeasureKind.IMAGE_TO_TEXT: (place, "image → text R@1"),
+        MeasureKind.TEXT_TO_IMAGE: (place, "text → image R@1"),
+        MeasureKind.HOLDOUT: (f"holdout of {measure.name}", counts),
+        MeasureKind.HOLDOUTS: (f"holdouts of {measure.name}", counts),
+        MeasureKind.GAIN: ("own holdout", "gain"),
+    }[measure.kind]
     of_captions = ", R@1 both ways" if measure.both_directions else ""
     of_prompts = ", own prompts" if measure.own_prompts else ""
-    return {
-        MeasureKind.ZERO_SHOT: f"{measure.name} · {top_1}",
-        MeasureKind.IMAGE_TO_TEXT: f"{place} · image → text R@1",
-        MeasureKind.TEXT_TO_IMAGE: f"{place} · text → image R@1",
-        MeasureKind.HOLDOUT: f"holdout of {measure.name} · {top_1}",
-        MeasureKind.HOLDOUTS: f"holdouts of {measure.name} · {top_1}",
-        MeasureKind.GAIN: f"own holdout · gain{of_captions or of_prompts}",
-    }[measure.kind] + flips
+    flips = " · negative flips" if measure.formerly_right else ""
+    return place, f"{counts}{of_captions}{of_prompts}{flips}"
 
 
 def interval_plot(measures: Sequence[Ruling]) -> Drawing:
@@ -111,13 +116,14 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
 
     Where another bound than the interval's lower end decides, a triangle below the line marks it.
     """
-    row = 66
+    row = 82
     shown = [x for m in measures for x in (m.lower, m.interval_lower, m.upper, -m.tolerance)]
     axis = _axis(shown, least=0.01)
     marks: list[Markup] = []
     for index, measure in enumerate(measures):
+        place, counts = measure_parts(measure)
         top = index * row
-        middle = top + 46
+        middle = top + 62
         limit = axis.at(-measure.tolerance)
         lower, upper = axis.at(measure.interval_lower), axis.at(measure.upper)
         tooltip = f"{points(measure.interval_lower)} to {points(measure.upper)} points"
@@ -126,10 +132,11 @@ def interval_plot(measures: Sequence[Ruling]) -> Drawing:
             ruling = f"▲ {points(measure.lower)} · {ruling}"  # short, for a phone
             tooltip = f"{tooltip}; {points(measure.lower)} decides"
         marks += [
-            text(0, top + 14, "name", cut(measure_title(measure), _LONGEST)),
+            text(0, top + 14, "name", cut(place, _LONGEST)),
             text("100%", top + 14, "number end", points(measure.difference)),
-            text(0, top + 30, "note", f"against {measure.baseline}"),
-            text("100%", top + 30, "note end", ruling),
+            text(0, top + 30, "note", cut(counts, _LONGEST)),
+            text(0, top + 46, "note", f"against {numbered_baseline(measure)}"),
+            text("100%", top + 46, "note end", ruling),
             box(
                 axis.at(axis.low),
                 middle - 10,

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import fmean
 
-from core.evaluation.comparisons import Comparison, comparisons, gain_over_live
+from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.plan import ClassEvaluation
-from core.evaluation.queries import firsts
+from core.evaluation.queries import firsts, tells
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
-from core.gate.measures import SUITES, ClassList
+from core.gate.measures import SUITES, ClassList, MeasureKind
 from core.values import Digest
 
 
@@ -20,11 +21,12 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     compared: a name that overlaps with a class may take all of it, and be right. Nor is any over
     default lists, which differ.
     """
-    for one in (*comparisons(results.plan), *gain_over_live(results.plan)):
+    for one in comparisons(results.plan):
         (exam, _), *_ = one.pairs
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
-        if isinstance(exam, ClassEvaluation) and not overlaps:
+        again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
+        if isinstance(exam, ClassEvaluation) and not (overlaps or again):
             yield from _of_each(results, one)
 
 
@@ -38,6 +40,11 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
     *_, gain = comparisons(results.plan)
     found = (loss for loss in _of_each(results, gain) if loss.right < loss.right_before)
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
+
+
+def mean_change(results: EvaluationResults, gain: Comparison) -> float:
+    """Return the mean of the changes of the update's own classes."""
+    return fmean((one.right - one.right_before) / one.images for one in _of_each(results, gain))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +85,18 @@ def _of_each(results: EvaluationResults, one: Comparison) -> Iterator[ClassLoss]
 
 
 def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[list[_Image]]:
-    """Yield the images of each class, near-duplicates once: as they were taught last.
+    """Yield the images of each class, near-duplicates once, as `one_a_group` counts them.
 
     Of several holdouts, only classes that more than one of them shows: any other is judged there.
     """
     live, parts = results.live_in(one), results.on_each(one, results.plan.candidate)
     others = parts if live is None else results.on_each(one, live)
-    found: dict[str, dict[Digest, _Image]] = {}
+    found: dict[str, dict[Digest, list[_Image]]] = {}
     for number, ((query, hits), (_, theirs)) in enumerate(zip(parts, others, strict=True)):
         standing = hits.before if live is None else theirs.now
         for place in firsts(query, by_class=True):
             entry = query.entries[place]
-            found.setdefault(query.truths[place], {})[entry.group] = _Image(
+            image = _Image(
                 exam=number,
                 class_name=entry.class_name,
                 edition=entry.edition,
@@ -97,6 +104,10 @@ def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[
                 before=hits.before[place],
                 at_live=standing[place],
             )
+            found.setdefault(query.truths[place], {}).setdefault(entry.group, []).append(image)
     for images in found.values():
-        if len(parts) == 1 or len({image.exam for image in images.values()}) > 1:
-            yield [*images.values()]
+        if len(parts) == 1 or len({one.exam for each in images.values() for one in each}) > 1:
+            yield [
+                max(reversed(each), key=lambda one: tells(one.now, one.before))
+                for each in images.values()
+            ]

@@ -2,15 +2,16 @@
 
 A candidate is compared with the versions that it may replace, its parent and the live version, by
 the limits of one update; and, wider, with versions further back, so that small losses do not add up
-unseen: suites with the root, an earlier holdout with its settled version. The live version is asked
-about updates, too, that it has not learned: what it is right about is lost to callers all the same,
-whichever version between has lost it. Over the classes of its time, a suite or holdout shows what
-was forgotten. With all classes that the candidate has learned to choose from, it shows what newer
-classes swallow, and holdouts with those of the model's zero-shot suites, too, what callers get who
-ask with everything. Both versions choose from the same list there. Over their default lists each
-chooses from what it has learned itself, as for callers who send none. Earlier holdouts with fewer
-images than the policy's minimum are also compared together. A larger one shows by itself what it
-lost; among the others it would hide their losses.
+unseen: suites with the root and settled versions, an earlier holdout with its settled version. The
+live version is asked about updates, too, that it has not learned: what it is right about is lost to
+callers all the same, whichever version between has lost it, and about what the candidate was taught
+itself. Over the classes of its time, a suite or holdout shows what was forgotten. With all classes
+that the candidate has learned to choose from, it shows what newer classes swallow, and holdouts
+with those of the model's zero-shot suites, too, what callers get who ask with everything. Both
+versions choose from the same list there. Over their default lists each chooses from what it has
+learned itself, as for callers who send none. Earlier holdouts with fewer images than the policy's
+minimum are also compared together. A larger one shows by itself what it lost; among the others it
+would hide their losses.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both. An update of classes and captions has a gain of each.
@@ -33,8 +34,15 @@ from core.evaluation.plan import (
 )
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation
-from core.gate.measures import DIRECTIONS, ClassList, MeasureKind
-from core.gate.rules import LIVE, PARENT, ROOT, SETTLED
+from core.gate.measures import (
+    DIRECTIONS,
+    LIVE,
+    PARENT,
+    ROOT,
+    SETTLED,
+    ClassList,
+    MeasureKind,
+)
 from core.registry.versions import Version
 
 Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation
@@ -56,7 +64,7 @@ class Comparison:
     baseline: str  # its roles, such as "parent", "live version and root" or "settled version"
     tolerance: float
     pairs: Pairs
-    pooled: bool  # whether another comparison is of these images and others together
+    pooled: bool  # whether another comparison is of these images, too: with others, or the gain
     own_prompts: bool = False  # each version is asked in its own
 
     @property
@@ -109,9 +117,11 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
     for suite in suites:
         yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
+        yield from _with_settled(plan, MeasureKind.ZERO_SHOT, suite)
     for captioned in plan.retrieval:
         for kind in DIRECTIONS:
             yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
+            yield from _with_settled(plan, kind, captioned)
     for held_out in plan.kept_captions:
         for kind in DIRECTIONS:
             yield from _with_each(plan, kind, _over_both(_of_captions(plan, held_out)))
@@ -120,30 +130,30 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
         yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
     yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
+    larger = several
+    for most in TINY:
+        smallest = {asked: _small_ones(plan, asked, most) for asked in ClassList}
+        apart = {asked: _other_than(larger[asked], roles) for asked, roles in smallest.items()}
+        yield from _with_each(plan, MeasureKind.HOLDOUTS, apart, pooled=several)
+        larger = smallest
+    yield from _own_beside_live(plan)
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
         yield from _with_each(plan, MeasureKind.GAIN, gain)
 
 
-def gain_over_live(plan: EvaluationPlan) -> Iterator[Comparison]:
+def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
     """Yield the comparison of the own holdout with a live version that is not the parent.
 
-    Nothing is asked of it as a whole: it shows single classes that callers would lose.
+    Callers would lose there what that version is right about, wherever the candidate comes from.
+    The gain is of the same images, so they are judged as those of a holdout beside its pool.
     """
-    if plan.own is None or plan.live is None or plan.live.digest == plan.parent.digest:
+    if plan.live is None or plan.live.digest == plan.parent.digest:
         return
-    compared = Comparison(
-        kind=MeasureKind.GAIN,
-        asked=ClassList.OWN,
-        name=plan.own.exam.name,
-        baseline=LIVE,
-        tolerance=-plan.policy.wanted_gain,
-        pairs=((plan.own.exam, plan.live),),
-        pooled=False,
-    )
-    yield compared
-    if plan.live.prompt != plan.candidate.prompt:
-        yield replace(compared, own_prompts=True)
+    for own in (one for one in (plan.own_captions, plan.own) if one is not None):
+        roles = {ClassList.OWN: {LIVE: ((own.exam, plan.live),)}}
+        for kind in DIRECTIONS if own is plan.own_captions else [MeasureKind.HOLDOUT]:
+            yield from _with_each(plan, kind, roles, pooled=roles)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:
@@ -153,6 +163,18 @@ def _over_both(roles: Mapping[str, Pairs]) -> Roles:
 def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     live = {} if plan.live is None else {LIVE: ((suite, plan.live),)}
     return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
+
+
+def _with_settled(plan: EvaluationPlan, kind: MeasureKind, suite: Exam) -> Iterator[Comparison]:
+    """Yield the comparisons of a suite with settled versions, as by their stored answers.
+
+    They answered over the suite's own list and in its prompt when they were candidates.
+    """
+    if isinstance(suite, UnlabelledEvaluation):
+        return
+    for version in plan.settled_for(suite.name):
+        roles = {ClassList.OWN: {SETTLED: ((suite, version),)}}
+        yield from (one for one in _with_each(plan, kind, roles) if not one.own_prompts)
 
 
 def _of_captions(plan: EvaluationPlan, one: CaptionedHoldout) -> Mapping[str, Pairs]:
@@ -187,12 +209,25 @@ def _choices(exam: Exam, asked: ClassList, meanings: Mapping[str, str]) -> int |
     return query.choices(meanings) if isinstance(query, ClassQuery) else None
 
 
-def _small_ones(plan: EvaluationPlan, asked: ClassList) -> Mapping[str, Pairs]:
+# Of small holdouts, those with fewer images are also compared together: alone, next to nothing is
+# asked of one, and larger ones hide what all of them have lost.
+TINY = (88, 22)
+
+
+def _other_than(larger: Mapping[str, Pairs], roles: Mapping[str, Pairs]) -> Mapping[str, Pairs]:
+    return {role: pairs for role, pairs in roles.items() if pairs != larger.get(role)}
+
+
+def _small_ones(
+    plan: EvaluationPlan, asked: ClassList, most: int | None = None
+) -> Mapping[str, Pairs]:
     """Return the pairs of each role that are compared together, as each alone has few images.
 
-    One without a choice is left out: every version is right about it, so it would hide losses.
+    That are fewer than the policy's minimum, and than `most` if that is less. One without a choice
+    is left out: every version is right about it, so it would hide losses.
     """
-    least, found = plan.policy.minimum_count, _of_holdouts(plan, plan.kept, asked)
+    least = min(most or plan.policy.minimum_count, plan.policy.minimum_count)
+    found = _of_holdouts(plan, plan.kept, asked)
     small = {
         role: tuple(
             (exam, version)

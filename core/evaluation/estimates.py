@@ -44,6 +44,7 @@ def estimated(
         own_prompts=comparison.own_prompts,
         classes=comparison.choices(results.meanings),
         disagreements=hits.disagreements,
+        by_one_answer=results.by_one_answer(comparison),
         **spent,
     )
     live = results.plan.live

@@ -29,6 +29,7 @@ from core.evaluation.queries import (
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.gate.levels import Spending
+from core.gate.measures import SETTLED, SUITES
 from core.registry.versions import Version
 from core.values import Digest, Json, canonical_json, from_plain, sha256
 
@@ -363,6 +364,8 @@ def _compared(report: Json) -> dict[str, Any]:
     measures: dict[str, Json] = {}
     for one in report["measures"]:
         name = f"{one['kind']} {one['name']}, {one['asked']}, against {one['baseline']}"
+        if one["kind"] in SUITES and one["baseline"] == SETTLED:  # of which there are several
+            name += f" {one['baseline_version']}"
         name += ", own prompts" if one["own_prompts"] else ""
         name += ", negative flips" if one["formerly_right"] else ""
         measures[name + " again" * (name in measures)] = one

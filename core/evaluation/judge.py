@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
 from core.errors import AnswersNotFinite
-from core.evaluation.class_losses import class_losses, worse_classes
+from core.evaluation.class_losses import class_losses, mean_change, worse_classes
 from core.evaluation.comparisons import Comparison, Exam, comparisons
 from core.evaluation.estimates import estimated, to_label
 from core.evaluation.guards import unguarded_in
@@ -23,8 +23,8 @@ from core.evaluation.summary import summarise
 from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.changes import Edition
 from core.gate.levels import Spending
-from core.gate.measures import SUITES, ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import ROOT, SETTLED, GatePolicy, Judgement, Verdict, judge
+from core.gate.measures import ROOT, SETTLED, SUITES, ClassList, Measure, MeasureKind, Outcome
+from core.gate.rules import GatePolicy, Judgement, Verdict, judge
 from core.values import Digest, SuiteId
 
 
@@ -268,7 +268,8 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
-    every_image = _on_every_image(results, comparison) if is_soft else None
+    every_image = _on_every_image(results, comparison)
+    of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -293,7 +294,8 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
             every_image=None if formerly_right else every_image,
-            one_answer=results.has_one_answer(comparison),
+            class_mean=mean_change(results, comparison) if of_classes else None,
+            by_one_answer=results.by_one_answer(comparison, compared),
             **vars(spent),
         )
 
@@ -303,13 +305,16 @@ def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float
 
     Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
     """
-    if comparison.pooled:
+    exams = [exam for exam, _ in comparison.pairs]
+    own = [one.exam for one in (results.plan.own, results.plan.own_captions) if one]
+    in_pool = comparison.pooled and not any(exam in own for exam in exams)
+    if in_pool or comparison.asked is ClassList.DEFAULT:
         return None
     candidate = results.plan.candidate
     if comparison.is_of_captions:
-        found = results.found_on_each(comparison, candidate, comparison.kind)
-        hits = together(hits for _, hits in found)
-        images = len({entry.pixels for query, _ in found for entry in query.entries})
+        ways = [results.found_on_each(comparison, candidate, way) for way in comparison.directions]
+        hits = together(hits for found in ways for _, hits in found)
+        images = len({entry.pixels for query, _ in ways[0] for entry in query.entries})
         change = (sum(hits.now) - sum(hits.before)) / len(hits.now)
         return change if images > hits.distinct else None
     changes: dict[tuple[Digest, str], int] = {}

@@ -121,6 +121,9 @@ class EvaluationPlan:
     live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with an image of the part
     captioned: tuple[CaptionedHoldout, ...] = ()  # as `holdouts`, of updates of captions
     live_captioned: tuple[CaptionedHoldout, ...] = ()  # as `live_holdouts`
+    # The settled versions of the line that can answer about a suite, by its name; and of `lost`.
+    settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
+    live_settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
     lost: tuple[Version, ...] = ()  # updates that the live version inherits and this one lacks
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
@@ -170,8 +173,19 @@ class EvaluationPlan:
             live_lineage=frozenset(),
             live_holdouts=(),
             live_captioned=(),
+            live_settled={},
             lost=(),
         )
+
+    def settled_for(self, suite: str) -> tuple[Version, ...]:
+        """Return the settled versions with which a candidate is compared on a suite.
+
+        Those of its line and of `lost` that a passing verdict let go live, of many every second:
+        without those that are compared with it in another role.
+        """
+        others = {one.digest for one in (self.candidate, self.parent, self.root, self.live) if one}
+        found = (*self.settled.get(suite, ()), *self.live_settled.get(suite, ()))
+        return tuple(one for one in found if one.digest not in others)
 
     @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
@@ -215,8 +229,11 @@ class EvaluationPlan:
             if h.common is not None:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
         asked += [(one.settled, [one.exam.own]) for one in self.kept_captions if one.settled]
-        versions = {version.digest: version for version, _ in asked}
         asked += [(by, [*_in_own_prompt(by, queries)]) for by, queries in tuple(asked)]
+        exams: list[ClassEvaluation | RetrievalEvaluation] = [*self.zero_shot, *self.retrieval]
+        for exam in exams:
+            asked += [(by, [exam.own]) for by in self.settled_for(exam.name)]
+        versions = {version.digest: version for version, _ in asked}
         return tuple(
             (version, _distinct(q for asks, qs in asked if asks.digest == digest for q in qs))
             for digest, version in versions.items()
@@ -306,6 +323,7 @@ def plan_queries(
             case ClassQuery() as query:
                 asked = replace(query, views=views, mirror=scored.suite.mirror)
                 zero_shot.append(_class_evaluation(name, asked, learned))
+    suites_asked: list[ClassEvaluation | RetrievalEvaluation] = [*zero_shot, *retrieval]
     return EvaluationPlan(
         model=model,
         policy=policy,
@@ -324,6 +342,8 @@ def plan_queries(
         ),
         captioned=_captioned_holdouts(line, candidate.version, part, can_answer),
         live_captioned=_captioned_holdouts(replaced, candidate.version, part, can_answer),
+        settled=_settled_for(suites_asked, earlier, can_answer),
+        live_settled=_settled_for(suites_asked, live.updates if live else (), can_answer),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),
@@ -510,6 +530,23 @@ def _with_anchors(
         return next((found for found in asked if found.number in since), None)
 
     return tuple(replace(one, anchor=anchor(one)) if one in earlier else one for one in found)
+
+
+def _settled_for(
+    suites: Iterable[ClassEvaluation | RetrievalEvaluation],
+    updates: Iterable[HeldOutUpdate],
+    can_answer: Callable[[Version, EvalQuery], bool],
+) -> Mapping[str, tuple[Version, ...]]:
+    """Return the versions that a passing verdict let go live and that can answer, by suite."""
+    passed = [update.version for update in updates if update.passed]
+    found: dict[str, tuple[Version, ...]] = {}
+    for suite in suites:
+        able = [version for version in passed if can_answer(version, suite.own)]
+        while len(able) > MOST_ANCHORS:
+            able = able[::2]
+        if able:
+            found[suite.name] = tuple(able)
+    return found
 
 
 def _descendants(version: Version, updates: Iterable[HeldOutUpdate]) -> Iterator[HeldOutUpdate]:

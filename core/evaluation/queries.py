@@ -1,5 +1,6 @@
 """Queries to a version, and its answers, image by image."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -133,11 +134,6 @@ class ClassAnswers:
         [hits] = _hits([self.predicted], query, meanings)
         return hits
 
-    def given(self, query: ClassQuery, meanings: Mapping[str, str]) -> frozenset[str]:
-        """Return the answers that some image has; names that mean the same are one."""
-        names = [*(name.lower() for name in query.classes), ""]  # or no class was best
-        return frozenset(meanings.get(names[one], names[one]) for one in self.predicted)
-
     def view_hits(
         self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
     ) -> tuple[int, ...] | None:
@@ -231,6 +227,7 @@ class PairedHits:
     viewed: Sequence[int] | None = None
     views: int = 0
     editions: Sequence[int] = ()  # with which each image came
+    truths: Sequence[str] = ()  # the class of each, in lower case; none of captions
 
     @property
     def formerly_right(self) -> "PairedHits":
@@ -241,7 +238,8 @@ class PairedHits:
     def rows(self) -> Sequence["_Hit"]:
         """The answers one by one."""
         viewed: Sequence[int | None] = self.viewed or [None] * len(self.now)
-        columns = self.now, self.before, self.groups, self.editions, viewed
+        truths = self.truths or [""] * len(self.now)
+        columns = self.now, self.before, self.groups, self.editions, viewed, truths
         return [*zip(*columns, strict=True)]
 
     def _only(self, kept: Sequence[bool]) -> "PairedHits":
@@ -252,6 +250,7 @@ class PairedHits:
             viewed=None if self.viewed is None else list(compress(self.viewed, kept)),
             views=self.views,
             editions=list(compress(self.editions, kept)),
+            truths=list(compress(self.truths, kept)),
         )
 
     def earlier_editions(self, alpha: float) -> Iterator[Edition]:
@@ -333,6 +332,7 @@ def top_1(
         viewed=viewed,
         views=query.views,
         editions=[entry.edition for entry in query.entries],
+        truths=query.truths,
     )
 
 
@@ -442,25 +442,35 @@ def searches(query: RetrievalQuery, direction: MeasureKind) -> Sequence[tuple[in
     return [(place, text) for place, entry in images for text in entry.texts]
 
 
+def found_by_one_answer(images: Sequence[ManifestEntry], direction: MeasureKind) -> int:
+    """Return how many searches would be right if one caption, or one image, were found by all."""
+    told = Counter(text for one in images for text in one.texts)
+    if direction is MeasureKind.TEXT_TO_IMAGE:
+        return max(sum(told[text] for text in {*one.texts}) for one in images)
+    return max(Counter(text for one in images for text in {*one.texts}).values())
+
+
 def _worst_of_each(
     found: Mapping[tuple[Digest, str], Sequence["_Hit"]], views: int = 0
 ) -> PairedHits:
-    counted = [max(reversed(each), key=_tells) for each in found.values()]
-    changes = [change for *_, change in counted if change is not None]
+    counted = [max(reversed(each), key=lambda hit: tells(*hit[:2])) for each in found.values()]
+    now, before, groups, editions, viewed, truths = zip(*counted, strict=True)
+    changes = [change for change in viewed if change is not None]
     return PairedHits(
-        now=[now for now, *_ in counted],
-        before=[before for _, before, *_ in counted],
-        groups=[group for _, _, group, *_ in counted],
-        editions=[edition for *_, edition, _ in counted],
+        now=now,
+        before=before,
+        groups=groups,
+        editions=editions,
+        truths=truths,
         viewed=changes if len(changes) == len(found) else None,
         views=views,
     )
 
 
-# Right now, right before, the group, the edition, and the change over views.
-_Hit = tuple[bool, bool, Digest, int, int | None]
+# Right now, right before, the group, the edition, the change over views, and the class.
+_Hit = tuple[bool, bool, Digest, int, int | None, str]
 
 
-def _tells(hit: _Hit) -> tuple[bool, bool]:
-    now, before, *_ = hit
+def tells(now: bool, before: bool) -> tuple[bool, bool]:
+    """Return how much a hit tells of an image that was taught several times: the largest counts."""
     return before, now != before

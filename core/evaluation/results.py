@@ -1,5 +1,6 @@
 """Results of an evaluation: scores of continual learning, and accuracies over answers."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,6 +17,8 @@ from core.evaluation.queries import (
     RetrievalQuery,
     are_finite,
     captions_of_one_a_group,
+    firsts,
+    found_by_one_answer,
     one_a_group,
     recall_at_1,
     together,
@@ -181,21 +184,22 @@ class EvaluationResults:
             found.append((query, hits))
         return found
 
-    def has_one_answer(self, comparison: Comparison) -> bool:
-        """Return whether the baseline answered all images of each evaluation by one class.
+    def by_one_answer(self, comparison: Comparison, hits: PairedHits | None = None) -> int:
+        """Return how many of a comparison's answers would be right if all were the same.
 
-        Or could by one caption, as all images have the same and no other.
+        Without `hits`, of an unlabelled suite, how many answers of the baseline are the same.
         """
+        (exam, before), *_ = comparison.pairs
         if comparison.is_of_captions:
             queries = [exam.own for exam, _ in comparison.pairs]
-            return len({text for one in queries for e in one.entries for text in e.texts}) == 1
-        for exam, before in comparison.pairs:
-            if not isinstance(exam, ClassEvaluation):
-                return False
+            asked = [one.entries[at] for one in queries for at in firsts(one)]
+            return sum(found_by_one_answer(asked, way) for way in comparison.directions)
+        names: Iterable[str] = () if hits is None else hits.truths
+        if isinstance(exam, UnlabelledEvaluation):
             query = comparison.query(exam, before)
-            if len(self.class_answers(before, query).given(query, self.meanings)) > 1:
-                return False
-        return True
+            said = (*(name.lower() for name in query.classes), "")  # or no class was best
+            names = (said[one] for one in self.class_answers(before, query).predicted)
+        return max(Counter(self.meanings.get(one, one) for one in names).values(), default=0)
 
     def live_in(self, comparison: Comparison) -> Version | None:
         """Return the live version in a cumulative comparison, if it has learned what is asked."""

@@ -23,6 +23,11 @@ class MeasureKind(StrEnum):
     GAIN = "gain"  # top-1 on this update's own holdout; of captions, R@1 both ways together
 
 
+# What a baseline is to the candidate.
+
+PARENT, LIVE, ROOT, SETTLED = "parent", "live version", "root", "settled version"
+
+
 DIRECTIONS = (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE)
 SUITES = {MeasureKind.ZERO_SHOT, *DIRECTIONS}
 
@@ -114,8 +119,8 @@ class Measure(Changes):
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
             "`pooled` holdout with few images lies above it. If `soft` decides, it is the bound of "
             "the change of soft hits, or `difference` if that is lower; and it is "
-            "`every_image` if that is lower still. Where nothing has to hold (see `asked`), it is "
-            "an upper bound."
+            "`every_image` or `class_mean` if that is lower still. Where nothing has to hold (see "
+            "`asked`), it is an upper bound."
         ),
     )
     interval_lower: float = field(
@@ -159,7 +164,10 @@ class Measure(Changes):
     )
     pooled: bool = field(
         default=False,
-        metadata=description("Whether another measure is of these images and others together."),
+        metadata=description(
+            "Whether another measure is of these images, too: of them and others together, or the "
+            "gain."
+        ),
     )
     live_difference: float | None = field(
         default=None,
@@ -221,11 +229,19 @@ class Measure(Changes):
             "`tolerance`, too. Null: none are near-duplicates, or nothing is asked of it."
         ),
     )
-    one_answer: bool = field(
-        default=False,
+    class_mean: float | None = field(
+        default=None,
         metadata=description(
-            "Whether the baseline gave all images one and the same answer, which a version with "
-            "broken features may give, too: such a measure guards nothing."
+            "Of a gain in classes, the mean of their changes, which has to reach the wanted gain, "
+            "too: a class with many images would hide others. Null: nothing is asked of it."
+        ),
+    )
+    by_one_answer: int = field(
+        default=0,
+        metadata=description(
+            "How many answers would be right if all were the same: of the most frequent class, or "
+            "of the caption or image that is most often right. A version with broken features may "
+            "answer so. With `disagreements`, how many answers of the baseline are the same."
         ),
     )
     disagreements: Disagreements | None = field(
@@ -267,7 +283,8 @@ class Measure(Changes):
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
         every_image: float | None = None,
-        one_answer: bool = False,
+        class_mean: float | None = None,
+        by_one_answer: int = 0,
         disagreements: Disagreements | None = None,
     ) -> "Measure":
         """Return the measure of two versions' hits on the same query, answer by answer.
@@ -313,7 +330,8 @@ class Measure(Changes):
             soft=soft,
             editions=tuple(editions),
             every_image=every_image,
-            one_answer=one_answer,
+            class_mean=class_mean,
+            by_one_answer=by_one_answer,
             disagreements=disagreements,
         ).bounded(alpha, minimum_count)
 
@@ -329,10 +347,10 @@ class Measure(Changes):
         interval = paired_interval(self.flips, alpha)
         limits = self.tolerance, minimum_count
         hiding = (e.number for e in self.editions if not e.holds(*limits, pooled=self.pooled))
-        lower = self.bound(z)
+        beside = (one for one in (self.every_image, self.class_mean) if one is not None)
         return replace(
             self,
-            lower=lower if self.every_image is None else min(lower, self.every_image),
+            lower=min([self.bound(z), *beside]),
             interval_lower=interval.lower,
             upper=interval.upper,
             held_back_by=next(hiding, None),
@@ -349,18 +367,21 @@ class Measure(Changes):
         """True if it may fail a version, and none has to show that it holds.
 
         By default, whoever has learned more has more to choose from, and some answers are lost by
-        that. With suites' classes, names may overlap, which takes much of a small holdout.
+        that. With suites' classes, names may overlap, which takes much of a small holdout. And of
+        small holdouts the smallest are judged among the others, which would hide that they are
+        lost.
         """
-        of_suites = self.asked is ClassList.WITH_SUITES and self.pooled
-        return of_suites or self.asked is ClassList.DEFAULT
+        of_suites = self.asked is ClassList.WITH_SUITES
+        in_another = self.pooled and (of_suites or self.kind is MeasureKind.HOLDOUTS)
+        return in_another or self.asked is ClassList.DEFAULT
 
     def guards(self, minimum_count: int) -> bool:
         """Return whether it can show that accuracy was kept: by images enough, and a loss.
 
         Its own list decides: with one class on it, longer lists show only what newer ones swallow.
         """
-        own = self.asked is ClassList.OWN
-        return own and self.has_images(minimum_count) and self.can_fall
+        whole = self.asked is ClassList.OWN and not self.formerly_right
+        return whole and self.has_images(minimum_count) and self.can_fall
 
     @property
     def is_of_captions(self) -> bool:
@@ -379,16 +400,17 @@ class Measure(Changes):
 
     @property
     def can_fall(self) -> bool:
-        """True if the baseline had more right than may be lost, and chose among classes.
+        """True if a version would be beyond the tolerance that gives one answer to everything.
 
-        Where everything may be lost, nobody asks for a guard that could show it. Of an unlabelled
-        suite it is known only if a disagreement has a label: one on which no answer differs has
-        nothing that shows what it asks.
+        So the baseline had more right than may be lost, and chose among classes. Where everything
+        may be lost, nobody asks for a guard that could show it. Of an unlabelled suite only a
+        disagreement with a label shows what it asks, and it is not known how many were right: the
+        baseline's answers stand for it.
         """
-        if self.disagreements is not None:
-            return self.disagreements.labelled > 0
-        had_more = self.tolerance >= 1 or self.right_before > self.tolerance * self.count
-        return self.classes != 1 and not self.one_answer and had_more
+        whole = self.count if self.disagreements else self.right_before
+        falls = self.tolerance >= 1 or whole - self.by_one_answer > self.tolerance * self.count
+        labelled = self.disagreements is None or self.disagreements.labelled > 0
+        return self.classes != 1 and labelled and falls
 
     @property
     def flips(self) -> Flips:
@@ -413,6 +435,16 @@ class Measure(Changes):
         With few images less is asked, and a later look or a line's budget asks for more.
         """
         return not self.only_fails and abs(self.lower - self.interval_lower) >= 0.001
+
+    @property
+    def lost_on_copies(self) -> bool:
+        """True if the change over all images is beyond the tolerance, near-duplicates each."""
+        return self.every_image is not None and self.every_image < -self.tolerance
+
+    @property
+    def lost_in_classes(self) -> bool:
+        """True if the mean of the changes of classes is beyond the tolerance."""
+        return self.class_mean is not None and self.class_mean < -self.tolerance
 
     @property
     def holds(self) -> bool:

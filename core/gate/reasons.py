@@ -7,6 +7,7 @@ from core.gate.changes import Edition
 from core.gate.classes import ClassLoss
 from core.gate.levels import LOOK_SHARES
 from core.gate.measures import (
+    SETTLED,
     SUITES,
     ClassList,
     Disagreements,
@@ -82,6 +83,11 @@ def explain(
     lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings))
+        if not any(r.kind in SUITES and r.place == r.name for r in rulings):
+            lines.append(
+                "The model has no suite, so that nothing asks what no update has taught: a version "
+                "that forgets it may pass. Give the model a suite."
+            )
     if not (has_guard or will_guard):
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout that can show a loss "
@@ -96,7 +102,8 @@ def explain(
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
-    lines += [_open(r) for r in still_open if not (r.live_is_beyond or r.held_back_by)]
+    doubtful = [r for r in still_open if not (r.live_is_beyond or r.held_back_by)]
+    lines += [_in_doubt(r) for r in doubtful]
     lines += [
         _held_back(r, e) for r in still_open for e in r.editions if e.number == r.held_back_by
     ]
@@ -114,7 +121,8 @@ def explain(
     lines += {
         r.name: _blind(r)
         for r in rulings
-        if r.asked is ClassList.OWN and r.has_images(minimum_count) and r.name not in guarding
+        if r.asked is ClassList.OWN and not r.formerly_right
+        if r.has_images(minimum_count) and r.name not in guarding
     }.values()
     small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
     if small:
@@ -165,7 +173,13 @@ def _whose(loss: ClassLoss) -> str:
 
 def the_baseline(measure: Measure | ClassLoss) -> str:
     """Return what a measure compares with, in a sentence: "the parent and root"."""
-    return f"the {measure.baseline}"
+    return f"the {numbered_baseline(measure)}"
+
+
+def numbered_baseline(measure: Measure | ClassLoss) -> str:
+    """Return what a measure compares with; of a suite's settled versions, which of them."""
+    several = measure.kind in SUITES and measure.baseline == SETTLED
+    return f"{measure.baseline} {measure.baseline_version}" if several else measure.baseline
 
 
 def _capital(text: str) -> str:
@@ -243,6 +257,27 @@ def _open(ruling: Ruling) -> str:
     return (
         f"{doubt} about {counted(ruling.more_images, 'more test image')} would decide it with a "
         f"chance of 80 %, if predictions keep changing at the same rate.{_route(ruling)}"
+    )
+
+
+def _in_doubt(ruling: Ruling) -> str:
+    if ruling.lost_on_copies:
+        return _on_copies(ruling)
+    if ruling.lost_in_classes:
+        return (
+            f"{_change(ruling)}. In the mean of its classes it is "
+            f"{points(ruling.class_mean or 0.0)} points, which does not reach {_limit(ruling)}: a "
+            "class with many images hides others."
+        )
+    return _open(ruling)
+
+
+def _on_copies(measure: Measure) -> str:
+    """Return why a measure does not hold in which near-duplicates count once."""
+    relation = "does not reach" if measure.kind is MeasureKind.GAIN else "exceeds"
+    return (
+        f"{_change(measure)}, near-duplicates counted once. Over all images it changed by "
+        f"{points(measure.every_image or 0.0)} points, which {relation} {_limit(measure)}."
     )
 
 
@@ -366,18 +401,29 @@ def _blind(measure: Measure) -> str:
     """Return why a suite or holdout guards nothing, though it has images enough."""
     whose = "" if measure.kind in SUITES else "The holdout of "
     told = f"{whose}{measure.name} guards nothing"
-    if measure.disagreements is not None:
+    if measure.classes == 1:
+        return f"{told}: with one class to choose from, every version is right."
+    if measure.disagreements is not None and not measure.disagreements.labelled:
         return (
             f"{told}, as no answer differs: only labels of disagreements tell whether the suite "
             "shows what it asks."
         )
-    if measure.classes == 1:
-        return f"{told}: with one class to choose from, every version is right."
-    if measure.one_answer:
-        return f"{told}: {the_baseline(measure)} gave every image the same answer."
-    return (
+    if measure.disagreements is not None:
+        return (
+            f"{told}: {the_baseline(measure)} gave one and the same answer to "
+            f"{measure.by_one_answer:,} of {counted(measure.count, 'image')}, and no more than may "
+            "be lost are left. It needs as many images of each class."
+        )
+    had = (
         f"{told}: {the_baseline(measure)} had {measure.right_before:,} of "
-        f"{counted(measure.count, 'answer')} right, which is no more than may be lost."
+        f"{counted(measure.count, 'answer')} right"
+    )
+    if measure.right_before <= measure.tolerance * measure.count:
+        return f"{had}, which is no more than may be lost."
+    return (
+        f"{had}, and one and the same answer to all would be right in {measure.by_one_answer:,}: "
+        "no more than may be lost lies between. It needs as many images of each class, or captions "
+        "that differ."
     )
 
 

@@ -11,7 +11,10 @@ from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_o
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
 from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending, label_counts
 from core.gate.measures import (
-    DIRECTIONS,
+    LIVE,
+    PARENT,
+    ROOT,
+    SETTLED,
     SUITES,
     ClassList,
     Measure,
@@ -29,11 +32,6 @@ _POWER = quantile(0.2)
 # shrinks by their square root: a difference that takes more is less than half of its interval's
 # half-width from the limit, so it lies at the limit.
 _MOST_TIMES, _ALWAYS_ADVISED = 10, 5000
-
-
-# What a baseline is to the candidate.
-
-PARENT, LIVE, ROOT, SETTLED = "parent", "live version", "root", "settled version"
 
 
 class Verdict(StrEnum):
@@ -77,10 +75,11 @@ class GatePolicy:
     )
     settled_tolerance: float = limited(
         0.08,
-        "Holdouts of other updates, against the settled version",
+        "Holdouts of other updates and suites, against settled versions",
         "may be lost",
         description="Holdouts of other updates, against the settled version: the first after the "
-        "holdout's own version that went live, or that one itself.",
+        "holdout's own version that went live, or that one itself. Suites may lose this or "
+        "`root_tolerance`, whichever is larger, against earlier versions that went live.",
     )
     swallow_tolerance: float = limited(
         0.1,
@@ -251,8 +250,7 @@ class GatePolicy:
             return {PARENT: -self.wanted_gain}
         if kind in SUITES:
             update, wider = self.parent_tolerance, {ROOT: self.root_tolerance}
-            if kind in DIRECTIONS:  # also of the holdouts of updates of captions
-                wider[SETTLED] = self.settled_tolerance
+            wider[SETTLED] = max(self.settled_tolerance, self.root_tolerance)
         else:
             update, wider = self.holdout_tolerance, {SETTLED: self.settled_tolerance}
         return {PARENT: update, LIVE: update, **wider}
@@ -398,7 +396,8 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
-    if measure.live_is_beyond or measure.held_back_by:  # which more images do not change
+    beside = measure.lost_on_copies or measure.lost_in_classes
+    if measure.live_is_beyond or measure.held_back_by or beside:  # which more images do not change
         return Ruling.on(measure, Outcome.OPEN)
     level = _level_with_more(measure, policy)
     more = images_to_settle(measure, alpha=policy.alpha, level=level, tests=tests)

@@ -27,7 +27,7 @@ from core.rejection.rules import Calibration
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
-from tests.support.evaluation.judged import a_judged_model, go_live
+from tests.support.evaluation.judged import a_judged_model, go_live, judged_by
 from tests.support.factories import NOW, a_key, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.scene import Scene
@@ -131,7 +131,7 @@ def test_passed_candidate_goes_live_by_itself(scene: Scene) -> None:
 def test_update_moves_no_alias_for_a_key_that_may_not_move_it_any_more(
     scene: Scene, now: dict[str, Any], reason: str
 ) -> None:
-    model, key = a_judged_model(scene), a_key(**now)
+    model, key = a_model_with_a_guard(scene), a_key(**now)
     data = scene.frozen("cat", "dog", each=8)
     order = UpdateOrder(dataset=data.dataset, dataset_version=data.number, recipe=Recipe())
     scene.order(model, order, ordered_by=key.id)
@@ -220,9 +220,16 @@ def report_of(version: Version) -> Digest:
     return version.report
 
 
+def a_model_with_a_guard(scene: Scene) -> Model:
+    """One whose suite guards though the root is hardly more often right than by one answer."""
+    model = a_judged_model(scene)
+    judged_by(scene, model, name="wide", parent_tolerance=1.0, root_tolerance=1.0)
+    return model
+
+
 def guarded(scene: Scene) -> Model:
     """A model with a suite, and a queued update that passes: the root is often wrong."""
-    model = a_judged_model(scene)
+    model = a_model_with_a_guard(scene)
     scene.update(model, scene.frozen("cat", "dog", each=8))
     scene.script.wrong, scene.script.tenths = {scene.version(model, 1).digest}, 6
     return model

@@ -187,7 +187,7 @@ def test_holdouts_of_the_line_that_is_live_spend(scene: Scene, model: Model) -> 
     update(scene, model, *ANTS, parent=1)
     used = {use.name: use.verdicts for use in report(scene, model, 4).budgets}
     pool = "2 updates of the live version"
-    assert used == {"easy": 3, "version 2": 2, "version 3": 1, pool: 2}
+    assert used == {"easy": 3, "version 2": 2, "version 3": 1, pool: 2, "version 4": 1}
 
 
 def test_a_child_pays_for_the_tries_of_its_parent(

@@ -54,10 +54,11 @@ def test_update_beside_the_live_version_is_compared_with_it_and_asked_what_it_ha
     update(scene, model, *OWLS, parent=1)
     found = report(scene, model, 3)
     assert (found.live, found.live_digest) == (2, scene.version(model, 2).digest)
-    (suite,), (holdout,) = (
+    (suite, own), (holdout,) = (
         against(found, name) for name in ("live version", "live version and settled version")
     )
     assert (suite.kind, suite.name) == (MeasureKind.ZERO_SHOT, "easy")
+    assert (own.kind, own.name, own.pooled) == (MeasureKind.HOLDOUT, "version 3", True)
     assert (holdout.kind, holdout.name) == (MeasureKind.HOLDOUT, "version 2")
     assert (holdout.right_before, holdout.right, holdout.baseline_version) == (holdout.count, 0, 2)
     assert found.verdict is Verdict.FAILED
@@ -200,9 +201,11 @@ def test_verdict_lets_a_version_go_live_while_it_covers_what_is_in_force(
 # ---- What failed after it was live ----------------------------------------------------------
 
 
+@pytest.mark.parametrize("other_policy", [False, True])
 def test_rollback_passes_over_a_version_that_has_failed_since_unless_it_is_overridden(
-    scene: Scene,
+    scene: Scene, *, other_policy: bool
 ) -> None:
+    """Another policy, a stricter one too, does not take the failure back."""
     model = scene.model()
     for number in (2, 3, 4):
         a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=number - 1)
@@ -211,6 +214,8 @@ def test_rollback_passes_over_a_version_that_has_failed_since_unless_it_is_overr
         version = work[Versions].get(model.id, 3)
         a_verdict(scene.platform, work, version, Verdict.FAILED)
         work.commit()
+    if other_policy:
+        judged_by(scene, model, alpha=0.005)
     with pytest.raises(GateFailed) as refusal:
         go_back(scene, model, to=3)
     scores = {"measures": [{"name": "emoji"}], "reasons": ["It forgot."]}

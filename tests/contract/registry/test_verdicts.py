@@ -190,7 +190,7 @@ def test_a_looser_policy_takes_no_failure_back_once_the_stricter_one_is_in_force
     knowing_each(scene, model, monkeypatch, {1: SUITES, 2: ("hat", *CATS)})
     strict = judged_by(scene, model, name="strict", parent_tolerance=0.1, root_tolerance=0.1)
     update(scene, model, *CATS)
-    loose = judged_by(scene, model, name="loose", parent_tolerance=0.9, root_tolerance=0.9)
+    loose = judged_by(scene, model, name="loose", parent_tolerance=1.0, root_tolerance=1.0)
     evaluate(scene, model, 2)
     assert scene.version(model, 2).verdict is PASSED
     configure_model(scene.platform, model.name, suites=None, policy=strict, reason="a test")
@@ -225,7 +225,7 @@ def test_two_evaluations_at_once_leave_the_verdict_of_each(
     update(scene, model, *CATS)
     judged_by(scene, model, name="strict", parent_tolerance=0.1, root_tolerance=0.1)
     scene.order(model, EvaluateOrder(version=2, alias="production"))
-    judged_by(scene, model, name="loose", parent_tolerance=0.9, root_tolerance=0.9)
+    judged_by(scene, model, name="loose", parent_tolerance=1.0, root_tolerance=1.0)
     scene.order(model, EvaluateOrder(version=2, alias="production"))
     found = [scene.run().result["verdict"] for _ in range(2)]
     assert found == ["failed", "passed"]

@@ -20,8 +20,8 @@ SUITES, CATS, OWLS, ANTS = ("hat", "bag"), ("cat", "dog"), ("owl", "elk"), ("ant
 def judged_by(scene: Scene, model: Model, **changes: Any) -> str:
     """The name of a lenient policy that the model is judged by from now on."""
     given: dict[str, Any] = {"minimum_count": 1, "alpha": 0.2, "class_tolerance": None}
-    given |= {"parent_tolerance": 0.5, "root_tolerance": 0.5}
-    given |= {"union_tolerance": changes.get("parent_tolerance", 0.5)}
+    given |= {"parent_tolerance": 0.4, "root_tolerance": 0.4}  # half is right by one answer to all
+    given |= {"union_tolerance": changes.get("parent_tolerance", 0.4)}
     given |= {"swallow_tolerance": changes.get("settled_tolerance", 0.1)}
     made = create_policy(scene.platform, a_policy(reason="a test", **given | changes))
     configure_model(scene.platform, model.name, suites=None, policy=made.name, reason="a test")

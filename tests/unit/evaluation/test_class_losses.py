@@ -32,6 +32,7 @@ from tests.support.evaluation.evaluations import (
     taught,
     third_update,
 )
+from tests.support.factories import digest
 
 WIDE = dict.fromkeys(
     (
@@ -179,6 +180,29 @@ def test_a_class_of_several_small_holdouts_is_judged_by_its_images_in_all(
         assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
 
 
+def test_a_class_is_lost_in_several_holdouts_by_images_that_were_taught_again() -> None:
+    """Whoever teaches them again, as they are answered over a longer list, hides no loss."""
+    plan = taught_again()
+    *earlier, newest = plan.earlier
+    copies = [entry for one in earlier for entry in one.exam.own.entries]
+    again = tuple(
+        replace(one, pixels=digest(f"{one.pixels} again"), near_duplicate_of=one.pixels)
+        for one in copies
+        if one.class_name == "bag"
+    )
+    own = replace(newest.exam.own, entries=newest.exam.own.entries + again)
+    exam = replace(newest.exam, own=own, union=replace(own, classes=newest.exam.union.classes))
+    plan = replace(plan, holdouts=(*earlier, replace(newest, exam=exam, common=exam)))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        entry = question.entries[index]
+        return who != plan.candidate or entry.class_name != "bag" or entry in again
+
+    found = class_losses(EvaluationResults(plan=plan, answers=answered(plan, right)))
+    pools = [one for one in found if one.kind is MeasureKind.HOLDOUTS and one.class_name == "bag"]
+    assert {(one.images, one.lost) for one in pools} == {(30, 30)}
+
+
 def test_a_class_of_one_holdout_is_judged_there_alone() -> None:
     plan = taught_again()
     answers = answered(plan, lambda *_: True)
@@ -232,7 +256,9 @@ def test_a_class_of_the_update_itself_that_is_lost_fails_it_though_others_gain_m
     report = report_of(plan, right)
     (lost,) = report.lost_classes
     found = (lost.class_name, lost.name, lost.kind, lost.baseline.split()[0], lost.own_prompts)
-    assert found == ("bag", "version 2", MeasureKind.GAIN, by, own_prompts)
+    kind = MeasureKind.GAIN if by == "parent" else MeasureKind.HOLDOUT
+    assert found == ("bag", "version 2", kind, by, own_prompts)
     assert (report.verdict, lost.right, lost.right_before) == (Verdict.FAILED, 0, 20)
-    assert "bag of this update's own holdout" in report.reasons[0]
+    whose = "this update's own holdout" if by == "parent" else "the holdout of version 2"
+    assert f"bag of {whose}" in report.reasons[0]
     assert judge_again(report, plan.policy).verdict is Verdict.FAILED

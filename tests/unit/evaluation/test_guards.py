@@ -82,6 +82,23 @@ def test_a_suite_whose_classes_all_mean_the_same_guards_nothing() -> None:
         assert (report.verdict == "passed") is (choices > 1)
 
 
+@pytest.mark.parametrize(("others", "guards"), [(0, False), (6, False), (12, True), (200, True)])
+def test_a_suite_guards_if_one_answer_to_everything_would_lose_more_than_is_allowed(
+    others: int, *, guards: bool
+) -> None:
+    """A version with broken features gives one; of 3 points, 9 of 300 images may be lost."""
+    fine = [("fine",)] * (300 - others)
+    images = entries("parts", [*fine, *[("cracked",)] * others])
+    for kind in SuiteKind.ZERO_SHOT, SuiteKind.RETRIEVAL:
+        parts = suite("parts", images, kind)
+        plan = second_update(earlier=[], suites=[parts], policy=policy(minimum_count=300))
+        report = report_of(plan, learned)
+        own = [one for one in report.measures if one.name == "parts"]
+        assert any(one.guards(300) for one in own) is guards
+        assert (report.verdict == "passed") is guards
+        assert any(one.startswith("parts guards nothing") for one in report.reasons) is not guards
+
+
 def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
     """As where class names are alike in what the model's context leaves of them."""
     screws = suite("screws", entries("screws", [("m4",), ("m6",)] * 200), SuiteKind.ZERO_SHOT)
@@ -95,16 +112,8 @@ def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
         report = report_of(plan, right)
         own = [one for one in report.measures if one.name == "screws"]
         assert {one.guards(300) for one in own if one.asked is ClassList.OWN} == {guards}
-        assert any("gave every image the same answer" in it for it in report.reasons) != guards
-        assert (report.verdict == "passed") is guards
-
-
-def test_a_suite_of_one_caption_guards_nothing() -> None:
-    for texts, guards in ((("a bag",), ("a bag",)), False), ((("a bag",), ("a cup",)), True):
-        told = suite("told", entries("told", [*texts] * 200), SuiteKind.RETRIEVAL)
-        plan = second_update(earlier=[], suites=[told], policy=policy(minimum_count=300))
-        report = report_of(plan, learned)
-        assert {one.guards(300) for one in report.measures if one.name == "told"} == {guards}
+        told = "one and the same answer to all would be right in 200"
+        assert any(told in reason for reason in report.reasons) != guards
         assert (report.verdict == "passed") is guards
 
 

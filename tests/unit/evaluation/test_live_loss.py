@@ -7,7 +7,7 @@ import pytest
 
 from core.datasets.rules import SuiteKind
 from core.evaluation.judge import judge_again, verdicts_beside
-from core.evaluation.plan import EvaluationPlan, LiveLineage
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.measures import MeasureKind, Outcome
@@ -19,11 +19,13 @@ from tests.support.evaluation.evaluations import (
     ROOT,
     SECOND,
     answered,
+    entries,
     live_line,
     policy,
     report_of,
     second_update,
     suite,
+    taught,
     third_update,
 )
 from tests.support.factories import digest
@@ -172,3 +174,35 @@ def test_a_holdout_that_the_live_version_has_forgotten_is_not_the_candidates_los
 
 def test_what_the_live_version_never_learned_excuses_nothing() -> None:
     assert settled(third_update(live=live_line()), forgets=3) is Outcome.FAILS
+
+
+@pytest.mark.parametrize("captions", [False, True])
+def test_what_is_lost_of_the_update_itself_is_judged_beside_a_live_version_of_another_line(
+    *, captions: bool
+) -> None:
+    """It gains over a parent that had lost these classes, which the live version never lost."""
+    names = tuple(f"x{n}" for n in range(20))
+    images = entries("own", [(name,) for name in names] * 8)
+    update = taught(FIRST, 3, () if captions else names)
+    held_out = {"holdout": (), "captions": images} if captions else {"holdout": images}
+    plan = second_update(
+        candidate=HeldOutUpdate(version=update, **held_out),
+        live=live_line(),
+        suites=[suite("emoji", EMOJI, SuiteKind.ZERO_SHOT)],
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        if question.entries != images or who.number in {1, 10}:
+            return True
+        return who == update and index % 2 == 0
+
+    answers = answered(plan, right)
+    report = report_of(plan, right)
+    beside = {
+        one.beside: one.verdict for one in verdicts_beside(plan, answers, report, spending={})
+    }
+    failing = {one.baseline for one in report.measures if one.outcome is Outcome.FAILS}
+    assert (beside[10], failing) == (Verdict.FAILED, {"live version"})
+    assert beside[FIRST.number] is not Verdict.FAILED
+    assert not any(one.guards(1) for one in report.measures if one.name == "version 3")
+    assert judge_again(report, plan.policy).verdict is Verdict.FAILED

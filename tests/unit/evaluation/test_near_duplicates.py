@@ -265,3 +265,32 @@ def test_copies_that_are_taught_again_by_the_same_class_hide_no_loss_of_the_orig
     )
     pool = [one for one in report.measures if one.kind is MeasureKind.HOLDOUTS]
     assert {(one.count, one.lost) for one in pool} == {(40, 40)}
+
+
+@pytest.mark.parametrize("cameras", [1, 5])
+def test_an_update_that_loses_all_pictures_of_a_few_cameras_gains_nothing(cameras: int) -> None:
+    """Each camera's pictures count once, so that other gains would outweigh them."""
+    others = entries("own", [("hat",)] * 40)
+    pictures = entries("camera", [("cap",)] * 300)
+    copies = pictures[:cameras] + tuple(
+        replace(one, near_duplicate_of=pictures[n % cameras].pixels)
+        for n, one in enumerate(pictures[cameras:])
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        entry = question.entries[index]
+        if entry.class_name not in {"hat", "cap"}:
+            return True
+        return (who is THIRD) is (entry.class_name == "hat")
+
+    third = replace(THIRD, update_classes=("hat", "cap"), classes=(*SECOND.classes, "hat", "cap"))
+    own = HeldOutUpdate(version=third, holdout=others + copies)
+
+    def judged(who: Version, question: EvalQuery, index: int) -> bool:
+        return right(THIRD if who is third else who, question, index)
+
+    report = report_of(third_update(candidate=own), judged)
+    [gain] = [one for one in report.measures if one.kind is MeasureKind.GAIN]
+    assert (gain.gained, gain.lost, gain.outcome) == (40, cameras, Outcome.OPEN)
+    assert gain.every_image == (40 - 300) / 340
+    assert any("Over all images it changed by −76.5 points" in one for one in report.reasons)

@@ -79,7 +79,7 @@ def test_a_settled_version_without_weights_answers_no_new_list() -> None:
     assert anchors(line) == [4, 4, 5, 5]
     plan = second_update(candidate=line[4], parent=line[3].version, earlier=line[:4])
     asked = {who.number: len(questions) for who, questions in plan.questions}
-    assert asked[3] == 2  # the own lists of the first two holdouts
+    assert asked[3] == 4  # the own lists of the first two holdouts and of two suites
 
 
 def test_the_settled_version_is_the_first_that_went_live_by_passing_after_the_learner() -> None:

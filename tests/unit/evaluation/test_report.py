@@ -216,6 +216,7 @@ def test_what_would_be_replaced_is_a_baseline_of_the_suites_and_of_what_it_has_l
         ("holdout", "version 9", "union"): (9, 0.04),
         ("holdout", "version 9", "with_suites"): (9, 0.05),
         ("holdout", "version 9", "default"): (9, 0.3),
+        ("holdout", "version 3", "own"): (9, 0.04),
     }
     assert (report.live, report.retention) == (9, 1.0)
     assert report.images["version 9"] == 20
@@ -450,6 +451,7 @@ def test_a_holdout_counts_as_pooled_only_if_it_is_with_all_that_its_baseline_is(
         ("version 9", "settled version"): True,
         ("version 10", "live version and settled version"): True,
         ("version 10", "live version"): True,  # by default
+        ("version 3", "live version"): True,  # its own, of which the gain is as well
     }
 
 
@@ -489,6 +491,7 @@ def test_a_holdout_is_compared_with_the_parent_the_live_and_wider_the_settled_ve
         # the live version has not learned these two, but what it is right about may not be lost
         ("version 3", "live version", 2): 0.05,
         ("version 4", "live version", 2): 0.05,
+        ("version 5", "live version", 2): 0.05,  # what it was taught itself
         ("version 3", "parent", 4): 0.05,
         ("version 3", "settled version", 3): 0.08,
         ("version 4", "parent and settled version", 4): 0.05,
@@ -497,8 +500,34 @@ def test_a_holdout_is_compared_with_the_parent_the_live_and_wider_the_settled_ve
         "parent",
         "live version",
         "root",
+        "settled version",
     }
     assert pools(report)["parent"].images == 60
+
+
+def test_what_a_line_has_gained_on_a_suite_is_not_lost_in_steps() -> None:
+    """Version 3 went live by passing, and is right about pets, of which the root knows none."""
+    plan = fourth_update(policy=policy(class_tolerance=None))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        if isinstance(question, RetrievalQuery):
+            return True
+        return question.entries[index].class_name not in {"cat", "dog"} or who.number == 3
+
+    report = report_of(plan, right)
+    settled = [
+        m
+        for m in report.measures
+        if m.name in {"emoji", "shapes"} and m.baseline == "settled version"
+    ]
+    assert {(m.name, m.kind.value, m.baseline_version, m.tolerance) for m in settled} == {
+        ("emoji", "zero_shot", 3, 0.08),
+        ("shapes", "image_to_text", 3, 0.08),
+        ("shapes", "text_to_image", 3, 0.08),
+    }
+    assert [m.outcome for m in settled if m.name == "emoji"] == [Outcome.FAILS]
+    assert any("Top-1 on emoji against the settled version 3" in one for one in report.reasons)
+    assert (report.verdict, judge_again(report, plan.policy).verdict) == ("failed", "failed")
 
 
 def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
@@ -763,3 +792,60 @@ def test_names_that_mean_the_same_count_for_each_other_in_every_query_of_both_ve
         },
     )
     assert sum(sheet.hits(SECOND, plan.zero_shot[0].union)) == 10  # hats for suns, of the parent
+
+
+def of_sizes(*sizes: int) -> EvaluationPlan:
+    """The examination of an update of the newest of earlier ones, of these numbers of images."""
+    line, earlier = ROOT, list[HeldOutUpdate]()
+    for number, images in enumerate(sizes, start=2):
+        names = (f"a{number}", f"b{number}")
+        line = taught(line, number, names)
+        held_out = entries(f"of {number}", [(name,) for name in names] * (images // 2))
+        earlier.append(HeldOutUpdate(version=line, holdout=held_out, passed=True))
+    newest = taught(line, len(sizes) + 2, ("boot",))
+    own = HeldOutUpdate(version=newest, holdout=entries("own", [("boot",)] * 10))
+    limits = policy(minimum_count=350)
+    emoji = suite("emoji", entries("emoji", [("cat",), ("sun",)] * 200), SuiteKind.ZERO_SHOT)
+    return second_update(candidate=own, parent=line, earlier=earlier, suites=[emoji], policy=limits)
+
+
+@pytest.mark.parametrize(("tiny", "of", "beside"), [(5, 6, 3), (4, 40, 5)])
+def test_updates_that_are_all_tiny_are_not_forgotten_among_larger_ones(
+    tiny: int, of: int, beside: int
+) -> None:
+    """Alone nothing is asked of each, and in the pool of all they are a few points."""
+    plan = of_sizes(*[of] * tiny, *[340] * beside)
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        name = question.entries[index].class_name
+        if name == "boot" or who != plan.candidate:
+            return name != "boot" or who == plan.candidate
+        return not (name[1:].isdecimal() and int(name[1:]) < 2 + tiny)
+
+    report = report_of(plan, right)
+    failing = {(m.kind, m.name, m.pooled) for m in report.measures if m.outcome is Outcome.FAILS}
+    assert (MeasureKind.HOLDOUTS, f"{tiny} updates", True) in failing
+    assert report.verdict is Verdict.FAILED
+
+
+def test_a_class_with_many_images_does_not_hide_that_the_others_of_the_update_are_lost() -> None:
+    """Each other class has too few images to fail the version by itself."""
+    names = ("big", *(f"x{n}" for n in range(40)))
+    update = taught(ROOT, 2, names)
+    images = entries("own", [("big",)] * 400 + [(name,) for name in names[1:]] * 8)
+    plan = second_update(
+        candidate=HeldOutUpdate(version=update, holdout=images), parent=ROOT, earlier=[]
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        if question.entries != images:
+            return True
+        return (question.entries[index].class_name == "big") == (who == update)
+
+    report = report_of(plan, right)
+    [gain] = [one for one in report.measures if one.kind is MeasureKind.GAIN]
+    assert (gain.gained, gain.lost, gain.outcome) == (400, 320, Outcome.OPEN)
+    assert gain.class_mean == (1 - 40) / 41
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any("In the mean of its classes it is −95.1 points" in one for one in report.reasons)
+    assert judge_again(report, plan.policy).verdict is Verdict.INCONCLUSIVE

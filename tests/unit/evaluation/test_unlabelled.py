@@ -135,6 +135,16 @@ def test_versions_that_always_agree_need_no_label_and_guard_nothing() -> None:
     assert against_parent(report_on(range(200), {NEW: [0]})).guards(100)
 
 
+def test_an_unlabelled_suite_of_nearly_one_answer_guards_nothing() -> None:
+    """The parent says cat to half of the images: all the others may be lost, or all but one."""
+    for limit, guards in ((0.5, False), (0.495, True)):
+        limits = policy(minimum_count=100, parent_tolerance=limit, root_tolerance=0.5)
+        found = report_on(range(200), {NEW: [0]}, limits=limits)
+        assert against_parent(found).guards(100) is guards
+        told = "gave one and the same answer to 100 of 200 images, and no more than may be lost"
+        assert any(told in reason for reason in found.reasons) is not guards
+
+
 def test_images_that_show_none_of_the_classes_do_not_count() -> None:
     """Of 40 disagreements 30 show none: the other 10 are a loss on a quarter of the images."""
     shown = labels_of(range(0, 200, 20))

@@ -140,6 +140,13 @@ def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
     )
 
 
+def test_a_pass_without_a_suite_says_that_nothing_asks_what_was_not_taught() -> None:
+    pool = holding(found(MeasureKind.HOLDOUTS, name="5 updates"))
+    *_, told = said(pool, holding(gain()), passed=True)
+    assert told.startswith("The model has no suite, so that nothing asks what no update has taught")
+    assert said(pool, holding(found()), holding(gain()), passed=True)[1:] == ()
+
+
 def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None:
     open_one = found(difference=-0.02, lower=-0.041, upper=0.001)
     doubt = (

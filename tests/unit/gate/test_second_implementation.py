@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import copysign, inf, sqrt
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -119,7 +120,7 @@ def surely_worse(own: Sequence[float], soft: Sequence[float], groups: Sequence[s
 # Right now, right before, the group of near-duplicates, the edition with which the image came, and
 # the change of the soft hit: the image makes up one half and its views the other; None without
 # views.
-Row = tuple[bool, bool, str, int, float | None]
+Row = tuple[bool, bool, str, int, str, float | None]
 
 
 class Evidence:
@@ -220,6 +221,11 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             kinds = ("image_to_text", "text_to_image") if kind == "captions" else (kind,)
             for each in kinds:
                 yield from of_roles(evidence, each, roles)
+                if "labels" not in one:
+                    for earlier in between(plan, one["name"]):
+                        settled = {"settled version": [(one, earlier)]}
+                        found = of_roles(evidence, each, settled, lists=("own",))
+                        yield from (it for it in found if not it["own_prompts"])
     own = [one for one in plan["holdouts"] if one["learner"]["digest"] == candidate["digest"]]
     earlier = [one for one in plan["holdouts"] if one not in own]
     kept = earlier + plan["live_holdouts"]
@@ -238,16 +244,23 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
         }
 
     least = evidence.policy["minimum_count"]
-    together: dict[str, dict[str, list[tuple[Json, Json]]]] = {}
     lists = ("own", "union", "with_suites", "default")
-    for asked in lists:
-        for role, found in pairs(kept, asked).items():
-            longest = "union" if asked == "default" else asked
-            few = [
-                p for p in found if distinct(p[0]) < least and choices(evidence, p[0][longest]) > 1
-            ]
-            if len(few) > 1:
-                together.setdefault(asked, {})[role] = few
+
+    def small(most: int) -> dict[str, dict[str, list[tuple[Json, Json]]]]:
+        together: dict[str, dict[str, list[tuple[Json, Json]]]] = {asked: {} for asked in lists}
+        for asked in lists:
+            for role, found in pairs(kept, asked).items():
+                longest = "union" if asked == "default" else asked
+                few = [
+                    p
+                    for p in found
+                    if distinct(p[0]) < most and choices(evidence, p[0][longest]) > 1
+                ]
+                if len(few) > 1:
+                    together[asked][role] = few
+        return together
+
+    together = small(least)
     for one in kept:
         for asked in lists:
             own_pairs = pairs([one], asked)
@@ -259,8 +272,29 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             yield from of_roles(evidence, "holdout", own_pairs, among, lists=(asked,))
     for asked, roles in together.items():
         yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
+    larger = together
+    for most in (min(88, least), min(22, least)):  # the smallest among them can only fail
+        smallest = small(most)
+        for asked, roles in smallest.items():
+            apart = {role: p for role, p in roles.items() if p != larger[asked].get(role)}
+            within = {(asked, role) for role in apart}
+            yield from of_roles(evidence, "holdouts", apart, within, lists=(asked,))
+        larger = smallest
+    if live is not None and live["digest"] != plan["parent"]["digest"]:
+        for one in own:
+            beside = {"live version": [(one["exam"], live)]}
+            among = {("own", "live version")}
+            yield from of_roles(evidence, "holdout", beside, among, lists=("own",))
     for one in own:
         yield from of_roles(evidence, "gain", {"parent": [(one["exam"], plan["parent"])]})
+
+
+def between(plan: Json, suite: str) -> list[Json]:
+    """The earlier versions that went live by passing, with which a suite is compared, too."""
+    roles = [plan["candidate"], plan["parent"], plan["root"], plan["live"] or plan["root"]]
+    there = [one["digest"] for one in roles]
+    found = [*plan["settled"].get(suite, []), *plan["live_settled"].get(suite, [])]
+    return [one for one in found if one["digest"] not in there]
 
 
 def choices(evidence: Evidence, query: Json) -> int:
@@ -297,6 +331,8 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
             return None
         wide = max(policy["union_tolerance"], policy["root_tolerance"])
         return wide if role == "root" else policy["union_tolerance"]
+    if role == "settled version":
+        return max(policy["settled_tolerance"], policy["root_tolerance"])
     return policy["root_tolerance" if role == "root" else "parent_tolerance"]
 
 
@@ -407,6 +443,7 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
     if kind == "text_to_image":
         texts = [texts for _, _, _, *texts in query["entries"]]
         groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
+    labels = [evidence.meaning(label) for *_, label in query["entries"]]
     hits = (evidence.right(who, its, kind) for who, its in given)
     soft = [evidence.soft(who, its, kind) for who, its in given]
     rows: list[Row] = []
@@ -414,7 +451,8 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
         change = None
         if soft[0] is not None and soft[1] is not None:
             change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
-        rows.append((new, old, group, born, change))
+        label = "" if kind == "text_to_image" else labels[place]
+        rows.append((new, old, group, born, label, change))
     return rows
 
 
@@ -453,8 +491,12 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
         for (place, text), row in zip(told, rows, strict=True):
             if place in counted:
                 found.setdefault((row[2], text), []).append(row)
-    order = [(False, True), (True, True), (True, False), (False, False)]
-    return [min(rows[::-1], key=lambda row: order.index(row[:2])) for rows in found.values()]
+    return [min(rows[::-1], key=tells) for rows in found.values()]
+
+
+def tells(row: "Row | ClassRow") -> int:
+    """What counts of an image that was taught several times: lost, kept, gained, or neither."""
+    return [(False, True), (True, True), (True, False), (False, False)].index(row[:2])
 
 
 def on_every_image(evidence: Evidence, about: Json) -> float:
@@ -515,7 +557,12 @@ def estimated(
 ) -> Iterator[dict[str, Any]]:
     """The measure of an unlabelled suite: labels of a part speak for that part of the images."""
     policy, live = evidence.policy, evidence.plan["live"]
-    images, apart, size, rows, share = sampled(evidence, about, about["pairs"][0][1])
+    ((exam, before),) = about["pairs"]
+    images, apart, size, rows, share = sampled(evidence, about, before)
+    query = {**exam[about["asked"]]}
+    query |= {"prompt": before["prompt"]} if about["own_prompts"] else {}
+    names = [evidence.meaning(name) for name in query["classes"]] + [None]
+    same = most([names[at] for at in evidence.answers(before, query)["predicted"]])
     if size < 0:
         evidence.to_label.append(about["pairs"][0][0]["name"])
         return
@@ -534,7 +581,7 @@ def estimated(
         **about,
         "live": lost,
         "flips": False,
-        "shown": bool(rows) or size > 0,
+        "shown": size > 0 and images - same > about["tolerance"] * images,
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "distinct": images * len(rows) // apart if apart else images,
         "count": images,
@@ -564,15 +611,21 @@ def bounded(
         share = 2 * share - 1
     if about["kind"] == "gain":
         share = 1.0
-    if by_default or (about["asked"] == "with_suites" and about["pooled"]):  # which fails or holds
+    if only_fails(about):
         share = -1.0
     z, asked = norm.isf(policy["alpha"]), share * norm.isf(level or policy["alpha"])
     if share <= 0:
         asked = share * z
     n, b, c = found["single"]
     lower, held_back = decided(found, asked), None
-    if asked_views and not about["flips"] and not about["pooled"]:
+    own = about["pairs"][0][0]["name"] == f"version {evidence.plan['candidate']['number']}"
+    if not by_default and not about["flips"] and (own or not about["pooled"]):
         lower = min(lower, on_every_image(evidence, about))
+    if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
+        parts = [
+            each for (_, edition), each in by_class(evidence, about).items() if edition is None
+        ]
+        lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
     return {
@@ -580,8 +633,8 @@ def bounded(
         **found,
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "shown": lists(evidence, about) != {1}
-        and any(len(given(evidence, about, *pair)) > 1 for pair in about["pairs"])
-        and (about["tolerance"] >= 1 or sum(r[1] for r in rows) / len(rows) > about["tolerance"]),
+        and not about["flips"]
+        and (about["tolerance"] >= 1 or above(evidence, about, rows) > about["tolerance"]),
         "level": level,
         "lower": lower,
         "held_back_by": held_back,
@@ -591,18 +644,28 @@ def bounded(
     }
 
 
-def given(evidence: Evidence, about: Json, exam: Json, who: Json) -> set[Any]:
-    """The answers of a version that some image has, right and wrong ones; or all captions."""
-    query = exam.get(about["asked"], exam["own"])
-    if about["asked"] == "default":
-        query = default(exam, who)
-    if about["own_prompts"]:
-        query = {**query, "prompt": who["prompt"]}
-    said = evidence.answers(who, query)
-    if "predicted" not in said:
-        return {text for _, _, _, *texts in query["entries"] for text in texts}
-    names = [evidence.meaning(name) for name in query["classes"]] + [None]
-    return {names[at] for at in said["predicted"]}
+def above(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float:
+    """The share of answers that were right beyond those that one answer to all would have right."""
+    if about["kind"] in {"image_to_text", "text_to_image"}:
+        queries = [exam["own"] for exam, _ in about["pairs"]]
+        images = [
+            texts
+            for query in queries
+            for place, (_, _, _, *texts) in enumerate(query["entries"])
+            if place in first_ones(query, each_class=False)
+        ]
+        every = [text for texts in images for text in texts]
+        same = most([text for texts in images for text in {*texts}])
+        if about["kind"] == "text_to_image":
+            same = max(sum(text in texts for text in every) for texts in images)
+    else:
+        same = most([row[4] for row in rows])
+    return (sum(row[1] for row in rows) - same) / len(rows)
+
+
+def most(names: Sequence[Any]) -> int:
+    """How often the most frequent name is there."""
+    return max((names.count(name) for name in {*names}), default=0)
 
 
 def lists(evidence: Evidence, about: Json) -> set[int]:
@@ -668,6 +731,12 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
 # ---- The verdict ---------------------------------------------------------------------------------
 
 
+def only_fails(about: Json) -> bool:
+    """True if a measure fails a version or holds."""
+    in_pool = about["pooled"] and (about["asked"] == "with_suites" or about["kind"] == "holdouts")
+    return in_pool or about["asked"] == "default"
+
+
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     """The verdict, and the measures with their outcomes."""
     found, alpha = list(measures(evidence)), evidence.policy["alpha"]
@@ -680,8 +749,7 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     for one in found:
         beyond = one["live"] is not None and one["live"] < -one["tolerance"]
         holds = one["lower"] >= -one["tolerance"] and one["held_back_by"] is None
-        only_fails = one["asked"] == "default" or (one["asked"] == "with_suites" and one["pooled"])
-        holds = holds or (only_fails and not beyond)
+        holds = holds or (only_fails(one) and not beyond)
         failing = any(one is other for other in below) and not beyond
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
@@ -711,10 +779,12 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     if limit is None:
         return {}
     every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
-    for one in [*found, *own_beside_live(evidence, found)]:
+    for one in found:
         kinds = {"holdout", "holdouts"}
         asked = one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union")
         if one["kind"] not in {"zero_shot", "gain", *kinds} or one["flips"] or not asked:
+            continue
+        if one["kind"] == "holdouts" and one["pooled"]:
             continue
         exams = tuple(exam["name"] for exam, _ in one["pairs"])
         if "labels" in one["pairs"][0][0]:
@@ -746,42 +816,30 @@ ClassRow = tuple[bool, bool, bool, int, int]
 def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list[ClassRow]]:
     """The images of each class, and those of an earlier edition that had fewer of the class.
 
-    Of several holdouts, the classes of which more than one has an image that counts.
+    Of several holdouts, the classes of which more than one has an image.
     """
-    classes: dict[str, dict[str, ClassRow]] = {}
+    classes: dict[str, dict[str, list[ClassRow]]] = {}
     for number, (exam, version) in enumerate(one["pairs"]):
         query = exam[one["asked"]]
         rows = at_live = answers_on(evidence, one, evidence.plan["candidate"], exam, version)
         if one["live"] is not None:
             at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
         for place in first_ones(query, each_class=True):
-            now, before, group, born, _ = rows[place]
+            now, before, group, born, *_ = rows[place]
             of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
-            of_class[group] = now, before, at_live[place][0], born, number
+            row = now, before, at_live[place][0], born, number
+            of_class.setdefault(group, []).append(row)
     found: dict[tuple[str, int | None], list[ClassRow]] = {}
     for label, each in classes.items():
-        if len(one["pairs"]) > 1 and len({number for *_, number in each.values()}) < 2:
+        holdouts = {number for rows in each.values() for *_, number in rows}
+        if len(one["pairs"]) > 1 and len(holdouts) < 2:
             continue
-        found[label, None] = whole = [*each.values()]
+        found[label, None] = whole = [min(rows[::-1], key=tells) for rows in each.values()]
         for edition in {born for *_, born, _ in whole}:
             some = [row for row in whole if row[3] <= edition]
             if len(some) < len(whole):
                 found[label, edition] = some
     return found
-
-
-def own_beside_live(evidence: Evidence, found: Sequence[Json]) -> Iterator[Json]:
-    """The own holdout against a live version that is not the parent, in each prompt."""
-    live, candidate = evidence.plan["live"], evidence.plan["candidate"]
-    if live is None or live["digest"] == evidence.plan["parent"]["digest"]:
-        return
-    for gain in found:
-        if gain["kind"] == "gain" and not gain["own_prompts"]:
-            ((exam, _),) = gain["pairs"]
-            beside = {**gain, "pairs": [(exam, live)], "baseline": "live version"}
-            yield beside
-            if live["prompt"] != candidate["prompt"]:
-                yield beside | {"own_prompts": True}
 
 
 def class_p(n: int, gained: int, lost: int, limit: float) -> float:
@@ -1135,8 +1193,16 @@ def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
     file = evidence_of(plan, answered(plan, flipping(0, 0.0, 1.0)))
     assert agrees(file) == "failed"
     lost = Evidence(file).report["lost_classes"]
-    found = {(one["baseline"], one["own_prompts"]) for one in lost if one["kind"] == "gain"}
-    assert found == {("parent", False), ("live version", False), ("live version", True)}
+    found = {
+        (one["kind"], one["baseline"], one["own_prompts"])
+        for one in lost
+        if one["name"] == "version 3"
+    }
+    assert found == {
+        ("gain", "parent", False),
+        ("holdout", "live version", False),
+        ("holdout", "live version", True),
+    }
 
 
 @pytest.mark.parametrize("labelled", [0, 60, 130, 200])

@@ -30,6 +30,7 @@ from core.datasets.rules import DatasetRef, SuiteKind
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import FEWEST, Report
+from core.gate.measures import ClassList, MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version
@@ -325,6 +326,15 @@ def test_each_dot_lies_in_its_interval_and_what_decides_apart_is_marked() -> Non
     for m in apart:
         between = f"{numbers.points(m.interval_lower)} to {numbers.points(m.upper)}"
         assert f"{between} {numbers.points(m.lower)}" in told
+
+
+def test_the_list_of_classes_of_a_measure_is_told_whole_beside_its_interval() -> None:
+    holdout = next(m for m in full_report().measures if m.kind is MeasureKind.HOLDOUT)
+    wide = replace(holdout, asked=ClassList.WITH_SUITES, classes=12_879, own_prompts=True)
+    drawing = ET.fromstring(str(interval_plot([wide]).__html__()))
+    texts = ["".join(mark.itertext()) for mark in drawing.iter("text")]
+    assert f"holdout of {holdout.name}" in texts
+    assert "with suites, 12,879 classes, own prompts" in texts
 
 
 def test_a_report_leads_back_to_its_version_where_it_is_shown_beside_it() -> None:
