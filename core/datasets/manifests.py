@@ -254,18 +254,20 @@ class Manifest:
 
         That is so where other datasets, of classes too small to hold any out, have placed images on
         the training side, or where held-out ones were taken away. Large groups of near-duplicates,
-        for which a class may have no room, do not count. The number of the others is binomial, up
-        to the most that a class holds out; it is too low if it is below two thirds of its mean and
-        more than `FAIR` standard deviations below it.
+        for which a class may have no room, do not count; one of several classes counts in one. The
+        number of the others is binomial, up to the most that a class holds out; it is too low if it
+        is below two thirds of its mean and more than `FAIR` standard deviations below it.
         """
         sizes = Counter((name, group) for _, group, name in self._members())
         images = Counter[str]()
         for (name, _), size in sizes.items():
             images[name] += size
         counting: dict[str, Counter[Digest]] = {name: Counter() for name in images}
+        counted = set[Digest]()
         for (name, group), size in sizes.items():
-            if size <= max(1, held_out_of(images[name])[1] // 4):
+            if group not in counted and size <= max(1, held_out_of(images[name])[1] // 4):
                 counting[name][group] = size
+                counted.add(group)
         mean = variance = 0.0
         for name, groups in counting.items():
             most = held_out_of(images[name])[1] * len(groups) // max(1, groups.total())
@@ -274,7 +276,7 @@ class Manifest:
         sides = self.sides()
         held = sum(
             sides[group] is Side.HOLDOUT and split.side_of(group) is Side.HOLDOUT
-            for group in set().union(*counting.values())
+            for group in counted
         )
         if held < min(mean * 2 / 3, mean - FAIR * sqrt(variance)):
             raise HoldoutBiased(

@@ -152,7 +152,7 @@ def preflight_update(
         require_trainable_version(artifacts, parent.digest, order.recipe)
         require_replayable(artifacts, line, order.recipe)
     manifest.require_trainable()
-    manifest.require_fair_holdout(work[Splits].get())
+    _require_fair_holdout(work, order, manifest)
     refuse_suite_images(work, manifest.entries)
     learned = parent.classes if parent else ()
     order, beside = _with_captions(work, artifacts, order, manifest)
@@ -206,10 +206,16 @@ def _with_captions(
     version = work[Datasets].version(dataset.id, order.captions.version, keep=True)
     version.require_whole()
     found = read_manifest(artifacts, version.manifest)
-    found.require_fair_holdout(work[Splits].get())
+    _require_fair_holdout(work, order, found)
     refuse_suite_images(work, found.entries)
     named = DatasetRef(dataset=dataset.id, version=version.number)
     return replace(order, captions=named), found
+
+
+def _require_fair_holdout(work: Work, order: UpdateOrder, manifest: Manifest) -> None:
+    """Raise HoldoutBiased unless what is held out is fair, or what an erasure has left."""
+    if order.replaces is None:
+        manifest.require_fair_holdout(work[Splits].get())
 
 
 def _require_shown(work: Work, *taught: Manifest) -> None:

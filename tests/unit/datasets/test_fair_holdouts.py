@@ -113,6 +113,14 @@ def test_bursts_for_which_a_class_has_no_room_are_no_bias() -> None:
     require_fair(frozen(bursts))
 
 
+def test_images_whose_near_duplicates_are_of_other_classes_count_once() -> None:
+    """As drawings that differ in a detail: each is drawn once, whatever classes its group is of."""
+    for start in range(0, 10_000, 1000):
+        cats = images(start, 100)
+        dogs = [(digest(f"dog beside {pixels}"), group, "dog") for pixels, group, _ in cats]
+        require_fair(frozen([*cats, *dogs]))
+
+
 def test_a_draw_that_is_not_placed_before_is_fair_but_for_one_in_a_thousand() -> None:
     refused = 0
     for start in range(0, 2_000_000, 1000):
