@@ -35,6 +35,7 @@ from core.datasets.freeze import read_manifest, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, Suite
+from core.datasets.thumbnail_rows import Splits
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import captions_name, entries_in
 from core.gate.measures import MeasureKind
@@ -88,6 +89,7 @@ def advise(
         guarding = list(_guarding_sets(work, artifacts, line, suites))
         past = list(past_updates(work, found))
         manifest = read_manifest(artifacts, data.manifest)
+        tested = entries_in(Part.TEST, manifest.drawn_holdout(work[Splits].get()))
         beside = _captions_beside(work, artifacts, order)
         entries = (*manifest.entries, *beside.entries)
         lessons = replayed_versions(work, line) if order.recipe.exemplars else ()
@@ -103,9 +105,8 @@ def advise(
         recognised, asked = ask_parent(
             artifacts, classifier, decoder, parent, manifest=manifest, prompt=order.prompt
         )
-    classes = images_per_class(manifest)
+    classes = images_per_class(manifest, tested)
     train = len(manifest.on(Side.TRAIN)) + len(beside.on(Side.TRAIN))
-    test = len(entries_in(Part.TEST, manifest.on(Side.HOLDOUT)))
     recipe = order.recipe
     of_classes, of_captions = exemplars_by_kind(
         recipe.exemplars_of(len(classed) + len(captioned)), len(classed), len(captioned)
@@ -127,14 +128,14 @@ def advise(
         steps=load.steps,
         seconds=duration.seconds if duration else None,
         findings=(
-            *image_findings(manifest, classes),
+            *image_findings(manifest, classes, test=len(tested)),
             *name_findings(
                 manifest.classes,
                 learned=parent.classes if parent else (),
                 suites={suite.name: suite.classes for suite in suites},
             ),
             *asked,
-            gain_finding(test, known, policy, lost_by(artifacts, parent)),
+            gain_finding(len(tested), known, policy, lost_by(artifacts, parent)),
             *guard_findings(guarding, policy),
             *recipe_findings(found.default_recipe, recipe),
             duration_finding(load.steps, recipe, duration),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from core.datasets.manifests import SPLIT_RULE, Manifest, ManifestEntry, Part, Side
+from core.datasets.manifests import SPLIT_RULE, Manifest, ManifestEntry, Side
 from core.values import Json, counted
 
 _SHOWN = 8  # names in a message; the facts list all of them
@@ -43,22 +43,25 @@ class ClassImages:
     test: int  # of the holdout: those that the verdict is based on
 
 
-def images_per_class(manifest: Manifest) -> tuple[ClassImages, ...]:
-    """Count the images of each class."""
-    tests = Counter(
-        entry.class_name for entry in manifest.on(Side.HOLDOUT) if entry.part is Part.TEST
-    )
+def images_per_class(
+    manifest: Manifest, tested: Sequence[ManifestEntry]
+) -> tuple[ClassImages, ...]:
+    """Count the images of each class; `tested` are those that the verdict is based on."""
+    tests = Counter(entry.class_name for entry in tested)
     return tuple(
         ClassImages(name=name, train=sides["train"], holdout=sides["holdout"], test=tests[name])
         for name, sides in manifest.counts().items()
     )
 
 
-def image_findings(manifest: Manifest, classes: Sequence[ClassImages]) -> Iterator[Finding]:
-    """Yield what the numbers of images say; `classes` are the manifest's, of captions none."""
-    held_out = manifest.on(Side.HOLDOUT)
-    train, holdout = len(manifest.on(Side.TRAIN)), len(held_out)
-    test = sum(entry.part is Part.TEST for entry in held_out)
+def image_findings(
+    manifest: Manifest, classes: Sequence[ClassImages], *, test: int
+) -> Iterator[Finding]:
+    """Yield what the numbers of images say.
+
+    `classes` are the manifest's, of captions none. The verdict is based on `test` images.
+    """
+    train, holdout = len(manifest.on(Side.TRAIN)), len(manifest.on(Side.HOLDOUT))
     yield Finding(
         code="images",
         severity=Severity.INFO,

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 from core.advice.advise import advise
 from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side
+from core.datasets.thumbnail_rows import PlacedGroups
 from core.errors import InferenceUnavailable
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
@@ -151,6 +152,18 @@ def test_small_suites_and_holdouts_are_named_one_by_one_and_together(
         "suite kept": kept,
         "holdout of version 2": held_out[2],
     }
+
+
+def test_an_image_that_another_dataset_has_forced_into_the_holdout_is_no_test_image(
+    scene: Scene,
+) -> None:
+    train, held_out = pixels_on(Side.TRAIN, 8), pixels_on(Side.HOLDOUT, 8)
+    forced = next(one for one in train if part_of(one) is Part.TEST)
+    with scene.platform.transactions() as work:
+        work[PlacedGroups].add({forced: Side.HOLDOUT})
+        work.commit()
+    told = facts(advised(scene, scene.model()), "images")
+    assert told == {"train": 7, "holdout": 9, "test": in_test_part(held_out)}
 
 
 def in_test_part(images: Sequence[Digest]) -> int:

@@ -50,18 +50,22 @@ def named(name: str, *images: Digest) -> list[ManifestEntry]:
 
 
 def test_images_are_counted_by_class_and_use() -> None:
+    judged = named("boot", *TEST[:2])
     found = images_per_class(
-        manifest(*named("boot", *TRAIN[:3], *TEST[:2], VALIDATION[0]), *named("bag", *TRAIN[3:5]))
+        manifest(
+            *named("boot", *TRAIN[:3], VALIDATION[0]), *judged, *named("bag", *TRAIN[3:5], TEST[2])
+        ),
+        judged,
     )
     assert found == (
-        ClassImages(name="bag", train=2, holdout=0, test=0),
+        ClassImages(name="bag", train=2, holdout=1, test=0),
         ClassImages(name="boot", train=3, holdout=3, test=2),
     )
 
 
 def test_enough_images_of_every_class_give_one_finding() -> None:
     images = manifest(*named("boot", *TRAIN[:16], TEST[0]))
-    [only] = image_findings(images, images_per_class(images))
+    [only] = image_findings(images, images_per_class(images, [entry(TEST[0], "boot")]), test=1)
     assert (only.code, only.severity) == ("images", Severity.INFO)
     assert only.message == (
         "The dataset has 16 training images and a holdout of 1 image. The verdict is based on "
@@ -74,7 +78,8 @@ def test_classes_with_few_images_and_without_test_images_are_listed() -> None:
     images = manifest(
         *named("boot", *TRAIN[:15], *TEST[:2]), *named("bag", *TRAIN[15:31], VALIDATION[0])
     )
-    _, few, untested = image_findings(images, images_per_class(images))
+    classes = images_per_class(images, named("boot", *TEST[:2]))
+    _, few, untested = image_findings(images, classes, test=2)
     assert (few.code, few.severity) == ("few_training_images", Severity.WARNING)
     assert few.message == (
         "These classes have fewer than 16 training images: boot (15). Add images of them."
@@ -94,7 +99,7 @@ def test_near_duplicates_are_counted_with_the_image_that_they_are_like() -> None
     # The image that this one is like is not in the dataset, so it is alone here.
     alone = replace(entry(TRAIN[5], "boot"), near_duplicate_of=GROUPS[-1])
     images = manifest(entry(TRAIN[0], "boot"), *alike, entry(TRAIN[3], "boot"), pair, alone)
-    last = list(image_findings(images, images_per_class(images)))[-1]
+    last = list(image_findings(images, images_per_class(images, ()), test=0))[-1]
     assert (last.code, last.severity) == ("near_duplicates", Severity.INFO)
     assert last.message == (
         "5 of 6 images are near-duplicates of one another, in 2 groups. "
