@@ -113,7 +113,7 @@ def _captions(named: str) -> DatasetRef | None:
     name, _, number = named.strip().partition(":")
     if not name:
         return None
-    if number and not number.isdecimal():
+    if number and not (number.isdecimal() and len(number) < 10):
         raise FieldInvalid("Name a dataset, or a version such as photos:2.", pointer="/captions")
     return DatasetRef(dataset=DatasetId(name), version=int(number or 0))
 

@@ -228,6 +228,7 @@ def test_an_update_is_ordered_after_advice(
     create_dataset(shared_service.platform, "told-on-a-page", DatasetKind.CAPTIONED)
     for captions, said in (
         ("photos:two", "a version such as photos:2"),
+        ("told-on-a-page:99999999999999999999", "a version such as photos:2"),
         ("told-on-a-page", "has no version yet"),
         ("nowhere", "dataset_not_found"),
     ):
