@@ -12,10 +12,12 @@ import click
 
 from perennial.client import Client
 from perennial.commands.images import (
+    CAPTIONS,
     ensure_dataset,
     finish_import,
     labelled_images,
     name_refused,
+    read_folder,
     send_archive,
     send_images,
     take_back,
@@ -228,7 +230,8 @@ def teach(
 ) -> None:
     """Teach a model a folder of images, or a dataset of images.
 
-    FOLDER holds a folder of images for each class. Sends the images, and orders an update that
+    FOLDER holds a folder of images for each class, or a captions.jsonl whose lines list `path` and
+    `caption` or `captions` of each image. Sends the images, and orders an update that
     freezes them. Prints the job, which goes on by itself; with --wait, follows it and prints what
     the gate says of the new version. If the update is refused, nothing is frozen, and a dataset
     made for it is deleted.
@@ -276,9 +279,16 @@ def _teach_folder(
     order: dict[str, Any],
 ) -> Job:
     """Send a folder's images to a dataset and teach it; a new one goes if that is refused."""
-    images = labelled_images(folder)
-    large = upload is not None or _is_large(images)
-    if dataset is None and not large and given(**order).keys() <= {"recipe", "force"}:
+    captioned = _is_captioned(client, folder, dataset)
+    if captioned and upload is not None:
+        raise click.UsageError("Captions go without an upload: what was sent is not sent twice.")
+    images = read_folder(folder, "retrieval") if captioned else labelled_images(folder)
+    large = upload is not None or (_is_large(images) and not captioned)
+    if (
+        dataset is None
+        and not (captioned or large)
+        and given(**order).keys() <= {"recipe", "force"}
+    ):
         note(f"Sending {len(images)} images ...")
         start = client.models.teach(model, images, recipe=order["recipe"], force=order["force"])
         name_refused(
@@ -287,7 +297,7 @@ def _teach_folder(
         note(f"Dataset {told_version(start['dataset']['name'], start['dataset_version'])}")
         return start["job"]
     name = dataset or f"{model}-{secrets.token_hex(4)}"
-    made = ensure_dataset(client, name)
+    made = ensure_dataset(client, name, "captioned" if captioned else "labelled")
     try:
         if large:
             sent = send_archive(client, folder, upload=upload)
@@ -308,6 +318,18 @@ def _teach_dataset(client: Client, model: str, name: str, order: dict[str, Any])
         if job["dataset_version"] and version["number"] == job["dataset_version"]["version"]:
             note(f"Dataset {told_version(name, version)}")
     return job
+
+
+def _is_captioned(client: Client, folder: Path, dataset: str | None) -> bool:
+    """Return whether a folder has captions to teach; an existing dataset's kind decides."""
+    if not (folder / CAPTIONS).is_file():
+        return False
+    try:
+        return dataset is None or client.datasets.get(dataset)["kind"] == "captioned"
+    except ServiceError as error:
+        if error.code != "dataset_not_found":
+            raise
+        return True
 
 
 def _is_large(images: Sequence[tuple[str, Path]]) -> bool:

@@ -75,8 +75,11 @@ def explained(error: Exception, url: str, hint: str = "") -> Failure:
 def _refusal(error: ServiceError, hint: str) -> Failure:
     lines = [" ".join(filter(None, [error.detail or error.code, hint]))]
     for line in error.errors:
-        place = line.get("pointer")
-        lines.append(f"  {place}: {line['detail']}" if place else f"  {line['detail']}")
+        place, told = line.get("pointer"), line["detail"] == error.detail
+        if place:
+            lines.append(f"  at {place}" if told else f"  {place}: {line['detail']}")
+        elif not told:
+            lines.append(f"  {line['detail']}")
     for file in error.facts.get("files", ()):
         lines.append(f"  {file['file']}: {file['error']['detail']}")
     if error.code in _ADVICE:

@@ -260,9 +260,17 @@ def test_captions_are_uploaded_taught_and_named_in_lists_and_reports(
     (tmp_path / "captions.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for number, image in enumerate(sides):
         (tmp_path / f"{number}.png").write_bytes(image)
+    site.client.datasets.create("shelf")
+    refused = perennial("teach", tmp_path, "--dataset", "shelf", "--model", "told")
+    assert "holds no <class>/<image> files" in refused.err
+    assert perennial("teach", tmp_path, "--model", "told", "--upload", "x").code == 2
     assert perennial("dataset", "create", "jars", "--kind", "captioned").code == 0
     assert perennial("dataset", "upload", "jars", tmp_path).out.startswith("24 created")
-    ended = perennial("teach", "--dataset", "jars", "--model", "told", "--wait", "--no-promote")
+    asked = ("teach", tmp_path, "--dataset", "jars", "--model", "told")
+    refused = perennial(*asked, "--recipe", '{"mixing_choice": "fit"}')
+    assert refused.err.count("this update teaches captions") == 1
+    assert "at /recipe/mixing_choice" in refused.err
+    ended = perennial(*asked, "--wait", "--no-promote")
     assert ended.code == 0, ended.err
     assert "It was taught captions: of " in ended.out
     assert "captions" in perennial("versions", "told").out
