@@ -114,9 +114,9 @@ def advise(
     kept = kept_exemplars(of_classes, candidates.values()) + of_captions
     replayed = replayed_features(recipe, parent, train, len(classes))
     load = workload(recipe, train, exemplars=replayed + (kept if recipe.exemplars else 0))
-    # no time of an update of captions is known
-    comparable = past if classes and not beside.entries else ()
-    duration = expected_duration(comparable, recipe, load.images)
+    captions = manifest.kind is DatasetKind.CAPTIONED
+    comparable = () if beside.entries else past  # no time of an update of both is known
+    duration = expected_duration(comparable, recipe, load.images, captions=captions)
     known = overall(recognised) if recognised else None
     return Advice(
         model=found,
@@ -261,7 +261,7 @@ def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
     if job.started_at is None or job.finished_at is None:
         return None
     made = work[Versions].get(model.id, job.version)
-    if made.taught_captions:
+    if made.taught_captions and made.update_classes:
         return None
     training_s = (made.created_at - job.started_at).total_seconds()
     if training_s <= 0:
@@ -271,6 +271,7 @@ def _past_update(work: Work, model: Model, job: Job) -> PastUpdate | None:
         part=job.order.recipe.part,
         mixing_choice=job.order.recipe.mixing_choice,
         device=made.environment.get("device", "an unknown device"),
+        captions=made.taught_captions,
         images=workload(
             job.order.recipe,
             data.training_images,

@@ -73,6 +73,7 @@ class PastUpdate:
     part: ModelPart
     mixing_choice: MixingChoice
     device: str
+    captions: bool = False  # in place of classes
     images: int  # that its steps learned from
     training_s: float  # mixing included
     scoring_s: float
@@ -103,15 +104,18 @@ def workload(recipe: Recipe, images: int, *, exemplars: int) -> Workload:
     return Workload(steps=steps, images=steps * batch)
 
 
-def expected_duration(past: Sequence[PastUpdate], recipe: Recipe, images: int) -> Duration | None:
+def expected_duration(
+    past: Sequence[PastUpdate], recipe: Recipe, images: int, *, captions: bool = False
+) -> Duration | None:
     """Return how long training on so many images and scoring take; None if unknown.
 
-    `past` is newest first. Only updates of the same part count, on the device of the newest. A
+    `past` is newest first. Only updates of the same part count, of captions or of classes as this
+    one, on the device of the newest. A
     mixing choice on validation parts evaluates a model many times, so that only updates with the
     same one count.
     """
-    like = (recipe.part, _validated(recipe.mixing_choice))
-    alike = [one for one in past if (one.part, _validated(one.mixing_choice)) == like]
+    like = (recipe.part, _validated(recipe.mixing_choice), captions)
+    alike = [one for one in past if (one.part, _validated(one.mixing_choice), one.captions) == like]
     same = [one for one in alike if one.device == alike[0].device]
     if not same:
         return None

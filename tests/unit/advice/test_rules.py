@@ -78,6 +78,8 @@ def test_the_device_is_that_of_the_newest_update_of_the_same_part() -> None:
     updates = [past(part=ModelPart.TEXT), past(device="cpu (x86)", images=200), past()]
     found = expected_duration(updates, Recipe(), 10)
     assert found == Duration(seconds=15.0, device="cpu (x86)", updates=1)
+    told = expected_duration([past(), past(captions=True, images=200)], Recipe(), 10, captions=True)
+    assert told == Duration(seconds=15.0, device="cuda (A100)", updates=1)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +104,13 @@ def test_updates_count_that_evaluated_as_often_on_validation_parts(
 
 
 @pytest.mark.parametrize(
-    "updates", [[], [past(part=ModelPart.TEXT)], [past(mixing_choice=MixingChoice.VALIDATION)]]
+    "updates",
+    [
+        [],
+        [past(part=ModelPart.TEXT)],
+        [past(mixing_choice=MixingChoice.VALIDATION)],
+        [past(captions=True)],
+    ],
 )
 def test_without_a_like_update_the_duration_is_unknown(updates: list[PastUpdate]) -> None:
     assert expected_duration(updates, Recipe(), 10) is None
