@@ -17,7 +17,7 @@ CORE := $(shell find core -name '*.py')
 RULES := client/perennial/rules/__init__.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev lock demo serve test coverage test-gpu test-databases test-faults test-machine test-fuzz test-inputs test-erasures test-architectures test-mutants lint format study clean
+.PHONY: help install install-dev lock demo serve test coverage test-gpu test-databases test-faults test-machine test-fuzz test-inputs test-erasures test-architectures test-mlflow test-mutants lint format study clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -101,6 +101,10 @@ test-erasures: install-dev  ## erase 20 random images and compare each line with
 
 test-architectures: install-dev  ## take every architecture of open_clip, with random weights, as far as it goes: ARGS="SigLIP2 RN50"
 	@$(BIN)/python -m tests.nightly.architectures $(ARGS)
+
+test-mlflow: install-dev  ## mirror to a real MLflow server and guard an alias against random moves: ARGS="--moves 10000"
+	@test -x var/mlflow/bin/mlflow || ($(PYTHON) -m venv var/mlflow && var/mlflow/bin/python -m pip install --quiet "mlflow>=3.17,<4" "./client[mlflow]")
+	@$(BIN)/python -m tests.nightly.mlflow $(ARGS)
 
 test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.gate.rules.*"
 	@$(PIP) --quiet --group mutants

@@ -18,6 +18,7 @@ from perennial.commands import (
     inference,
     learning,
     login,
+    mlflow,
     reports,
     suites,
     trials,
@@ -40,6 +41,7 @@ MODULES = (
     exports,
     verify,
     agents,
+    mlflow,
 )
 
 VERBS: dict[str, click.Command] = {verb.name: verb for module in MODULES for verb in module.VERBS}

@@ -134,10 +134,10 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
     ("program", "needed", "ours"),
     [
         (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
-        (client_without("agents") + HELP, [*CLIENT, *EXTRAS["verify"]], {"perennial"}),
-        (client_without("rules") + HELP, [*CLIENT, *EXTRAS["mcp"]], {"perennial"}),
-        (client_without("agents", "rules") + HELP, CLIENT, {"perennial"}),
-        (client_without(*COMMAND_MODULES, "agents", "rules"), CLIENT[:1], {"perennial"}),
+        (client_without("agents", "mlflow") + HELP, [*CLIENT, *EXTRAS["verify"]], {"perennial"}),
+        (client_without("mlflow", "rules") + HELP, [*CLIENT, *EXTRAS["mcp"]], {"perennial"}),
+        (client_without("agents", "mlflow", "rules") + HELP, CLIENT, {"perennial"}),
+        (client_without(*COMMAND_MODULES, "agents", "mlflow", "rules"), CLIENT[:1], {"perennial"}),
     ],
     ids=["service", "command and signatures", "agents", "command", "library"],
 )
