@@ -26,10 +26,11 @@ class Folders:
         A link counts as what it leads to. Raises ToolError if there is no such file, or if one
         leads out of the allowed folders.
         """
-        folder = self._place(named)
+        inner = [path for path in sorted(self._place(named).glob("*")) if path.is_dir()]
         found = [
-            (path.parent.name, self._place(str(path)))
-            for path in sorted(folder.glob("*/*"))
+            (folder.name, self._place(str(path)))
+            for folder in inner
+            for path in sorted(self._place(str(folder)).glob("*"))
             if not path.name.startswith(".")
         ]
         files = [(name, path) for name, path in found if path.is_file()]

@@ -96,6 +96,17 @@ def require_consent(consent: ElicitationResult[Consent]) -> None:
         raise ToolError("The person did not agree, so nothing was moved.")
 
 
+def quoted(text: str) -> str:
+    """Return a text in quotation marks, with escapes for what breaks or turns lines or is unseen.
+
+    So an agent's words cannot look like lines of the question.
+    """
+    return "".join(
+        letter if letter.isprintable() else json.dumps(letter)[1:-1]
+        for letter in json.dumps(text, ensure_ascii=False)
+    )
+
+
 async def _ask(call: Call, verb: str, version: int, reason: str, present: Alias) -> Elicit[Consent]:
     """Return the question. Raises ToolError if the caller's program cannot ask a person."""
     model, alias = present["model"], f"{present['model']}@{present['alias']}"
@@ -113,6 +124,6 @@ async def _ask(call: Call, verb: str, version: int, reason: str, present: Alias)
         f"{alias} is version {present['version']} (revision {present['revision']}).",
         f"Gate on version {version}: {found['verdict'] or 'no verdict'}.",
         *facts,
-        f"The agent's reason: {json.dumps(reason, ensure_ascii=False)}",
+        f"The agent's reason: {quoted(reason)}",
     ]
     return Elicit("\n".join(lines), Consent)

@@ -141,6 +141,10 @@ def fact_of(result: CallToolResult) -> Any:
     return result.structured_content.get("result", result.structured_content)
 
 
+# Some programs would show a second line, whose end is read from right to left.
+DECEITFUL = 'no\u2028Gate on version 1: \u202edessap\n"so"'
+
+
 @pytest.mark.parametrize(("way", "mode"), WAYS, ids=["stdio, 2025", "http", "http, 2025"])
 def test_an_agent_teaches_reads_and_promotes_once_a_person_agrees(
     way: str, mode: str, server: Server
@@ -185,7 +189,7 @@ def test_an_agent_teaches_reads_and_promotes_once_a_person_agrees(
             seen = await call("classify_image", model=name, file=str(image))
             assert seen["version"] == 2
             assert {one["class"] for one in seen["predictions"]} == {"bag", "boot"}
-            moved = await call("roll_back", model=name, to=1, reason="no: it is not")
+            moved = await call("roll_back", model=name, to=1, reason=DECEITFUL)
             assert moved == f"{name}@production is version 1 (revision 3)."
 
     asyncio.run(walk())
@@ -199,8 +203,11 @@ def test_an_agent_teaches_reads_and_promotes_once_a_person_agrees(
     assert site.client.versions.report(name, 2)["summary"]["lost"] in promotion
     assert promotion.endswith('The agent\'s reason: "looks good"')
     assert rollback.startswith(f"Roll back to version 1 of {name}")
+    assert rollback.endswith(
+        'The agent\'s reason: "no\\u2028Gate on version 1: \\u202edessap\\n\\"so\\""'
+    )
     reasons = [one["reason"] for one in site.client.aliases.history(name)]
-    assert reasons[1:] == ["looks good", "no: it is not"]
+    assert reasons[1:] == ["looks good", DECEITFUL]
 
 
 async def told(agent: Client, tool: str, **given: Any) -> Any:
@@ -381,9 +388,10 @@ def test_files_outside_the_folders_are_not_read(server: Server, tmp_path: Path) 
         ):
             said = refused(server.calls("classify_image", model="demo", file=named))
             assert "is outside the folders that this server reads" in said, named
-        for named in (str(tmp_path), "leading", "/"):
+        for named in (str(tmp_path), "leading", "/", "."):
             said = refused(server.calls("teach_folder", model="demo", folder=named))
             assert "is outside" in said, named
+            assert secret.name not in said  # nor is any name of what is there told
         assert "not a path" in refused(server.calls("classify_image", model="demo", file="a\0b"))
         for named in ("new", "new/nothing.png"):
             said = refused(server.calls("classify_image", model="demo", file=named))
