@@ -36,6 +36,7 @@ from api.http.middleware import (
 from api.http.routing import DeclaredRoute
 from api.imports import routes as imports
 from api.imports import upload_routes as uploads
+from api.indexes import routes as indexes
 from api.inference import classify, embed, embeddings
 from api.jobs import routes as jobs
 from api.lifespan import make_lifespan, require_safe
@@ -69,6 +70,7 @@ RESOURCES = (  # routes are matched in this order: the most requested come first
     exports.router,
     bundles.router,
     vectors.router,
+    indexes.router,
     imports.router,
     uploads.router,
     gate.router,

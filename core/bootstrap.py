@@ -26,10 +26,12 @@ from core.exports.rows import artifacts_of_exports, delete_exports_of
 from core.images.sandbox import Limits as DecodingLimits
 from core.images.sandbox import SandboxDecoder
 from core.imports.rows import artifacts_of_uploads
+from core.indexes.keep import obstacle_of_indexes, want
+from core.indexes.rows import delete_indexes_of
 from core.jobs.dataset_needs import will_embed, will_import, will_learn
 from core.jobs.queue import ON_CANCEL
 from core.platform import Platform
-from core.registry.promote import ON_MOVE
+from core.registry.promote import OBSTACLES, ON_MOVE, ON_POSTPONED
 from core.registry.rows import DELETE_WITH_MODEL, DELETE_WITH_WEIGHTS
 from core.settings import Settings
 from core.tracing import Tracer, Untraced
@@ -45,10 +47,14 @@ IMPORT_READ_S = 10.0
 
 ON_CANCEL.fill(refuse_cancellation)
 ON_MOVE.fill(end_on_move)
+OBSTACLES.fill(obstacle_of_indexes)
+ON_POSTPONED.fill(want)
 WILL_LEARN.fill(will_learn)
 WILL_READ.fill(will_embed)
 WILL_FILL.fill(will_import)
-DELETE_WITH_MODEL.fill(delete_trials_of, delete_exports_of, delete_vectors_of, delete_evidence_of)
+DELETE_WITH_MODEL.fill(
+    delete_trials_of, delete_exports_of, delete_vectors_of, delete_evidence_of, delete_indexes_of
+)
 DELETE_WITH_WEIGHTS.fill(delete_exports_of, delete_vectors_of)
 NAMED_ARTIFACTS.fill(
     artifacts_of_samples,

@@ -344,6 +344,14 @@ class IndexReportNotFound(NotFound):
     """The version has not been compared with an index of this version."""
 
 
+class IndexNotFound(NotFound):
+    """The model has no such index."""
+
+
+class IndexVersionNotFound(NotFound):
+    """The index has no vectors for this version."""
+
+
 class UploadNotFound(NotFound):
     """There is no such upload."""
 
@@ -475,6 +483,10 @@ class StaleBase(Conflict):
 
 class EmbeddingSpaceChanged(Conflict):
     """The reference now resolves to weights other than those expected."""
+
+
+class IndexNotReady(Conflict):
+    """An index that follows the alias has no complete vectors for the version."""
 
 
 class NoPrevious(Conflict):

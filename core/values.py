@@ -29,6 +29,7 @@ ErasureId = NewType("ErasureId", str)  # era_...
 UploadId = NewType("UploadId", str)  # up_...
 TrialId = NewType("TrialId", str)  # trial_...
 PredictionId = NewType("PredictionId", str)  # pred_...
+IndexId = NewType("IndexId", str)  # idx_...
 
 Json = Mapping[str, Any]
 
@@ -241,14 +242,16 @@ _SENTENCES = {
     "suites": "Suites that were made of it",
     "models": "Models that it judges",
     "replaced": "Versions with erased images that it replaces",
+    "indexes": "Indexes that have vectors by it",
+    "vectors": "Versions that have its vectors in an index",
 }
 
 
 def require_unused(what: str, **uses: Sequence[object]) -> None:
     """Raise InUse, which names every use, unless there is none.
 
-    `uses` are aliases, trials, descendants, jobs, versions, suites, models or versions that it
-    replaces, by name, number or id.
+    `uses` are aliases, trials, descendants, jobs, versions, suites, models, versions that it
+    replaces, indexes, or versions that have its vectors there, by name, number or id.
     """
     found = {kind: list(names) for kind, names in uses.items() if names}
     if found:

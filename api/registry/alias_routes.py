@@ -59,6 +59,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
     errors.LearnedErasedImages,
     errors.EvaluationPending,
     errors.EvaluationStale,
+    errors.IndexNotReady,
     errors.ArtifactGone,
     errors.EngineUnavailable,
     errors.InferenceUnavailable,
@@ -137,6 +138,7 @@ def delete_alias(
     errors.NoPrevious,
     errors.GateFailed,
     errors.LearnedErasedImages,
+    errors.IndexNotReady,
     errors.ArtifactGone,
     errors.StaleRevision,
 )

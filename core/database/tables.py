@@ -762,6 +762,37 @@ index_reports = _table(
 )
 
 
+# Tables of indexes, whose vectors are in stores of their owners. Whoever writes a row about a
+# version has locked that version, as who moves an alias to it has.
+
+indexes = _table(
+    "indexes",
+    Column("id", String, primary_key=True),
+    Column("model", ForeignKey("models.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("alias", String, nullable=False),
+    Column("store", String, nullable=False),
+    Column("dataset", String),
+    Column("allowed_loss", Float(53), nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    UniqueConstraint("model", "name"),
+)
+
+index_versions = _table(
+    "index_versions",
+    Column("index", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("state", String, nullable=False),
+    Column("wanted", Boolean, nullable=False),
+    Column("method", String),
+    Column("baseline", Integer),
+    Column("loss", Float(53)),
+    Column("rows", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+)
+
+
 # Tables of webhooks and of the outbox: their deliveries.
 
 webhooks = _table(

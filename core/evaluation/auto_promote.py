@@ -15,7 +15,7 @@ from core.platform import Platform
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import MoveKind
-from core.registry.promote import point_alias, promotion_requirements
+from core.registry.promote import ON_POSTPONED, point_alias, promotion_requirements, require_free
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Version
 from core.values import Json
@@ -68,14 +68,23 @@ def promote_if_passed(
 
 
 def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
-    """Return why the verdicts do not let a version go live by itself; empty if they do."""
+    """Return why a version may not go live by itself, beside the caller's reasons; empty if it may.
+
+    One that passed, but for which the alias's indexes are not ready, is wanted by them.
+    """
     verdicts = work[Verdicts].on(version.model, version.number)
     now = promotion_requirements(work, version, alias)
     deciding = now.deciding(verdicts)
     if deciding is None:
         return {"reason": errors.EvaluationStale().code, **now.missing_from(verdicts)}
-    passed = deciding.verdict is Verdict.PASSED
-    return {} if passed else {"reason": f"gate_{deciding.verdict}"}
+    if deciding.verdict is not Verdict.PASSED:
+        return {"reason": f"gate_{deciding.verdict}"}
+    try:
+        require_free(work, version, alias)
+    except errors.PerennialError as refusal:
+        ON_POSTPONED(work, version, alias)
+        return {"reason": refusal.code}
+    return {}
 
 
 def _require_promoter(work: Work, job: Job, now: datetime) -> None:

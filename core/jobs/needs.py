@@ -33,9 +33,10 @@ def spare_versions(
     """Return the versions of one model whose weights are no longer needed, oldest first.
 
     Needed are roots; versions that an alias points to or could be rolled back to; versions that
-    unfinished jobs start from, have made or score; those `tried` behind an alias; those that
-    `retention` keeps; the parent of each of these, as it is their baseline; and ancestors of all
-    these that were never judged: see `require_scorable`. Reports, rows and classes are always kept.
+    unfinished jobs start from, have made or score; those `tried` behind an alias or needed by
+    an index; those that `retention` keeps; the parent of each of these, as it is their baseline;
+    and ancestors of all these that were never judged: see `require_scorable`. Reports, rows and
+    classes are always kept.
     """
     by_number = {version.number: version for version in versions}
     kept = {version.number for version in versions if version.is_root}

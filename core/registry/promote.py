@@ -52,6 +52,13 @@ from core.values import ModelId, PolicyId, clean_name
 ON_MOVE = Hook[[Work, Version, AliasMove], None]("the move of an alias")
 
 
+# What keeps an alias from moving to a version, beside the gate; each returns its refusal, or None.
+OBSTACLES = Hook[[Work, Version, str], PerennialError | None]("the obstacles to a move")
+
+# What takes part when a version that passed would go live by itself but for an obstacle.
+ON_POSTPONED = Hook[[Work, Version, str], None]("a move that waits")
+
+
 def promote(
     platform: Platform,
     principal: Principal,
@@ -70,7 +77,8 @@ def promote(
     `expected_revision` is 0 to create. Raises, in this order: FieldInvalid (an override without a
     reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, what
     `require_served` raises of a version that callers could not be answered by, StaleRevision,
-    what `require_promotable` raises, Forbidden (the override takes a higher role), NameInvalid.
+    what `require_promotable` raises, what `require_free` raises without an override, Forbidden (the
+    override takes a higher role), NameInvalid.
     """
     if override and not reason:
         raise FieldInvalid("An override requires a reason.", pointer="/reason")
@@ -97,6 +105,8 @@ def promote(
             reason=reason,
             scores=partial(scores_of, platform.artifacts),
         )
+        if not override:
+            require_free(work, to, alias)
         if overridden:
             before = [one for _, one in required.unproven if one is not None]
             principal.require(role_to_override(to, [*verdicts, *before], required))
@@ -116,6 +126,12 @@ def promote(
     return moved
 
 
+def require_free(work: Work, version: Version, alias: str) -> None:
+    """Raise the first refusal of the rooms that keep an alias from moving to a version."""
+    if refusals := [one for one in OBSTACLES(work, version, alias) if one is not None]:
+        raise refusals[0]
+
+
 def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError | None:
     """Return why a promotion with a reason, but no override, would be refused now; else None.
 
@@ -131,6 +147,7 @@ def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError
             reason="any",
             scores=lambda _: {},
         )
+        require_free(work, version, alias)
     except PerennialError as refusal:
         return refusal
     return None
@@ -156,7 +173,8 @@ def roll_back(
     erased since, or went live by override alone, is passed over; to name one takes `override`.
     An alias that points to a named one already stays as it is.
     Raises LearnedErasedImages, NoPrevious, VersionNotFound, FieldInvalid (no reason, or never
-    live), Forbidden (the override takes a higher role), GateFailed, StaleRevision or ArtifactGone.
+    live), Forbidden (the override takes a higher role), GateFailed, StaleRevision, ArtifactGone, or
+    what `require_free` raises without an override.
     """
     if not reason:
         raise FieldInvalid("A rollback requires a reason.", pointer="/reason")
@@ -192,6 +210,8 @@ def roll_back(
         require_revision(present, expected)
         if present.version == target.number:
             return present
+        if not override:
+            require_free(work, target, alias)
         moved = point_alias(
             work,
             present,

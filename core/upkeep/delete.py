@@ -14,6 +14,7 @@ from core.datasets.version_rows import Suites
 from core.errors import DatasetVersionNotFound, SuiteNotFound
 from core.exports.rows import Exports
 from core.gate.rules import Verdict
+from core.indexes.rows import Indexes
 from core.jobs.needs import require_alias_unused, require_version_unused
 from core.jobs.queue import unfinished_jobs
 from core.outbox.rows import Outbox
@@ -97,6 +98,9 @@ def delete_version(platform: Platform, *, model: str, version: int, reason: str 
             aliases=work[Aliases].all(found.id),
             unfinished=unfinished,
             trials=[one.id for one in running if one.candidate == wanted.number],
+        )
+        require_unused(
+            f"Version {wanted.number}", indexes=work[Indexes].that_read(found.id, wanted.number)
         )
         if requires_reason(work, wanted):
             reason = given_reason(reason, f"Deleting version {wanted.number}, which {COUNTED},")

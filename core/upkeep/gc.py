@@ -52,6 +52,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest
 from core.engines.rows import EngineChecks
 from core.errors import ArtifactCorrupt, ArtifactMissing, VersionNotFound
+from core.indexes.rows import Indexes
 from core.jobs.needs import Retention, spare_versions
 from core.jobs.queue import unfinished_jobs
 from core.platform import Platform
@@ -188,7 +189,8 @@ def _spare(work: Work, model: Model, retention: Retention) -> list[Version]:
             work[Aliases].history(model.id, alias.name) for alias in work[Aliases].all(model.id)
         ],
         unfinished=unfinished_jobs(work, model.id),
-        tried={trial.candidate for trial in work[Trials].running(model.id)},
+        tried={trial.candidate for trial in work[Trials].running(model.id)}
+        | work[Indexes].read_by_searchers(model.id),
         retention=retention,
     )
 

@@ -455,6 +455,36 @@ def _create_versions() -> None:
     )
     op.create_index("ix_vectors_dataset", "vectors", ["dataset"])
     op.create_table(
+        "indexes",
+        sa.Column("id", sa.String(), primary_key=True),
+        sa.Column("model", sa.String(), sa.ForeignKey("models.id"), nullable=False),
+        sa.Column("name", sa.String(), nullable=False),
+        sa.Column("alias", sa.String(), nullable=False),
+        sa.Column("store", sa.String(), nullable=False),
+        sa.Column("dataset", sa.String()),
+        sa.Column("allowed_loss", sa.Float(53), nullable=False),
+        _time("created_at"),
+        sa.UniqueConstraint("model", "name"),
+    )
+    op.create_table(
+        "index_versions",
+        sa.Column(
+            "index",
+            sa.String(),
+            sa.ForeignKey("indexes.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
+        sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
+        sa.Column("state", sa.String(), nullable=False),
+        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("method", sa.String()),
+        sa.Column("baseline", sa.Integer()),
+        sa.Column("loss", sa.Float(53)),
+        sa.Column("rows", sa.BigInteger(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        _time("updated_at"),
+    )
+    op.create_table(
         "index_reports",
         sa.Column("model", sa.String(), primary_key=True),
         sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),

@@ -10,6 +10,7 @@ from perennial.aio.connection import Connection, in_thread
 from perennial.aio.resources.access import Audit, Keys
 from perennial.aio.resources.datasets import Datasets, Erasures, Suites
 from perennial.aio.resources.exports import Bundles, Exports
+from perennial.aio.resources.indexes import Indexes
 from perennial.aio.resources.jobs import Jobs
 from perennial.aio.resources.models import Aliases, Models, Policies, Versions
 from perennial.aio.resources.serving import Trials, Vectors
@@ -49,6 +50,7 @@ class AsyncClient:
         self.datasets = Datasets(self._connection)
         self.erasures = Erasures(self._connection)
         self.exports = Exports(self._connection)
+        self.indexes = Indexes(self._connection)
         self.jobs = Jobs(self._connection)
         self.keys = Keys(self._connection)
         self.models = Models(self._connection)
