@@ -8,6 +8,7 @@ import fcntl
 import io
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -48,6 +49,11 @@ def _initdb() -> Iterable[str | Path | None]:
 
 
 POSTGRES = Program(title="PostgreSQL", package="postgresql", places=_initdb)
+PGVECTOR = Program(
+    title="pgvector",
+    package="^postgresql-[0-9]*-pgvector$",  # each release of Debian has it for one of PostgreSQL
+    places=lambda: Path("/usr/share/postgresql").glob("*/extension/vector.control"),
+)
 REDIS = Program(title="Redis", package="redis-server", places=_on_path("redis-server"))
 PROMETHEUS = Program(title="Prometheus", package="prometheus", places=_on_path("prometheus"))
 CHROMIUM = Program(
@@ -60,7 +66,7 @@ FAKETIME = Program(
     package="faketime",
     places=lambda: Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
 )
-PROGRAMS = (POSTGRES, REDIS, PROMETHEUS, CHROMIUM, FAKETIME)
+PROGRAMS = (POSTGRES, PGVECTOR, REDIS, PROMETHEUS, CHROMIUM, FAKETIME)
 
 
 class ProgramMissing(RuntimeError):
@@ -68,13 +74,19 @@ class ProgramMissing(RuntimeError):
 
     def __init__(self, programs: Sequence[Program], how: str = "") -> None:
         titles = ", ".join(program.title for program in programs)
-        packages = " ".join(program.package for program in programs)
+        packages = shlex.join(program.package for program in programs)
         how = how or (
             "On Debian or Ubuntu, run: sudo apt-get update && "
             f"sudo {' '.join((*INSTALL, packages))}\n"
             "Elsewhere, install them with the system's package manager."
         )
         super().__init__(f"Not installed: {titles}.\n{how}")
+
+
+def with_pgvector() -> Path:
+    """Return the folder of the programs of PostgreSQL with pgvector. Raises ProgramMissing."""
+    release = find(PGVECTOR).parents[1].name
+    return Path("/usr/lib/postgresql") / release / "bin"
 
 
 def find(program: Program) -> Path:

@@ -94,12 +94,15 @@ class PostgresServer:
 
 
 @contextmanager
-def postgres_server(options: str, folder: Path | None = None) -> Iterator[PostgresServer]:
+def postgres_server(
+    options: str, folder: Path | None = None, *, programs: Path | None = None
+) -> Iterator[PostgresServer]:
     """Start a server; stop it and remove its files at the end.
 
-    `options` are FAST or DURABLE, and others of the server's command line. Raises ProgramMissing.
+    `options` are FAST or DURABLE, and others of the server's command line; `programs` is the folder
+    of a release's programs. Raises ProgramMissing.
     """
-    programs = find(POSTGRES).resolve().parent
+    programs = programs or find(POSTGRES).resolve().parent
     folder = folder or Path(tempfile.mkdtemp(prefix="perennial-pg-"))
     server = PostgresServer(programs, folder, options)
     try:

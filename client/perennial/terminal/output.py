@@ -211,6 +211,14 @@ def count_bar(description: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
+def steps_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function that shows how many of how many are done."""
+    with _bar(MofNCompleteColumn(), TimeRemainingColumn()) as bar:
+        task = bar.add_task(description, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
 def job_bar() -> Iterator[Callable[[Event], None]]:
     """Yield a function that shows the phase and the step of a job that an event names."""
     present = ""

@@ -14,12 +14,14 @@ from core.datasets.thumbnail_rows import PlacedGroups
 from core.job_types.run import run_next_job
 from core.platform import Platform
 from core.values import Digest
+from devtools.programs import with_pgvector
+from devtools.servers import FAST, postgres_server
 from perennial.client import Client
 from perennial.commands.main import main
 from perennial.requests import ImageFile
 from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, picture_sides, pictures_on
-from tests.support.api.oracle import an_oracle, settings_with
+from tests.support.api.oracle import Oracle, an_oracle, settings_with
 from tests.support.api.seeds import a_root
 from tests.support.api.served import serving
 from tests.support.api.service import KEY as ADMIN
@@ -55,6 +57,7 @@ class Site:
     client: Client
     platform: Platform
     learner: Learner
+    oracle: Oracle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +126,14 @@ def a_site(home: Path, model: str) -> Iterator[Site]:
         thread.start()
         stack.callback(thread.join)
         stack.callback(stopped.set)
-        yield Site(url=found.url, client=client, platform=platform, learner=learner)
+        yield Site(url=found.url, client=client, platform=platform, learner=learner, oracle=oracle)
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The address of an empty database with pgvector, which the service knows nothing of."""
+    with postgres_server(FAST, programs=with_pgvector()) as server:
+        yield server.url.format(name="postgres").replace("+psycopg", "")
 
 
 @pytest.fixture

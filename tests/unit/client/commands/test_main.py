@@ -54,7 +54,7 @@ def test_no_verb_is_cut_where_it_is_listed(run: Run, words: tuple[str, ...]) -> 
 
 def test_every_verb_that_prints_can_print_json() -> None:
     deleting = {("dataset", "delete"), ("model", "delete"), ("trial", "delete-samples")}
-    deleting |= {("suite", "retire")}
+    deleting |= {("suite", "retire"), ("index", "delete")}
     silent = {("login",), ("logout",), ("completion",), ("mcp",)} | deleting
     for words, found in commands(perennial):
         if words[0] in VERBS and words not in silent:

@@ -1,0 +1,179 @@
+"""What holds of each store of an index: PostgreSQL with pgvector, and Qdrant's local mode.
+
+The local mode is Qdrant's client with its data in memory. It shows what is written in which order,
+not how a server behaves.
+"""
+
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from qdrant_client import QdrantClient
+
+from core.gate.rules import Verdict
+from perennial.client import Client
+from perennial.indexes.keep import Keeper
+from perennial.indexes.pgvector import PgVectorStore
+from perennial.indexes.qdrant import QdrantStore
+from perennial.indexes.search import search
+from perennial.indexes.sources import DatasetSource
+from perennial.indexes.store import IndexFailure, Item, Live, Store
+from perennial.requests import ImageFile
+from tests.support.api.image_files import picture
+from tests.support.api.seeds import a_candidate, a_root
+from tests.support.learning.tiny_tools import vector
+from tests.unit.client.commands.conftest import Site
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(params=["pgvector", "qdrant"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    """A store of nothing yet."""
+    name = f"store{next(_numbers)}"
+    if request.param == "pgvector":
+        made: PgVectorStore | QdrantStore = PgVectorStore(request.getfixturevalue("address"), name)
+    else:
+        made = QdrantStore(QdrantClient(":memory:"), name)
+    yield made
+    made.close()
+
+
+def item(name: str, *values: float, source: str = "a") -> Item:
+    return Item(id=name, source=source, texts=["bag"], vector=np.array(values, np.float32))
+
+
+def test_a_side_has_each_image_once_and_the_newest_of_it(store: Store) -> None:
+    store.claim("idx_1")
+    assert store.live() is None
+    store.create(1, 2)
+    store.create(1, 2)
+    store.write(1, [item("one", 1, 0), item("two", 0, 1)])
+    store.write(1, [item("two", 1, 1, source="b"), item("three", 1, 0)], gone=["one"])
+    assert store.sources(1) == {"two": "b", "three": "a"}
+    store.finish(1)
+    store.finish(1)
+    store.mark(1, "products:3")
+    assert store.sides() == {1: "products:3"}
+    first = store.read(1, "", 1)
+    rest = store.read(1, first[0].id, 5)
+    assert {one.id for one in (*first, *rest)} == {"two", "three"}
+    assert len(first) == len(rest) == 1
+    store.release()
+
+
+def test_what_is_searched_changes_from_one_moment_to_the_next(store: Store) -> None:
+    store.claim("idx_1")
+    for side, texts in ((1, (1, 0)), (2, (0, 1))):
+        store.create(side, 2)
+        store.write(side, [item("one", *texts), item("two", -1, -1)])
+    one = Live(version=1, digest="d1", side=1)
+    store.switch(one)
+    assert store.live() == one
+    query = np.array([1, 0], np.float32)
+    hits = store.search(one, query, 5)
+    assert hits is not None
+    assert [(hit.id, hit.texts) for hit in hits] == [("one", ["bag"]), ("two", ["bag"])]
+    assert hits[0].score == pytest.approx(1)
+    held = Live(version=3, digest="d3", side=1)  # the same vectors for another version
+    for live in (Live(version=2, digest="d2", side=2), held):
+        store.switch(live)
+        assert store.live() == live
+    store.drop(2)
+    assert store.sides().keys() == {1}
+    store.drop(2)
+
+
+def test_a_store_is_of_one_index(store: Store) -> None:
+    store.claim("idx_1")
+    store.release()
+    with pytest.raises(IndexFailure, match="belongs to another index"):
+        store.claim("idx_2")
+    store.claim("idx_1")
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class DeadlyQdrant(QdrantClient):
+    """Qdrant's client in a process that ends at its nth write, before or after it."""
+
+    left = 0
+
+    def _dies(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+def _deadly(name: str) -> None:
+    real = getattr(QdrantClient, name)
+
+    def write(self: DeadlyQdrant, *given: object, **named: object) -> object:
+        self._dies()
+        done = real(self, *given, **named)
+        self._dies()
+        return done
+
+    setattr(DeadlyQdrant, name, write)
+
+
+for _name in (
+    "create_collection",
+    "upsert",
+    "delete",
+    "delete_collection",
+    "update_collection_aliases",
+):
+    _deadly(_name)
+
+
+def test_an_index_in_qdrant_moves_after_kills_at_every_write_and_back(
+    site: Site, tmp_path: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"qdrant{next(_numbers)}"
+    model, client, qdrant = a_root(site.platform, name), site.client, DeadlyQdrant(":memory:")
+    client.datasets.create(name)
+    images = [("cat", ImageFile(file_name="a.png", data=picture(n))) for n in range(4)]
+    client.datasets.upload(name, images)
+    client.datasets.freeze(name)
+    client.indexes.create(name, name, store="qdrant", dataset=name)
+    version = a_candidate(site.platform, model, verdict=Verdict.PASSED).number
+    wanted = {one["pixels"]: one["pixels"] for one in client.datasets.frozen_images(name, 1)}
+    store = QdrantStore(qdrant, name)
+    source = DatasetSource(client, name, name, tmp_path, lambda _: None)
+    keeper = Keeper(client, store, source, model=name, index=name)
+    keeper.sync()
+    for moment in itertools.count(1):
+        qdrant.left = moment
+        try:
+            keeper.move(version)
+        except Killed:
+            assert _searched(client, store, name) == wanted
+        else:
+            break
+    qdrant.left = 0
+    assert moment > 4
+    live = store.live()
+    assert live is not None
+    assert (live.version, live.side) == (version, version)
+    assert _searched(client, store, name) == wanted
+    first = min(wanted)
+    monkeypatch.setattr(site.oracle, "vectors", lambda digest, _: vector(digest, first))
+    found = search(client, store, name, text="any", limit=1)
+    assert (found.live.version, found.hits[0].id) == (version, first)
+    client.aliases.roll_back(name, reason="worse")
+    keeper.sync()
+    live = store.live()
+    assert live is not None
+    assert live.version == 1
+
+
+def _searched(client: Client, store: Store, name: str) -> object:
+    """What is searched, which must be the vectors of one version, whole."""
+    live = store.live()
+    assert live is not None
+    assert live.digest == client.versions.get(name, live.version)["digest"]
+    return store.sources(live.side)
