@@ -1,32 +1,22 @@
-"""Indexes as the service knows them: which moves of an alias wait, and what keeps weights."""
+"""Indexes as the service knows them: what keeps weights, and what a filler may say."""
 
 from typing import Any
 
 import pytest
 
-from core.errors import ArtifactGone, FieldInvalid, IndexNotReady, InUse
+from core.errors import ArtifactGone, FieldInvalid, InUse
 from core.gate.rules import Verdict
 from core.indexes.keep import (
     Filled,
     ShownIndex,
     clear_version,
     create_index,
-    delete_index,
     record_filling,
 )
 from core.indexes.rules import IndexMethod, IndexStore
 from core.registry.versions import Model
 from core.upkeep.delete import delete_model, delete_version
 from tests.support.api.seeds import a_candidate
-from tests.support.evaluation.judged import (
-    ANTS,
-    CATS,
-    OWLS,
-    a_judged_model,
-    go_back,
-    go_live,
-    update,
-)
 from tests.support.scene import Scene
 from tests.support.storage.collecting import NEWEST_ONLY, tidy
 
@@ -54,51 +44,6 @@ def fill(scene: Scene, model: Model, version: int, **changes: Any) -> ShownIndex
     }
     filled = Filled(**given | changes)
     return record_filling(scene.platform, model="demo", name="shop", version=version, filled=filled)
-
-
-def states(shown: ShownIndex) -> dict[int, str]:
-    return {one.version: one.state.value for one, _ in shown.versions}
-
-
-def test_an_update_that_passes_is_wanted_by_the_index_and_goes_live_when_that_is_complete(
-    scene: Scene,
-) -> None:
-    model = a_judged_model(scene)
-    an_index(scene)
-    moved = update(scene, model, *CATS, auto_promote=True)
-    assert moved.result["promotion"]["moved"], "an index without vectors keeps nothing back"
-    fill(scene, model, 2)
-    waits = update(scene, model, *OWLS, auto_promote=True)
-    assert waits.result["promotion"]["reason"] == "index_not_ready"
-    assert scene.live(model) == 2
-    half = fill(scene, model, 3, rows=1, complete=False)
-    assert states(half) == {2: "live", 3: "filling"}
-    assert [one.wanted for one, _ in half.versions] == [False, True]
-    with pytest.raises(IndexNotReady, match="perennial index move shop demo:3"):
-        go_live(scene, model, 3)
-    assert states(fill(scene, model, 3)) == {2: "live", 3: "complete"}
-    go_live(scene, model, 3)
-    assert go_back(scene, model) == 2
-    assert states(fill(scene, model, 2)) == {2: "live", 3: "retired"}
-
-
-def test_an_override_moves_an_alias_without_its_index_and_so_does_deleting_the_index(
-    scene: Scene,
-) -> None:
-    model = a_judged_model(scene)
-    update(scene, model, *CATS, auto_promote=True)
-    update(scene, model, *OWLS)
-    an_index(scene)
-    fill(scene, model, 2)
-    with pytest.raises(IndexNotReady):
-        go_back(scene, model)
-    go_live(scene, model, 3, override=True, reason="the store is down")
-    assert scene.live(model) == 3
-    assert go_back(scene, model) == 2
-    delete_index(scene.platform, model="demo", name="shop")
-    go_live(scene, model, 3)
-    update(scene, model, *ANTS, auto_promote=True)
-    assert scene.live(model) == 4
 
 
 def test_weights_by_which_an_index_is_searched_are_neither_collected_nor_deleted(
@@ -139,7 +84,6 @@ def test_what_a_filler_says_must_fit_what_it_said_before(scene: Scene) -> None:
         {"rows": 2},
         {"baseline": 1},
         {"method": IndexMethod.HELD},
-        {"method": IndexMethod.HELD, "baseline": 2},
     ]
     for changes in refused:
         with pytest.raises(FieldInvalid):
