@@ -37,13 +37,16 @@ class NewIndex(RequestModel):
 class Filling(RequestModel):
     """How far a filler is with the vectors for a version."""
 
-    digest: str = Field(min_length=64, max_length=64, description="Of the version.")
+    digest: str = Field(
+        min_length=64, max_length=64, examples=["8c22a42a" * 8], description="Of the version."
+    )
     method: Annotated[IndexMethod, BY_TEXT] = Field(
-        description="`embedded` by the version; `bridged` or `held` from vectors of `baseline`."
+        examples=["embedded"],
+        description="`embedded` by the version; `bridged` or `held` from vectors of `baseline`.",
     )
     baseline: Number | None = Field(None, description="Whose vectors are held or bridged.")
-    rows: int = Field(ge=0, le=2**53, description="Vectors that the store has.")
-    total: int = Field(ge=0, le=2**53, description="Vectors that it is to have.")
+    rows: int = Field(ge=0, le=2**53, examples=[8000], description="Vectors that the store has.")
+    total: int = Field(ge=0, le=2**53, examples=[8000], description="Vectors that it is to have.")
     complete: bool = Field(False, description="All are there, and can be searched.")
 
     def filled(self) -> Filled:
