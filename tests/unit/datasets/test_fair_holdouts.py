@@ -102,7 +102,7 @@ def test_classes_that_were_tiny_when_they_were_first_frozen_are_taught(
 
 @pytest.mark.parametrize("shots", [3, 5, 10])
 def test_a_few_images_of_each_class_of_a_larger_dataset_are_taught(shots: int) -> None:
-    for start in range(0, 100_000, 10_000):
+    for start in range(0, 30_000, 10_000):
         larger = images(start, 100 * 30, 30)
         require_fair(frozen(larger[: shots * 30], frozen(larger).sides()))
 
@@ -123,12 +123,12 @@ def test_images_whose_near_duplicates_are_of_other_classes_count_once() -> None:
 
 def test_a_draw_that_is_not_placed_before_is_fair_but_for_one_in_a_thousand() -> None:
     refused = 0
-    for start in range(0, 2_000_000, 1000):
+    for start in range(0, 400_000, 1000):
         try:
             require_fair(frozen(images(start, 60, 3)))
         except HoldoutBiased:
             refused += 1
-    assert refused <= 6
+    assert refused <= 3
 
 
 def test_the_side_by_hash_alone_would_be_the_same() -> None:
