@@ -19,6 +19,7 @@ CONNECT_S = 10
 WAIT = "2s"  # for a lock of the view, behind which searches would wait as well
 TRIES = 30  # of a switch, each as long as that
 FILLER_WAIT = "60s"  # for another filler; one that was killed is noticed within that
+LONGEST_NAME = 48  # PostgreSQL cuts names of tables and indexes at 63, and ours are longer by 15
 AT_ONCE = 5000  # rows that are read at a time
 
 
@@ -32,8 +33,13 @@ class PgVectorStore:
     def __init__(self, url: str, name: str) -> None:
         """Connect to a database by a URL or, as psycopg takes it, a list of parameters.
 
-        A password that is not there is taken from PGPASSWORD or `.pgpass`.
+        A password that is not there is taken from PGPASSWORD or `.pgpass`. Raises IndexFailure.
         """
+        if len(name) > LONGEST_NAME:
+            raise IndexFailure(
+                f"The name of an index in PostgreSQL has at most {LONGEST_NAME} characters, as its "
+                f"tables are named after it, and {name} has {len(name)}."
+            )
         self._name = name
         self._marked = ""
         try:

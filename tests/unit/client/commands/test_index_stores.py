@@ -63,6 +63,11 @@ def test_a_side_has_each_image_once_and_the_newest_of_it(store: Store) -> None:
     store.release()
 
 
+def test_a_name_whose_tables_postgresql_would_cut_to_one_is_refused() -> None:
+    with pytest.raises(IndexFailure, match="at most 48 characters"):
+        PgVectorStore("", 49 * "n")
+
+
 def test_what_is_searched_changes_from_one_moment_to_the_next(store: Store) -> None:
     store.claim("idx_1")
     for side, texts in ((1, (1, 0)), (2, (0, 1))):
