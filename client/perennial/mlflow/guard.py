@@ -106,8 +106,11 @@ class Guard:
             return f"The service has no version {number} of {self._model}."
         if version["digest"] != found.tags.get(DIGEST):
             return f"It is not version {number} of {self._model}: their digests differ."
-        if version["verdict"] == PASSED or version["version"] == self._live():
+        erased = version["erasure"] is not None
+        if version["version"] == self._live() or (version["verdict"] == PASSED and not erased):
             return None
+        if erased:
+            return f"Version {number} of {self._model} learned from images that were erased since."
         return f"Version {number} of {self._model} has the verdict {version['verdict'] or 'none'}."
 
     def _live(self) -> int | None:
