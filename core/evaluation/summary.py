@@ -198,7 +198,9 @@ def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
     if judgement.inherited_classes or any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")
-    if not has_guard:
+    if not (has_guard or any(m.is_of_suite for m in judgement.measures)):
+        lacks.append("no suite asks what it was not taught")
+    elif not has_guard:
         lacks.append("too few test images guard what it must not forget")
     if False in are_open:
         doubts.append("that its losses are within the limits")

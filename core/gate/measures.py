@@ -389,8 +389,13 @@ class Measure(Changes):
         return self.kind in DIRECTIONS or self.both_directions
 
     @property
+    def is_of_suite(self) -> bool:
+        """True if it asks a suite and no holdout; names of suites have no space."""
+        return self.kind in SUITES and " " not in self.name
+
+    @property
     def place(self) -> str:
-        """The name of the suite, or "the holdout of version 2": names of suites have no space."""
+        """The name of the suite, or "the holdout of version 2"."""
         return f"the holdout of {self.name}" if " " in self.name else self.name
 
     def has_images(self, minimum_count: int) -> bool:

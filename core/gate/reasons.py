@@ -70,6 +70,7 @@ def explain(
     rulings: Sequence[Ruling],
     *,
     passed: bool,
+    has_suite: bool,
     has_guard: bool,
     will_guard: bool = False,
     has_gain: bool,
@@ -83,12 +84,12 @@ def explain(
     lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings))
-        if not any(r.kind in SUITES and r.place == r.name for r in rulings):
-            lines.append(
-                "The model has no suite, so that nothing asks what no update has taught: a version "
-                "that forgets it may pass. Give the model a suite."
-            )
-    if not (has_guard or will_guard):
+    if not (has_suite or will_guard):
+        lines.append(
+            "The model has no suite, so that nothing asks what no update has taught: no version is "
+            "promoted automatically. Give the model a suite."
+        )
+    elif not (has_guard or will_guard):
         lines.append(
             "No measure guards this model: it has no suite or earlier holdout that can show a loss "
             f"and has at least {counted(minimum_count, 'distinct test image')}, so no version is "

@@ -328,8 +328,9 @@ def judge(
     that was `converted` has nothing to gain.
 
     Passed: every lower bound is within its tolerance (without correction, because all must hold),
-    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ, and
-    at least one suite or pool of holdouts has the policy's minimum of images. Failed: a measure is
+    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ, a
+    suite is among them, as nothing else asks what no update has taught, and at least one suite or
+    pool of holdouts has the policy's minimum of images. Failed: a measure is
     below its tolerance, by Holm's step-down over all measures; a p-value is valid at any size; or
     one of the `classes` has lost more than it alone may. Inconclusive: everything else, also when
     there is no measure of the gain.
@@ -347,12 +348,19 @@ def judge(
     rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
+    has_suite = any(m.is_of_suite for m in kept)
     has_gain = converted or len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
     inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
     if faults or failing or len(inherited) < len(lost) or failed_before:
         verdict = Verdict.FAILED
-    elif has_guard and has_gain and not (inherited or to_label) and all(m.holds for m in measures):
+    elif (
+        has_suite
+        and has_guard
+        and has_gain
+        and not (inherited or to_label)
+        and all(m.holds for m in measures)
+    ):
         verdict = Verdict.PASSED
     else:
         verdict = Verdict.INCONCLUSIVE
@@ -372,6 +380,7 @@ def judge(
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,
+                has_suite=has_suite,
                 has_guard=has_guard,
                 will_guard=bool(to_label),
                 has_gain=has_gain,

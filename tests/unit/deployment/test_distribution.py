@@ -110,6 +110,7 @@ SERVICE_AND_DEMO = """
 import api.app, demo.__main__, perennial.commands.main, worker.__main__, worker.inference.__main__
 """
 
+IN_EXTRAS = ("agents", "indexes", "mlflow")
 COMMAND_MODULES = ("__main__", "commands", "terminal")
 
 
@@ -134,12 +135,25 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
     ("program", "needed", "ours"),
     [
         (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
-        (client_without("agents", "mlflow") + HELP, [*CLIENT, *EXTRAS["verify"]], {"perennial"}),
-        (client_without("mlflow", "rules") + HELP, [*CLIENT, *EXTRAS["mcp"]], {"perennial"}),
-        (client_without("agents", "mlflow", "rules") + HELP, CLIENT, {"perennial"}),
-        (client_without(*COMMAND_MODULES, "agents", "mlflow", "rules"), CLIENT[:1], {"perennial"}),
+        (
+            client_without("agents", "indexes", "mlflow") + HELP,
+            [*CLIENT, *EXTRAS["verify"]],
+            {"perennial"},
+        ),
+        (
+            client_without("indexes", "mlflow", "rules") + HELP,
+            [*CLIENT, *EXTRAS["mcp"]],
+            {"perennial"},
+        ),
+        (
+            client_without("agents", "mlflow", "rules") + HELP,
+            [*CLIENT, *EXTRAS["pgvector"], *EXTRAS["qdrant"]],
+            {"perennial"},
+        ),
+        (client_without("rules", *IN_EXTRAS) + HELP, CLIENT, {"perennial"}),
+        (client_without(*COMMAND_MODULES, "rules", *IN_EXTRAS), CLIENT[:1], {"perennial"}),
     ],
-    ids=["service", "command and signatures", "agents", "command", "library"],
+    ids=["service", "command and signatures", "agents", "indexes", "command", "library"],
 )
 def test_each_program_runs_with_what_it_names_alone(
     program: str, needed: Sequence[str], ours: set[str]

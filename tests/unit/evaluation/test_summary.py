@@ -96,7 +96,7 @@ def test_the_largest_loss_is_one_that_failed_or_has_images_enough() -> None:
             [measure("emoji"), replace(GAIN, gained=0, lost=20)],
             "may not go live: it learned less than it has to.",
         ),
-        ([GAIN], "by itself: too few test images guard what it must not forget; a person"),
+        ([GAIN], "by itself: no suite asks what it was not taught; a person"),
         (
             [measure("emoji")],
             "by itself: no held-out image shows whether it learned what it was taught;",

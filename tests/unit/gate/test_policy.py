@@ -100,7 +100,7 @@ def test_no_measure_of_any_size_asks_less_of_one_that_has_enough_images() -> Non
             )
             for count in random.choices([40, 200, 499, 500, 501, 1000, 3000], k=3)
         ]
-        if judge([*drawn, gain()], POLICY).verdict is Verdict.PASSED:
+        if judge([*drawn, gain(), measure(count=40)], POLICY).verdict is Verdict.PASSED:
             passed += 1
             full = [m for m in drawn if m.images >= 500]
             assert full
@@ -189,11 +189,19 @@ def test_captions_do_not_count_as_images_towards_the_minimum() -> None:
     assert outcomes(judgement) == [Outcome.HOLDS, Outcome.HOLDS]
 
 
-def test_unguarded_model_is_never_promoted_and_says_why() -> None:
-    for measures in ([gain()], [gain(), measure(count=100)]):
-        judgement = judge(measures, POLICY)
-        assert judgement.verdict is Verdict.INCONCLUSIVE
-        assert any("No measure guards this model" in reason for reason in judgement.reasons)
+@pytest.mark.parametrize(
+    ("kept", "why"),
+    [
+        ([], "The model has no suite"),
+        ([measure(MeasureKind.HOLDOUTS), measure(MeasureKind.HOLDOUT)], "The model has no suite"),
+        ([measure(count=100)], "No measure guards this model"),
+    ],
+)
+def test_unguarded_model_is_never_promoted_and_says_why(kept: list[Measure], why: str) -> None:
+    judgement = judge([gain(), *kept], POLICY)
+    assert judgement.verdict is Verdict.INCONCLUSIVE
+    assert any(why in reason for reason in judgement.reasons)
+    assert judge([gain(), *kept, measure()], POLICY).verdict is Verdict.PASSED
 
 
 def test_without_a_holdout_nothing_is_promoted() -> None:

@@ -42,7 +42,7 @@ def gain(**changes: Any) -> Measure:
 def said(*rulings: Ruling, **changes: Any) -> tuple[str, ...]:
     """The reasons where the verdict is not "passed", and nothing is missing."""
     given: dict[str, Any] = {"passed": False, "has_guard": True, "has_gain": True}
-    return explain(rulings, **{"minimum_count": 500} | given | changes)
+    return explain(rulings, **{"minimum_count": 500, "has_suite": True} | given | changes)
 
 
 def failing(measure: Measure) -> Ruling:
@@ -140,11 +140,11 @@ def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
     )
 
 
-def test_a_pass_without_a_suite_says_that_nothing_asks_what_was_not_taught() -> None:
+def test_want_of_a_suite_is_said_unless_one_waits_for_labels() -> None:
     pool = holding(found(MeasureKind.HOLDOUTS, name="5 updates"))
-    *_, told = said(pool, holding(gain()), passed=True)
+    (told,) = said(pool, holding(gain()), has_suite=False)
     assert told.startswith("The model has no suite, so that nothing asks what no update has taught")
-    assert said(pool, holding(found()), holding(gain()), passed=True)[1:] == ()
+    assert said(pool, holding(gain()), has_suite=False, will_guard=True) == ()
 
 
 def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None:

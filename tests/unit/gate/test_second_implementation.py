@@ -758,6 +758,9 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         one["distinct"] >= least and not one["pooled"] and one["shown"] and one["asked"] == "own"
         for one in kept
     )
+    guarded = guarded and any(
+        evidence.plan[one] for one in ("zero_shot", "unlabelled", "retrieval")
+    )
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
     if (
