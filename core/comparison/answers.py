@@ -367,6 +367,8 @@ def _recalls(answered: Sequence[AnsweredQuery], before: int, now: int) -> Iterat
     for one in answered:
         if one.captions is None:
             continue
-        _, old, new = one.captions
+        query, old, new = one.captions
         for role, number, ranks in ((BEFORE, before, old), (NOW, now, new)):
-            yield from recalls_by_direction(ranks, suite=one.asked.name, role=role, version=number)
+            yield from recalls_by_direction(
+                ranks, suite=one.asked.name, role=role, version=number, gallery=query
+            )

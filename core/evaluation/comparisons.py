@@ -14,14 +14,17 @@ minimum are also compared together. A larger one shows by itself what it lost; a
 would hide their losses.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
-the gain counts the answers of both. An update of classes and captions has a gain of each.
+the gain counts the answers of both. An update of classes and captions has a gain of each. A holdout
+with fewer images than the policy's minimum is searched for among all captioned images, as few are
+an easy question, and several of these are compared together, too. A settled version that is neither
+parent nor live has answered about the holdout alone.
 
 Callers who send no prompt get that of the version. Where that is not the one in which a suite or
 holdout asks, of the candidate or of the version that it is compared with, both are asked once more,
 each in its own prompt. Of the gain that also holds.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.evaluation.plan import (
@@ -122,9 +125,12 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
         for kind in DIRECTIONS:
             yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
             yield from _with_settled(plan, kind, captioned)
-    for held_out in plan.kept_captions:
-        for kind in DIRECTIONS:
-            yield from _with_each(plan, kind, _over_both(_of_captions(plan, held_out)))
+    captioned_ones = _over_both(_small_captioned_ones(plan))
+    for kind in DIRECTIONS:
+        for held_out in plan.kept_captions:
+            roles = _over_both(_of_captions(plan, [held_out]))
+            yield from _with_each(plan, kind, roles, pooled=captioned_ones)
+        yield from _with_each(plan, kind, captioned_ones)
     several = {asked: _small_ones(plan, asked) for asked in ClassList}
     for holdout in plan.kept:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
@@ -177,13 +183,30 @@ def _with_settled(plan: EvaluationPlan, kind: MeasureKind, suite: Exam) -> Itera
         yield from (one for one in _with_each(plan, kind, roles) if not one.own_prompts)
 
 
-def _of_captions(plan: EvaluationPlan, one: CaptionedHoldout) -> Mapping[str, Pairs]:
-    versions = {
-        PARENT: plan.parent if one in plan.earlier_captions else None,
-        LIVE: plan.live,
-        SETTLED: one.settled,
-    }
-    return {role: ((one.exam, version),) for role, version in versions.items() if version}
+def _of_captions(plan: EvaluationPlan, holdouts: Sequence[CaptionedHoldout]) -> Mapping[str, Pairs]:
+    live = plan.live
+    found: dict[str, list[tuple[Exam, Version]]] = {PARENT: [], LIVE: [], SETTLED: []}
+    for one in holdouts:
+        asked = [live] if live else []
+        if one in plan.earlier_captions:
+            found[PARENT].append((one.exam, plan.parent))
+            asked.append(plan.parent)
+        if live:
+            found[LIVE].append((one.exam, live))
+        if one.settled:
+            answers = one.settled.digest in {version.digest for version in asked}
+            found[SETTLED].append((one.exam if answers else one.exam.alone, one.settled))
+    return {role: tuple(pairs) for role, pairs in found.items() if pairs}
+
+
+def _small_captioned_ones(plan: EvaluationPlan) -> Mapping[str, Pairs]:
+    """Return the pairs of each role that are compared together, as each alone has few images."""
+    return _small(plan, _of_captions(plan, plan.kept_captions), has_choice=_has_captions_to_choose)
+
+
+def _has_captions_to_choose(exam: Exam) -> bool:
+    found = exam.asked.entries if isinstance(exam, RetrievalEvaluation) else ()
+    return len({text for entry in found for text in entry.texts}) > 1
 
 
 def _of_holdouts(
@@ -226,14 +249,27 @@ def _small_ones(
     That are fewer than the policy's minimum, and than `most` if that is less. One without a choice
     is left out: every version is right about it, so it would hide losses.
     """
-    least = min(most or plan.policy.minimum_count, plan.policy.minimum_count)
+
+    def has_choice(exam: Exam) -> bool:
+        return _choices(exam, asked, plan.policy.meanings) != 1
+
     found = _of_holdouts(plan, plan.kept, asked)
+    return _small(plan, found, most, has_choice=has_choice)
+
+
+def _small(
+    plan: EvaluationPlan,
+    found: Mapping[str, Pairs],
+    most: int | None = None,
+    *,
+    has_choice: Callable[[Exam], bool],
+) -> Mapping[str, Pairs]:
+    least = min(most or plan.policy.minimum_count, plan.policy.minimum_count)
     small = {
         role: tuple(
             (exam, version)
             for exam, version in pairs
-            if len({entry.group for entry in exam.own.entries}) < least
-            and _choices(exam, asked, plan.policy.meanings) != 1
+            if len({entry.group for entry in exam.own.entries}) < least and has_choice(exam)
         )
         for role, pairs in found.items()
     }
@@ -300,9 +336,14 @@ def _has_list(pairs: Pairs, asked: ClassList) -> bool:
 def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
     if len(pairs) == 1:
         return pairs[0][0].name
-    names, own = [exam.name for exam, _ in pairs], [one.exam.name for one in plan.earlier]
-    if {*names} <= {*own}:
-        return f"{len(names)} updates"
-    live = [one.exam.name for one in plan.kept if one.learner.number in plan.live_lineage]
-    whose = "the live version" if {*names} <= {*live} else "both lines"
-    return f"{len(names)} updates of {whose}"
+    captioned = isinstance(pairs[0][0], RetrievalEvaluation)
+    earlier: Sequence[HoldoutEvaluation | CaptionedHoldout] = plan.earlier
+    kept: Sequence[HoldoutEvaluation | CaptionedHoldout] = plan.kept
+    if captioned:
+        earlier, kept = plan.earlier_captions, plan.kept_captions
+    names = {exam.name for exam, _ in pairs}
+    several = f"{len(pairs)} {'captioned ' if captioned else ''}updates"
+    if names <= {one.exam.name for one in earlier}:
+        return several
+    live = {one.exam.name for one in kept if one.learner.number in plan.live_lineage}
+    return f"{several} of {'the live version' if names <= live else 'both lines'}"

@@ -45,7 +45,10 @@ AT_FIRST = ", at first"
 # After the name of an unlabelled suite: its labelled images, with their classes.
 LABELS = ", labels"
 
-REPEATED = (AT_FIRST, LABELS)  # lists of images that are in a whole list, too
+# The images of all captioned suites and holdouts, among which small holdouts are searched for.
+TOGETHER = "captions, together"
+
+REPEATED = (AT_FIRST, LABELS, TOGETHER)  # lists of images that are in a whole list, too
 
 Entries = tuple[ManifestEntry, ...]
 
@@ -166,6 +169,8 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
             found[one.exam.name + AT_FIRST] = replace(one.exam.own, entries=one.at_first)
     for captioned in (*plan.captioned, *plan.live_captioned):
         found[captioned.exam.name] = captioned.exam.own
+        if captioned.exam.among:
+            found[TOGETHER] = captioned.exam.among
     return found
 
 
@@ -185,7 +190,8 @@ def shown_entries(query: EvalQuery) -> Entries:
 def _without_captions(plan: EvaluationPlan) -> EvaluationPlan:
     def shown(exam: RetrievalEvaluation) -> RetrievalEvaluation:
         own = RetrievalQuery(entries=shown_entries(exam.own))
-        return RetrievalEvaluation(name=exam.name, own=own)
+        among = exam.among and RetrievalQuery(entries=shown_entries(exam.among))
+        return RetrievalEvaluation(name=exam.name, own=own, among=among)
 
     def held_out(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
         return tuple(replace(one, exam=shown(one.exam)) for one in holdouts)

@@ -19,6 +19,7 @@ from core.evaluation.plan import (
     HeldOutUpdate,
     HoldoutEvaluation,
     LiveLineage,
+    RetrievalEvaluation,
     plan_queries,
 )
 from core.evaluation.queries import EvalQuery
@@ -65,6 +66,8 @@ def asked_beside(plan: EvaluationPlan) -> Mapping[Digest, tuple[EvalQuery, ...]]
                 query: EvalQuery = exam.own
                 if isinstance(exam, ClassEvaluation):
                     query = comparison.query(exam, version)
+                elif isinstance(exam, RetrievalEvaluation):
+                    query = exam.asked
                 found.setdefault(version.digest, {})[query.digest] = query
     return {digest: tuple(queries.values()) for digest, queries in found.items()}
 

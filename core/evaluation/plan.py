@@ -48,10 +48,25 @@ class ClassEvaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class RetrievalEvaluation:
-    """The query of a captioned suite."""
+    """The query of a captioned suite or holdout, whose gallery is its own images.
+
+    `among` has all captioned images: a small holdout is searched for among these, as few images
+    are an easy question. None: it is judged in its own gallery.
+    """
 
     name: str
     own: RetrievalQuery
+    among: RetrievalQuery | None = None
+
+    @property
+    def asked(self) -> RetrievalQuery:
+        """The query by whose answers it is judged."""
+        return self.among or self.own
+
+    @property
+    def alone(self) -> "RetrievalEvaluation":
+        """The evaluation in its own gallery."""
+        return replace(self, among=None)
 
     def over(self, _: ClassList) -> RetrievalQuery:
         """Return the query, which has no classes."""
@@ -90,8 +105,8 @@ class HoldoutEvaluation:
 class CaptionedHoldout:
     """The captioned holdout of an update, with the version that learned it and the settled one.
 
-    Its images are the gallery. The settled version is None if it cannot answer any more: erased
-    images change the gallery, and with it all answers.
+    The settled version has answered about the holdout alone. It is None if it cannot any more:
+    erased images change the gallery, and with it all answers.
     """
 
     learner: Version
@@ -207,11 +222,11 @@ class EvaluationPlan:
             shared += [suite.own, suite.union]
         for holdout in self.holdouts:
             shared += holdout.queries
-        shared += [captioned.exam.own for captioned in self.captioned]
+        shared += [query for one in self.captioned for query in (one.exam.own, one.exam.asked)]
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += holdout.queries
-        whole += [captioned.exam.own for captioned in self.live_captioned]
+        whole += [query for one in self.live_captioned for query in (one.exam.own, one.exam.asked)]
         asked: list[tuple[Version, Sequence[EvalQuery]]] = [
             (self.candidate, [*whole, *_with_suites(self.kept), *_asked(self.calibration)]),
             (self.parent, [*shared, *_with_suites(self.earlier)]),
@@ -324,6 +339,11 @@ def plan_queries(
                 asked = replace(query, views=views, mirror=scored.suite.mirror)
                 zero_shot.append(_class_evaluation(name, asked, learned))
     suites_asked: list[ClassEvaluation | RetrievalEvaluation] = [*zero_shot, *retrieval]
+    captioned = _captioned_holdouts(line, candidate.version, part, can_answer)
+    live_captioned = _captioned_holdouts(replaced, candidate.version, part, can_answer)
+    kept = [one.exam for one in captioned if one.learner != candidate.version]
+    kept += [one.exam for one in live_captioned]
+    among = _all_of([*kept, *retrieval]) if kept else None
     return EvaluationPlan(
         model=model,
         policy=policy,
@@ -340,8 +360,8 @@ def plan_queries(
         live_holdouts=_holdout_evaluations(
             replaced, candidate.version, of_suites, part, views, can_answer
         ),
-        captioned=_captioned_holdouts(line, candidate.version, part, can_answer),
-        live_captioned=_captioned_holdouts(replaced, candidate.version, part, can_answer),
+        captioned=_searched_among(among, captioned, candidate.version, policy),
+        live_captioned=_searched_among(among, live_captioned, candidate.version, policy),
         settled=_settled_for(suites_asked, earlier, can_answer),
         live_settled=_settled_for(suites_asked, live.updates if live else (), can_answer),
         teachers=(*(update.version for update in earlier), *lost),
@@ -495,6 +515,34 @@ def _captioned_holdouts(
                 )
             )
     return tuple(found)
+
+
+def _all_of(exams: Iterable[RetrievalEvaluation]) -> RetrievalQuery:
+    """Return the query on all images of several; an image that is in several has all captions."""
+    found: dict[Digest, ManifestEntry] = {}
+    for entry in (entry for exam in exams for entry in exam.own.entries):
+        texts = found.get(entry.pixels, entry).texts + entry.texts
+        found[entry.pixels] = replace(entry, texts=tuple(dict.fromkeys(texts)))
+    return RetrievalQuery(entries=tuple(found.values()))
+
+
+def _searched_among(
+    among: RetrievalQuery | None,
+    holdouts: Sequence[CaptionedHoldout],
+    candidate: Version,
+    policy: GatePolicy,
+) -> tuple[CaptionedHoldout, ...]:
+    """Return the holdouts, small ones of other updates with the images they are searched among."""
+
+    def searched(one: CaptionedHoldout) -> CaptionedHoldout:
+        own = one.exam.own
+        is_large = len({entry.group for entry in own.entries}) >= policy.minimum_count
+        alone = among is None or len(among.entries) == len(own.entries)
+        if one.learner == candidate or is_large or alone:
+            return one
+        return replace(one, exam=replace(one.exam, among=among))
+
+    return tuple(map(searched, holdouts))
 
 
 def _passed(

@@ -171,6 +171,26 @@ class RetrievalAnswers:
     caption_ranks: tuple[int, ...]
 
 
+def ranks_of(
+    part: RetrievalQuery, whole: RetrievalQuery, answers: RetrievalAnswers
+) -> RetrievalAnswers:
+    """Return the ranks of the searches of one query among the images and captions of another.
+
+    `answers` are to `whole`, which has all images of `part` with their captions.
+    """
+    images = {entry.pixels: place for place, entry in enumerate(whole.entries)}
+    found = searches(whole, MeasureKind.TEXT_TO_IMAGE)
+    captions = {(whole.entries[place].pixels, text): n for n, (place, text) in enumerate(found)}
+    return RetrievalAnswers(
+        image_ranks=tuple(answers.image_ranks[images[entry.pixels]] for entry in part.entries),
+        caption_ranks=tuple(
+            answers.caption_ranks[captions[entry.pixels, text]]
+            for entry in part.entries
+            for text in entry.texts
+        ),
+    )
+
+
 Answers = ClassAnswers | RetrievalAnswers | Calibration
 
 

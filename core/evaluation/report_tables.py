@@ -6,7 +6,7 @@ from statistics import fmean
 
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.plan import ClassEvaluation
-from core.evaluation.queries import ClassQuery, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, RetrievalAnswers, RetrievalQuery
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken
 from core.evaluation.results import (
     EvaluationResults,
@@ -215,18 +215,22 @@ def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
     asked += [(one.exam, others) for one in plan.live_captioned]
     for evaluation, roles in asked:
         for role, version in roles:
-            ranks = results.ranks(version, evaluation.own)
+            ranks = results.ranks(version, evaluation)
             yield from recalls_by_direction(
-                ranks, suite=evaluation.name, role=role, version=version.number
+                ranks,
+                suite=evaluation.name,
+                role=role,
+                version=version.number,
+                gallery=evaluation.asked,
             )
 
 
 def recalls_by_direction(
-    ranks: RetrievalAnswers, *, suite: str, role: str, version: int
+    ranks: RetrievalAnswers, *, suite: str, role: str, version: int, gallery: RetrievalQuery
 ) -> Iterator[Recall]:
     """Yield a version's R@1, R@5 and R@10 from image to text, then from text to image."""
-    images, captions = len(ranks.image_ranks), len(ranks.caption_ranks)
-    for direction, found, gallery in (
+    images, captions = len(gallery.entries), sum(len(entry.texts) for entry in gallery.entries)
+    for direction, found, size in (
         (MeasureKind.IMAGE_TO_TEXT, ranks.image_ranks, captions),
         (MeasureKind.TEXT_TO_IMAGE, ranks.caption_ranks, images),
     ):
@@ -237,7 +241,7 @@ def recalls_by_direction(
             role=role,
             version=version,
             queries=len(found),
-            gallery=gallery,
+            gallery=size,
             at_1=at[1],
             at_5=at[5],
             at_10=at[10],

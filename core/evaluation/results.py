@@ -20,6 +20,7 @@ from core.evaluation.queries import (
     firsts,
     found_by_one_answer,
     one_a_group,
+    ranks_of,
     recall_at_1,
     together,
     top_1,
@@ -130,12 +131,12 @@ class EvaluationResults:
             raise TypeError(type(answers))
         return answers
 
-    def ranks(self, version: Version, query: RetrievalQuery) -> RetrievalAnswers:
-        """Return a version's ranks in both directions."""
-        answers = self.answers[version.digest, query.digest]
+    def ranks(self, version: Version, exam: RetrievalEvaluation) -> RetrievalAnswers:
+        """Return a version's ranks in both directions, in the gallery that is judged."""
+        answers = self.answers[version.digest, exam.asked.digest]
         if not isinstance(answers, RetrievalAnswers):
             raise TypeError(type(answers))
-        return answers
+        return answers if exam.among is None else ranks_of(exam.own, exam.among, answers)
 
     def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
         """Return the hits of a version and of a comparison's baseline; near-duplicates as one.
@@ -160,7 +161,7 @@ class EvaluationResults:
         for exam, before in comparison.pairs:
             if not isinstance(exam, RetrievalEvaluation):
                 raise TypeError(type(exam))
-            ranks = self.ranks(now, exam.own), self.ranks(before, exam.own)
+            ranks = self.ranks(now, exam), self.ranks(before, exam)
             hits = dict(recall_at_1(exam.own, now=ranks[0], before=ranks[1]))
             found.append((exam.own, hits[direction]))
         return found
@@ -206,7 +207,9 @@ class EvaluationResults:
         plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
         asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
         learners = {one.learner.number for one in asked}
-        learners |= {one.learner.number for one in plan.kept_captions if one.exam in exams}
+        names = {exam.name for exam in exams}
+        captioned = plan.kept_captions if comparison.is_of_captions else ()
+        learners |= {one.learner.number for one in captioned if one.exam.name in names}
         knows = comparison.is_cumulative and learners <= plan.live_lineage
         return plan.live if knows else None
 

@@ -42,7 +42,10 @@ def spending_in(
     at = {exam.own.digest: looks.at(ids[exam.name]) for exam in exams}
     together = looks.at_holdouts
     at |= {query.digest: together for one in plan.kept for query in one.queries}
-    at |= {one.exam.own.digest: Look() for one in plan.kept_captions}
+    galleries = [at[exam.own.digest] for exam in plan.retrieval]
+    searched = max(galleries, key=lambda look: look.number, default=Look())
+    for one in plan.kept_captions:  # a suite that has grown is another gallery of small ones
+        at[one.exam.own.digest] = searched if one.exam.among else Look()
     if plan.policy.budget is None:
         return {query: Spending(look=look.number, seen=look.seen) for query, look in at.items()}
     judged, descents = work[Verdicts].suites(plan.model.id), work[Versions].descents(plan.model.id)

@@ -396,7 +396,10 @@ class Measure(Changes):
     @property
     def place(self) -> str:
         """The name of the suite, or "the holdout of version 2"."""
-        return f"the holdout of {self.name}" if " " in self.name else self.name
+        if " " not in self.name:
+            return self.name
+        what = "pooled holdouts" if " updates" in self.name else "holdout"
+        return f"the {what} of {self.name}"
 
     def has_images(self, minimum_count: int) -> bool:
         """Return whether it is one of suites and earlier holdouts with images enough."""

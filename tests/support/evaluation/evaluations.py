@@ -168,6 +168,52 @@ def live_line() -> LiveLineage:
     )
 
 
+def with_duplicates(images: Sequence[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    """Images of which every third is a near-duplicate of the one before."""
+    return tuple(
+        replace(one, near_duplicate_of=images[n - 1].pixels) if n % 3 == 2 else one
+        for n, one in enumerate(images)
+    )
+
+
+def captioned(before: Version, number: int, images: int, *again: HeldOutUpdate) -> HeldOutUpdate:
+    """An update of captions; some images were taught again, with another caption or copied."""
+    texts = [(f"a dog {n}", f"dog {n}") if n % 3 else (f"a cat {n % 5}",) for n in range(images)]
+    twice = [
+        image
+        for n, one in enumerate(again)
+        for image in (
+            replace(one.captions[-1], texts=("taught again", *one.captions[-1].texts)),
+            replace(
+                one.captions[-2],
+                pixels=digest(f"copied {number} {n}"),
+                near_duplicate_of=one.captions[-2].group,
+            ),
+        )
+    ]
+    own = with_duplicates(entries(f"captioned {number}", texts))
+    return HeldOutUpdate(version=taught(before, number, ()), holdout=(), captions=(*twice, *own))
+
+
+def line_of_captions(*sizes: int, live: tuple[int, ...] = (), **changes: Any) -> EvaluationPlan:
+    """A line that was taught captions alone, as was the live version beside it."""
+
+    def line(first: int, counts: Sequence[int]) -> list[HeldOutUpdate]:
+        made: list[HeldOutUpdate] = []
+        for n, images in enumerate(counts):
+            made.append(captioned(made[-1].version if made else ROOT, first + n, images, *made))
+        return made
+
+    *earlier, own = line(2, sizes)
+    if beside := line(9, live):
+        changes["live"] = LiveLineage(
+            version=beside[-1].version,
+            lineage=frozenset({1, *(one.version.number for one in beside)}),
+            updates=tuple(beside),
+        )
+    return second_update(candidate=own, parent=earlier[-1].version, earlier=earlier, **changes)
+
+
 def some_thresholds() -> Calibration:
     """Thresholds of a source for lists of 1,200 classes."""
     rates = [ErrorRate(rate=n / 8, lower=n / 20, upper=n / 4, images=9) for n in (1, 3)]

@@ -80,4 +80,4 @@ def test_answers_of_the_other_kind_are_refused_by_their_type() -> None:
     with pytest.raises(TypeError, match="RetrievalAnswers"):
         sheet.hits(SECOND, suite)
     with pytest.raises(TypeError, match="ClassAnswers"):
-        sheet.ranks(SECOND, captioned)
+        sheet.ranks(SECOND, plan.retrieval[0])

@@ -28,11 +28,13 @@ from tests.support.evaluation.evaluations import (
     ROOT,
     answered,
     entries,
+    line_of_captions,
     live_line,
     policy,
     second_update,
     suite,
     third_update,
+    with_duplicates,
 )
 from tests.support.evaluation.evidence import evidence_of, spent
 from tests.support.evaluation.unlabelled import answers_to, labels_of, photos
@@ -122,6 +124,8 @@ def surely_worse(own: Sequence[float], soft: Sequence[float], groups: Sequence[s
 # views.
 Row = tuple[bool, bool, str, int, str, float | None]
 
+DIRECTIONS = ("image_to_text", "text_to_image")
+
 
 class Evidence:
     """A file, opened with nothing but the standard library."""
@@ -161,6 +165,17 @@ class Evidence:
         """The right answers of a version."""
         return self.rights(version, query, kind)[0]
 
+    def found(self, version: Json, exam: Json, kind: str) -> list[bool]:
+        """Which searches found first what they are about, if among all captioned images."""
+        own, whole = exam["own"]["entries"], (exam["among"] or exam["own"])["entries"]
+        said = self.answers(version, exam["among"] or exam["own"])
+        if kind == "image_to_text":
+            ranks = dict(zip([pixels for pixels, *_ in whole], said["image_ranks"], strict=True))
+            return [ranks[pixels] == 0 for pixels, *_ in own]
+        told = [(pixels, text) for pixels, _, _, *texts in whole for text in texts]
+        first = dict(zip(told, said["caption_ranks"], strict=True))
+        return [first[pixels, text] == 0 for pixels, _, _, *texts in own for text in texts]
+
     def soft(self, version: Json, query: Json, kind: str) -> list[int] | None:
         """The number of right answers to views of each image; None without all views."""
         views = query.get("views", 0)
@@ -172,9 +187,6 @@ class Evidence:
     def rights(self, version: Json, query: Json, kind: str) -> list[list[bool]]:
         """The right answers: to the images, and to each view of them."""
         said = self.answers(version, query)
-        if kind in {"image_to_text", "text_to_image"}:
-            ranks = "image_ranks" if kind == "image_to_text" else "caption_ranks"
-            return [[rank == 0 for rank in said[ranks]]]
         names = [self.meaning(name) for name in query["classes"]] + [None]
         truths = [self.meaning(label) for *_, label in query["entries"]]
         return [
@@ -218,7 +230,7 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for kind, suites in (("zero_shot", classes), ("captions", plan["retrieval"])):
         for one in suites:
             roles = {role: [(one, version)] for role, version in there.items()}
-            kinds = ("image_to_text", "text_to_image") if kind == "captions" else (kind,)
+            kinds = DIRECTIONS if kind == "captions" else (kind,)
             for each in kinds:
                 yield from of_roles(evidence, each, roles)
                 if "labels" not in one:
@@ -280,11 +292,15 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             within = {(asked, role) for role in apart}
             yield from of_roles(evidence, "holdouts", apart, within, lists=(asked,))
         larger = smallest
+    yield from of_captions(evidence)
+    own += [one for one in plan["captioned"] if one["learner"]["digest"] == candidate["digest"]]
     if live is not None and live["digest"] != plan["parent"]["digest"]:
         for one in own:
             beside = {"live version": [(one["exam"], live)]}
             among = {("own", "live version")}
-            yield from of_roles(evidence, "holdout", beside, among, lists=("own",))
+            ways = DIRECTIONS if "among" in one["exam"] else ("holdout",)
+            for kind in ways:
+                yield from of_roles(evidence, kind, beside, among, lists=("own",))
     for one in own:
         yield from of_roles(evidence, "gain", {"parent": [(one["exam"], plan["parent"])]})
 
@@ -295,6 +311,43 @@ def between(plan: Json, suite: str) -> list[Json]:
     there = [one["digest"] for one in roles]
     found = [*plan["settled"].get(suite, []), *plan["live_settled"].get(suite, [])]
     return [one for one in found if one["digest"] not in there]
+
+
+def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """The holdouts of other updates of captions, and the small ones together."""
+    plan, live, least = evidence.plan, evidence.plan["live"], evidence.policy["minimum_count"]
+    candidate = plan["candidate"]["digest"]
+    earlier = [one for one in plan["captioned"] if one["learner"]["digest"] != candidate]
+    every: dict[str, list[tuple[Json, Json]]] = {}
+    each: list[dict[str, list[tuple[Json, Json]]]] = []
+    for one in earlier + plan["live_captioned"]:
+        there = {"live version": live, "settled version": one["settled"]}
+        if one in earlier:
+            there = {"parent": plan["parent"], **there}
+        now = {role: version["digest"] for role, version in there.items() if version}
+        roles = {}
+        for role, version in there.items():
+            if version is None:
+                continue
+            exam = one["exam"]
+            replaced = [now[name] for name in ("parent", "live version") if name in now]
+            if role == "settled version" and version["digest"] not in replaced:
+                exam = {**exam, "among": None}  # it has answered about the holdout alone
+            roles[role] = [(exam, version)]
+            texts = {text for row in (exam["among"] or exam["own"])["entries"] for text in row[3:]}
+            if distinct(exam) < least and len(texts) > 1:
+                every.setdefault(role, []).append((exam, version))
+        each.append(roles)
+    pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
+    for kind in DIRECTIONS:
+        for roles in each:
+            inside = {
+                ("own", role)
+                for role, pairs in roles.items()
+                if all(one in pools.get(role, []) for one in pairs)
+            }
+            yield from of_roles(evidence, kind, roles, inside)
+        yield from of_roles(evidence, kind, pools)
 
 
 def choices(evidence: Evidence, query: Json) -> int:
@@ -420,14 +473,22 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
             for exam, _ in pairs
             if exam in (one["exam"], one["common"])
         }
+        learners |= {
+            one["learner"]["number"]
+            for one in (*plan["captioned"], *plan["live_captioned"])
+            for exam, _ in pairs
+            if exam["own"] == one["exam"]["own"]
+        }
         if learners <= set(plan["live_lineage"]):
             theirs = paired(evidence, about, plan["live"])
             live = sum(now - before for now, before, *_ in theirs) / len(theirs)
     yield bounded(evidence, rows, level, about | {"flips": False, "live": live})
     limit = policy["negative_flips"]
-    one_update = kind in {"zero_shot", "image_to_text", "text_to_image"} and asked == "own"
+    one_update = kind in {"zero_shot", *DIRECTIONS} and asked == "own"
     were_right = [row for row in rows if row[1]]
-    if limit is not None and one_update and about["baseline"] != "root" and were_right:
+    if about["baseline"] in {"root", "settled version"}:
+        one_update = False
+    if limit is not None and one_update and were_right:
         flips = {"flips": True, "live": None, "tolerance": limit}
         yield bounded(evidence, were_right, level, about | flips)
 
@@ -443,6 +504,12 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
     if kind == "text_to_image":
         texts = [texts for _, _, _, *texts in query["entries"]]
         groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
+    if kind in DIRECTIONS:
+        both = zip(*(evidence.found(who, exam, kind) for who in (now, before)), strict=True)
+        return [
+            (new, old, group, born, "", None)
+            for (new, old), (group, born) in zip(both, groups, strict=True)
+        ]
     labels = [evidence.meaning(label) for *_, label in query["entries"]]
     hits = (evidence.right(who, its, kind) for who, its in given)
     soft = [evidence.soft(who, its, kind) for who, its in given]
@@ -451,8 +518,7 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
         change = None
         if soft[0] is not None and soft[1] is not None:
             change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
-        label = "" if kind == "text_to_image" else labels[place]
-        rows.append((new, old, group, born, label, change))
+        rows.append((new, old, group, born, labels[place], change))
     return rows
 
 
@@ -472,9 +538,13 @@ def first_ones(query: Json, *, each_class: bool) -> list[int]:
 def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     """The answers that are right now, and before: one for each group, with its captions.
 
+    The gain in captions has those of both directions.
+
     Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
     order, if it is by any of these.
     """
+    if about["kind"] == "gain" and "among" in about["pairs"][0][0]:
+        return [row for way in DIRECTIONS for row in paired(evidence, {**about, "kind": way}, now)]
     earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[tuple[str, str], list[Row]]()
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
@@ -502,12 +572,20 @@ def tells(row: "Row | ClassRow") -> int:
 def on_every_image(evidence: Evidence, about: Json) -> float:
     """The change over all images, if there are near-duplicates, which count once otherwise."""
     changes, groups = dict[tuple[str, str], int](), set[str]()
+    gain_in_captions = about["kind"] == "gain" and "among" in about["pairs"][0][0]
+    if gain_in_captions or about["kind"] in DIRECTIONS:
+        candidate = evidence.plan["candidate"]
+        every = [
+            row
+            for way in (DIRECTIONS if gain_in_captions else (about["kind"],))
+            for pair in about["pairs"]
+            for row in answers_on(evidence, {**about, "kind": way}, candidate, *pair)
+        ]
+        images = {row[0] for exam, _ in about["pairs"] for row in exam["own"]["entries"]}
+        copied = len(images) > len({row[2] for row in every})
+        return sum(row[0] - row[1] for row in every) / len(every) if copied else inf
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
-        if about["kind"] in {"image_to_text", "text_to_image"}:
-            groups |= {row[2] for row in rows}
-            change = sum(row[0] - row[1] for row in rows) / len(rows)
-            return change if len(exam["own"]["entries"]) > len(groups) else inf
         for (pixels, *_, label), row in zip(exam["own"]["entries"], rows, strict=True):
             changes[pixels, label.lower()] = row[0] - row[1]
             groups.add(row[2])
@@ -646,7 +724,7 @@ def bounded(
 
 def above(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float:
     """The share of answers that were right beyond those that one answer to all would have right."""
-    if about["kind"] in {"image_to_text", "text_to_image"}:
+    if about["kind"] in DIRECTIONS:
         queries = [exam["own"] for exam, _ in about["pairs"]]
         images = [
             texts
@@ -790,7 +868,7 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
         if one["kind"] == "holdouts" and one["pooled"]:
             continue
         exams = tuple(exam["name"] for exam, _ in one["pairs"])
-        if "labels" in one["pairs"][0][0]:
+        if {"labels", "among"} & one["pairs"][0][0].keys():  # unlabelled, or captions
             continue
         name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
         for (label, edition), each in by_class(evidence, one).items():
@@ -914,7 +992,11 @@ def agrees(file: bytes) -> str:
             for (*same, name, flips), value in stated.items()
             if tuple(same) == key
             and flips is one["flips"]
-            and (name.startswith(f"{len(names)} updates") if len(names) > 1 else name == names[0])
+            and (
+                name.startswith((f"{len(names)} updates", f"{len(names)} captioned updates"))
+                if len(names) > 1
+                else name == names[0]
+            )
         ]
         for field in ("distinct", "count", "gained", "lost", "outcome", "pooled", "held_back_by"):
             assert told[field] == one[field], (key, field)
@@ -927,14 +1009,6 @@ def agrees(file: bytes) -> str:
 
 
 # ---- Reports on made-up answers ------------------------------------------------------------------
-
-
-def with_duplicates(images: Any) -> Any:
-    """Images of which every third is a near-duplicate of the one before."""
-    return tuple(
-        replace(one, near_duplicate_of=images[n - 1].pixels) if n % 3 == 2 else one
-        for n, one in enumerate(images)
-    )
 
 
 EMOJI = suite(
@@ -1122,6 +1196,14 @@ CASES = {
         0.05,
     ),
     "small": (second_update(), 0.1, 0.0),
+    "captions": (line_of_captions(30, 90, 40, 30, suites=BOTH, policy=STRICT), 0.05, 0.1),
+    "captions beside live": (
+        line_of_captions(
+            20, 40, 30, live=(30, 150), suites=[EMOJI], policy=policy(minimum_count=90)
+        ),
+        0.1,
+        0.05,
+    ),
 }
 
 
@@ -1130,6 +1212,7 @@ CASES = {
 def test_a_second_implementation_agrees_on_every_number_and_verdict(case: str, seed: int) -> None:
     plan, rate, loss = CASES[case]
     exams: list[Any] = [*plan.zero_shot, *plan.retrieval, *(one.exam for one in plan.kept)]
+    exams += [one.exam for one in plan.kept_captions]
     spending = {
         one.own.digest: spent(verdict=3 + 10 * n, luck=1.0 + n) for n, one in enumerate(exams)
     }
