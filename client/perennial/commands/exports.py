@@ -64,10 +64,18 @@ def export(
 
 def _require_new(output: Path, export_format: ExportFormat) -> None:
     """Raise Failure unless an export in this format may be written there."""
-    if export_format == "bundle" or not output.is_dir():
+    if export_format == "bundle":
         require_absent(output)
-    elif any(output.iterdir()):
-        raise Failure(f"{output} is not empty: name a new folder.")
+    else:
+        require_new_folder(output)
+
+
+def require_new_folder(folder: Path) -> None:
+    """Raise Failure unless a folder is empty, or not there yet."""
+    if not folder.is_dir():
+        require_absent(folder)
+    elif any(folder.iterdir()):
+        raise Failure(f"{folder} is not empty: name a new folder.")
 
 
 def require_absent(file: Path) -> None:
@@ -93,7 +101,7 @@ def _fetch(client: Client, made: Export, output: Path) -> None:
         return
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        _unpack(_download(client, made, Path(folder) / "export.tar"), output)
+        unpack(_download(client, made, Path(folder) / "export.tar"), output)
 
 
 def _download(client: Client, made: Export, to: Path) -> Path:
@@ -103,7 +111,8 @@ def _download(client: Client, made: Export, to: Path) -> Path:
         )
 
 
-def _unpack(packed: Path, output: Path) -> None:
+def unpack(packed: Path, output: Path) -> None:
+    """Write the files of a tar into a folder, each by its last name."""
     with tarfile.open(packed) as archive:
         for entry in archive:
             file = archive.extractfile(entry) if entry.isreg() else None

@@ -15,6 +15,7 @@ from perennial.terminal.arguments import (
     wait_option,
 )
 from perennial.terminal.output import (
+    accuracies,
     json_option,
     measure_name,
     percent,
@@ -32,7 +33,7 @@ from perennial.terminal.session import (
     tell_job,
     tell_ordered,
 )
-from perennial.types import Comparison, Grouping, Report, Ruling
+from perennial.types import Comparison, Grouping, Report
 
 # `perennial report`: what a version learned and forgot, and what the gate says of it.
 
@@ -86,7 +87,7 @@ def _print_report(found: Report) -> None:
                 measure_name(one["kind"], one["formerly_right"], one["asked"], one["own_prompts"]),
                 one["name"],
                 one["baseline"],
-                *_accuracies(one),
+                *accuracies(one),
                 points(one["difference"]),
                 f"{points(one['interval_lower'])} to {points(one['upper'])}",
                 points(one["lower"]),
@@ -132,13 +133,6 @@ def _print_report(found: Report) -> None:
             f"{classes} with fewer than {FEWEST} images lost some: --output writes a page with "
             f"{'it' if few == 1 else 'them'}."
         )
-
-
-def _accuracies(one: Ruling) -> tuple[str, str]:
-    """Return the accuracies before and now; of an unlabelled suite, how much is labelled."""
-    if (known := one["disagreements"]) is not None:
-        return f"{known['labelled']} of {known['total']}", "labelled"
-    return percent(one["right_before"], one["count"]), percent(one["right"], one["count"])
 
 
 def _print_taken(found: Report) -> None:

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from perennial.types import Alias, BlameReport, Event
+from perennial.types import Alias, BlameReport, Event, Ruling
 
 # The output of commands: JSON for programs, tables for people.
 
@@ -158,6 +158,13 @@ def measure_name(
     name = MEASURES.get(kind, kind) + LISTS.get(asked, "")
     name += ", own prompts" if own_prompts else ""
     return f"{name}{', formerly right' if formerly_right else ''}"
+
+
+def accuracies(one: Ruling) -> tuple[str, str]:
+    """Return the accuracies before and now; of an unlabelled suite, how much is labelled."""
+    if (known := one["disagreements"]) is not None:
+        return f"{known['labelled']} of {known['total']}", "labelled"
+    return percent(one["right_before"], one["count"]), percent(one["right"], one["count"])
 
 
 def _is_number(cell: Cell) -> bool:

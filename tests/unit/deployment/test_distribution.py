@@ -110,7 +110,7 @@ SERVICE_AND_DEMO = """
 import api.app, demo.__main__, perennial.commands.main, worker.__main__, worker.inference.__main__
 """
 
-IN_EXTRAS = ("agents", "indexes", "mlflow")
+IN_EXTRAS = ("agents", "indexes", "mlflow", "publishing")
 COMMAND_MODULES = ("__main__", "commands", "terminal")
 
 
@@ -136,17 +136,17 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
     [
         (SERVICE_AND_DEMO, [*SERVICE, *WORKER, *CLIENT], OURS),
         (
-            client_without("agents", "indexes", "mlflow") + HELP,
+            client_without(*IN_EXTRAS) + HELP,
             [*CLIENT, *EXTRAS["verify"]],
             {"perennial"},
         ),
         (
-            client_without("indexes", "mlflow", "rules") + HELP,
+            client_without("indexes", "mlflow", "publishing", "rules") + HELP,
             [*CLIENT, *EXTRAS["mcp"]],
             {"perennial"},
         ),
         (
-            client_without("agents", "mlflow", "rules") + HELP,
+            client_without("agents", "mlflow", "publishing", "rules") + HELP,
             [*CLIENT, *EXTRAS["pgvector"], *EXTRAS["qdrant"]],
             {"perennial"},
         ),

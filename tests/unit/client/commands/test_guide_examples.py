@@ -44,6 +44,7 @@ PAGES: Mapping[str, Mapping[str, str]] = {
     "docs/embeddings.md": {r"UklGR\.\.\.": base64.b64encode(picture(70)).decode()},
     "docs/old-vectors.md": {"--output bridge": "--output of-small-vectors"},
     "docs/exports.md": {},
+    "docs/how-to/publish.md": {},
     "docs/trials.md": {  # where version 2 is live, and 1 the root
         "start demo:2 --shadow": "start demo:1 --shadow",
         "perennial (trial start demo:2 --canary.*)": (

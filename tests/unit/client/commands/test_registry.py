@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
 
 from core.evaluation.report import FEWEST
 from perennial.commands import exports as bundles
@@ -162,6 +164,88 @@ def test_a_version_is_exported_into_a_folder_unless_it_differs(
     monkeypatch.setattr(site.learner, "cosine", 0.5)
     failed = perennial("export", "demo:1", "--format", "onnx", "--wait")
     assert (failed.code, "smallest cosine is 0.5" in failed.err) == (JOB, True)
+
+
+@pytest.fixture(scope="module")
+def key_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The files of a private and a public key, as openssl makes them."""
+    folder = tmp_path_factory.mktemp("keys")
+    private, public = folder / "key.pem", folder / "key.pub"
+    for words in (
+        f"ecparam -name prime256v1 -genkey -noout -out {private}",
+        f"ec -in {private} -pubout -out {public}",
+    ):
+        subprocess.run(["openssl", *words.split()], check=True, capture_output=True)
+    return private, public
+
+
+def accepts(folder: Path, public: Path) -> bool:
+    """Whether the program of model_signing accepts the signature of a folder."""
+    words = ["verify", "key", folder, "--signature", folder / "model.sig", "--public_key", public]
+    done = subprocess.run(
+        [sys.executable, "-m", "model_signing", *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ("Verification succeeded" in done.stdout) == (done.returncode == 0), done
+    return done.returncode == 0
+
+
+def test_a_published_version_has_a_card_of_its_facts_and_a_signature_that_others_verify(
+    site: Site, perennial: Run, taught: int, tmp_path: Path, key_pair: tuple[Path, Path]
+) -> None:
+    private, public = key_pair
+    to = tmp_path / "published"
+    words = ("publish", f"demo:{taught}", "--license", "apache-2.0", "--base", "lab/clip-small")
+    ended = perennial(*words, "--to", to, "--sign", private)
+    assert (ended.code, f"{to}: demo:{taught} with README.md" in ended.out) == (0, True), ended
+    assert {"README.md", "model.sig"} < {path.name for path in to.iterdir()}
+    assert accepts(to, public)
+
+    card = ModelCard.load(to / "README.md")
+    assert (card.data.license, card.data.base_model) == ("apache-2.0", "lab/clip-small")
+    version, report = (
+        found("demo", taught) for found in (site.client.versions.get, site.client.versions.report)
+    )
+    assert version["digest"] in card.text
+    assert report["root_digest"] in card.text
+    assert "Verdict of the gate: **passed**" in card.text
+    assert report["summary"]["learned"] in card.text
+    assert "| own update | version 2 | parent | 0.0 | 100.0 | +100.0 |" in card.text
+    data = next(
+        one
+        for one in site.client.datasets.versions(version["dataset"])
+        if one["number"] == version["dataset_version"]
+    )
+    for name, count in data["counts"].items():
+        assert f"| {name} | {' | '.join(map(str, count.values()))} |" in card.text
+    assert f"| `epochs` | `{version['recipe']['epochs']}` |" in card.text
+
+    largest = max(to.iterdir(), key=lambda path: path.stat().st_size)
+    changed = bytearray(largest.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    largest.write_bytes(changed)
+    assert not accepts(to, public)
+
+
+def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(
+    perennial: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("publish", "demo:1", "--license", "other", "--to", tmp_path / "root")
+    ended = perennial(*words)
+    assert (ended.code, "it has no verdict" in ended.err) == (GATE, True)
+    words_of_openssl = f"genpkey -algorithm ed25519 -out {tmp_path / 'key.pem'}"
+    subprocess.run(["openssl", *words_of_openssl.split()], check=True, capture_output=True)
+    ended = perennial(*words, "--any-verdict", "--sign", tmp_path / "key.pem")
+    assert (ended.code, "P-256" in ended.err) == (ERROR, True)
+    monkeypatch.setitem(sys.modules, "perennial.publishing.signing", None)
+    ended = perennial(*words, "--any-verdict", "--sign", tmp_path / "key.pem")
+    assert (ended.code, "pip install 'perennial-client[publish]'" in ended.err) == (ERROR, True)
+    assert not (tmp_path / "root").exists()
+    assert perennial(*words, "--any-verdict").code == 0
+    assert "**none, it was not scored**" in (tmp_path / "root/README.md").read_text()
+    assert "is not empty" in perennial(*words, "--any-verdict").err
 
 
 def test_the_vectors_of_a_dataset_are_stored_and_fetched(
