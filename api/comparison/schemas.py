@@ -126,6 +126,9 @@ class ComparedMeasure(ResponseModel):
     difference: float
     lower: float
     upper: float
+    depth: int = Field(
+        description="Of captions: an answer is right if what is wanted is among the first so many."
+    )
     formerly_right: bool = Field(
         description="Whether only predictions that were right before count: `lost` out of `count` "
         "are then negative flips."

@@ -99,13 +99,13 @@ def measure_parts(measure: Measure) -> tuple[str, str]:
     place = measure.place.removeprefix("the ")
     place, counts = {
         MeasureKind.ZERO_SHOT: (measure.name, counts),
-        MeasureKind.IMAGE_TO_TEXT: (place, "image → text R@1"),
-        MeasureKind.TEXT_TO_IMAGE: (place, "text → image R@1"),
+        MeasureKind.IMAGE_TO_TEXT: (place, f"image → text R@{measure.depth}"),
+        MeasureKind.TEXT_TO_IMAGE: (place, f"text → image R@{measure.depth}"),
         MeasureKind.HOLDOUT: (f"holdout of {measure.name}", counts),
         MeasureKind.HOLDOUTS: (f"holdouts of {measure.name}", counts),
         MeasureKind.GAIN: ("own holdout", "gain"),
     }[measure.kind]
-    of_captions = ", R@1 both ways" if measure.both_directions else ""
+    of_captions = f", R@{measure.depth} both ways" if measure.both_directions else ""
     of_prompts = ", own prompts" if measure.own_prompts else ""
     flips = " · negative flips" if measure.formerly_right else ""
     return place, f"{counts}{of_captions}{of_prompts}{flips}"

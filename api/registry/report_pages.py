@@ -348,6 +348,7 @@ COLUMNS = (
     "baseline_version",
     "asked",
     "own_prompts",
+    "depth",
     "classes",
     "class",
     "formerly_right",

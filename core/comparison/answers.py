@@ -16,13 +16,13 @@ from core.evaluation.queries import (
     RetrievalAnswers,
     RetrievalQuery,
     captions_of_one_a_group,
+    found_within,
     one_a_group,
-    recall_at_1,
     top_1,
 )
 from core.evaluation.report import ChangeTable, Recall
 from core.evaluation.report_tables import class_changes, recalls_by_direction
-from core.gate.measures import Measure, MeasureKind
+from core.gate.measures import DEPTHS, Measure, MeasureKind
 from core.values import Digest
 
 
@@ -249,9 +249,9 @@ def measures(answered: Sequence[AnsweredQuery], *, before: int, alpha: float) ->
     """
     for one in answered:
         images = len(one.asked.query.entries)
-        for kind, hits in _hits(one):
-            yield _measure(kind, one.asked.name, before, hits, images, alpha)
-            if any(hits.before):
+        for kind, depth, hits in _hits(one):
+            yield _measure(kind, one.asked.name, before, hits, images, alpha, depth=depth)
+            if any(hits.before) and depth == 1:
                 right = hits.formerly_right
                 yield _measure(kind, one.asked.name, before, right, images, alpha, flips=True)
     holdouts = [one for one in answered if one.asked.holdout and one.classes]
@@ -270,6 +270,7 @@ def _measure(
     alpha: float,
     *,
     flips: bool = False,
+    depth: int = 1,
 ) -> Measure:
     return Measure.of(
         kind,
@@ -283,16 +284,19 @@ def _measure(
         design_effect=hits.design_effect(alpha),
         alpha=alpha,
         formerly_right=flips,
+        depth=depth,
     )
 
 
-def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, PairedHits]]:
+def _hits(one: AnsweredQuery) -> Iterator[tuple[MeasureKind, int, PairedHits]]:
+    """Yield the hits by kind and, of captions, by how many that are found first count."""
     if one.classes is not None:
-        yield one.asked.kind, _paired([one])
+        yield one.asked.kind, 1, _paired([one])
     if one.captions is not None:
         captioned, old, new = one.captions
-        for way, hits in recall_at_1(captioned, now=new, before=old):
-            yield way, captions_of_one_a_group([(captioned, hits)], way)
+        for depth in DEPTHS:
+            for way, hits in found_within(captioned, depth, now=new, before=old):
+                yield way, depth, captions_of_one_a_group([(captioned, hits)], way)
 
 
 def _paired(several: Sequence[AnsweredQuery]) -> PairedHits:

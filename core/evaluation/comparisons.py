@@ -14,10 +14,11 @@ minimum are also compared together. A larger one shows by itself what it lost; a
 would hide their losses.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
-the gain counts the answers of both. An update of classes and captions has a gain of each. A holdout
-with fewer images than the policy's minimum is searched for among all captioned images, as few are
-an easy question, and several of these are compared together, too. A settled version that is neither
-parent nor live has answered about the holdout alone.
+the gain counts the answers of both. R@1 is compared, and then R@5, which can only fail a version.
+An update of classes and captions has a gain of each. A holdout with fewer images than the policy's
+minimum is searched for among all captioned images, as few are an easy question, and several of
+these are compared together, too. A settled version that is neither parent nor live has answered
+about the holdout alone.
 
 Callers who send no prompt get that of the version. Where that is not the one in which a suite or
 holdout asks, of the candidate or of the version that it is compared with, both are asked once more,
@@ -26,6 +27,7 @@ each in its own prompt. Of the gain that also holds.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 from core.evaluation.plan import (
     CaptionedHoldout,
@@ -38,6 +40,7 @@ from core.evaluation.plan import (
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.measures import (
+    DEPTHS,
     DIRECTIONS,
     LIVE,
     PARENT,
@@ -69,6 +72,7 @@ class Comparison:
     pairs: Pairs
     pooled: bool  # whether another comparison is of these images, too: with others, or the gain
     own_prompts: bool = False  # each version is asked in its own
+    depth: int = 1  # of captions: how many that are found first count
 
     @property
     def is_of_captions(self) -> bool:
@@ -122,15 +126,16 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
         yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
         yield from _with_settled(plan, MeasureKind.ZERO_SHOT, suite)
     for captioned in plan.retrieval:
-        for kind in DIRECTIONS:
-            yield from _with_each(plan, kind, _over_both(_of_suite(plan, captioned)))
-            yield from _with_settled(plan, kind, captioned)
+        for kind, depth in product(DIRECTIONS, DEPTHS):
+            roles = _over_both(_of_suite(plan, captioned))
+            yield from _with_each(plan, kind, roles, depth=depth)
+            yield from _with_settled(plan, kind, captioned, depth)
     captioned_ones = _over_both(_small_captioned_ones(plan))
-    for kind in DIRECTIONS:
+    for kind, depth in product(DIRECTIONS, DEPTHS):
         for held_out in plan.kept_captions:
             roles = _over_both(_of_captions(plan, [held_out]))
-            yield from _with_each(plan, kind, roles, pooled=captioned_ones)
-        yield from _with_each(plan, kind, captioned_ones)
+            yield from _with_each(plan, kind, roles, pooled=captioned_ones, depth=depth)
+        yield from _with_each(plan, kind, captioned_ones, depth=depth)
     several = {asked: _small_ones(plan, asked) for asked in ClassList}
     for holdout in plan.kept:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
@@ -145,7 +150,8 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     yield from _own_beside_live(plan)
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
-        yield from _with_each(plan, MeasureKind.GAIN, gain)
+        for depth in DEPTHS if own is plan.own_captions else (1,):
+            yield from _with_each(plan, MeasureKind.GAIN, gain, depth=depth)
 
 
 def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
@@ -158,8 +164,11 @@ def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
         return
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         roles = {ClassList.OWN: {LIVE: ((own.exam, plan.live),)}}
-        for kind in DIRECTIONS if own is plan.own_captions else [MeasureKind.HOLDOUT]:
-            yield from _with_each(plan, kind, roles, pooled=roles)
+        if own is plan.own_captions:
+            for kind, depth in product(DIRECTIONS, DEPTHS):
+                yield from _with_each(plan, kind, roles, pooled=roles, depth=depth)
+        else:
+            yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=roles)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:
@@ -171,7 +180,9 @@ def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
 
 
-def _with_settled(plan: EvaluationPlan, kind: MeasureKind, suite: Exam) -> Iterator[Comparison]:
+def _with_settled(
+    plan: EvaluationPlan, kind: MeasureKind, suite: Exam, depth: int = 1
+) -> Iterator[Comparison]:
     """Yield the comparisons of a suite with settled versions, as by their stored answers.
 
     They answered over the suite's own list and in its prompt when they were candidates.
@@ -180,7 +191,9 @@ def _with_settled(plan: EvaluationPlan, kind: MeasureKind, suite: Exam) -> Itera
         return
     for version in plan.settled_for(suite.name):
         roles = {ClassList.OWN: {SETTLED: ((suite, version),)}}
-        yield from (one for one in _with_each(plan, kind, roles) if not one.own_prompts)
+        yield from (
+            one for one in _with_each(plan, kind, roles, depth=depth) if not one.own_prompts
+        )
 
 
 def _of_captions(plan: EvaluationPlan, holdouts: Sequence[CaptionedHoldout]) -> Mapping[str, Pairs]:
@@ -282,6 +295,7 @@ def _with_each(
     over: Roles,
     *,
     pooled: Roles | None = None,
+    depth: int = 1,
 ) -> Iterator[Comparison]:
     """Yield the comparisons with the versions of each role, over each list that there is.
 
@@ -291,7 +305,7 @@ def _with_each(
     tolerances.
     """
     for asked, roles in over.items():
-        tolerances = plan.policy.tolerances(kind, asked)
+        tolerances = plan.policy.tolerances(kind, asked, depth)
         found: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for role, pairs in roles.items():
             if role in tolerances and _has_list(pairs, asked):
@@ -310,6 +324,7 @@ def _with_each(
                 tolerance=min(tolerances[role] for role in same),
                 pairs=pairs,
                 pooled=in_pool,
+                depth=depth,
             )
             yield compared
             if any(_answers_in_others(plan.candidate, *pair) for pair in pairs):

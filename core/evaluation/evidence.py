@@ -374,6 +374,7 @@ def _compared(report: Json) -> dict[str, Any]:
             name += f" {one['baseline_version']}"
         name += ", own prompts" if one["own_prompts"] else ""
         name += ", negative flips" if one["formerly_right"] else ""
+        name += f", R@{one['depth']}" if one["depth"] > 1 else ""
         measures[name + " again" * (name in measures)] = one
     rest = {name: value for name, value in report.items() if name not in NOT_RECOMPUTED}
     return rest | {"measures": measures}

@@ -267,7 +267,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     live_difference = _live_difference(results, comparison)
     spent = _spending(results, comparison)
     level = spent.level or policy.alpha
-    is_soft = comparison.kind is not MeasureKind.GAIN and comparison.asked is not ClassList.DEFAULT
+    is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
     of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
     for compared, tolerance, formerly_right in measured:
@@ -290,6 +290,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             own_prompts=comparison.own_prompts,
             classes=comparison.choices(results.meanings),
             both_directions=comparison.kind is MeasureKind.GAIN and comparison.is_of_captions,
+            depth=comparison.depth,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
@@ -308,7 +309,7 @@ def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float
     exams = [exam for exam, _ in comparison.pairs]
     own = [one.exam for one in (results.plan.own, results.plan.own_captions) if one]
     in_pool = comparison.pooled and not any(exam in own for exam in exams)
-    if in_pool or comparison.asked is ClassList.DEFAULT:
+    if in_pool or not _has_to_hold(comparison):
         return None
     candidate = results.plan.candidate
     if comparison.is_of_captions:
@@ -337,6 +338,11 @@ def _live_difference(results: EvaluationResults, comparison: Comparison) -> floa
     return (sum(hits.now) - sum(hits.before)) / len(hits.now)
 
 
+def _has_to_hold(one: Comparison) -> bool:
+    """Return whether a loss has to be ruled out there: see `Measure.only_fails`."""
+    return one.asked is not ClassList.DEFAULT and one.depth == 1
+
+
 def _limits_flips(compared: Comparison | Measure) -> bool:
     """Return whether a policy's limit of negative flips is about a comparison.
 
@@ -344,7 +350,7 @@ def _limits_flips(compared: Comparison | Measure) -> bool:
     version: the limit is for one update, and people notice what differs from the version that they
     had before it.
     """
-    own = compared.kind in SUITES and compared.asked is ClassList.OWN
+    own = compared.kind in SUITES and compared.asked is ClassList.OWN and compared.depth == 1
     return own and compared.baseline not in {ROOT, SETTLED}
 
 

@@ -356,15 +356,15 @@ def top_1(
     )
 
 
-def recall_at_1(
-    query: RetrievalQuery, *, now: RetrievalAnswers, before: RetrievalAnswers
+def found_within(
+    query: RetrievalQuery, depth: int, *, now: RetrievalAnswers, before: RetrievalAnswers
 ) -> Iterator[tuple[MeasureKind, PairedHits]]:
-    """Yield the hits at rank 0 in both directions of retrieval."""
+    """Yield the hits among the first `depth` in both directions of retrieval."""
     yield (
         MeasureKind.IMAGE_TO_TEXT,
         PairedHits(
-            now=_first(now.image_ranks),
-            before=_first(before.image_ranks),
+            now=_among_first(depth, now.image_ranks),
+            before=_among_first(depth, before.image_ranks),
             groups=[entry.group for entry in query.entries],
             editions=[entry.edition for entry in query.entries],
         ),
@@ -372,8 +372,8 @@ def recall_at_1(
     yield (
         MeasureKind.TEXT_TO_IMAGE,
         PairedHits(
-            now=_first(now.caption_ranks),
-            before=_first(before.caption_ranks),
+            now=_among_first(depth, now.caption_ranks),
+            before=_among_first(depth, before.caption_ranks),
             groups=[entry.group for entry in query.entries for _ in entry.texts],
             editions=[entry.edition for entry in query.entries for _ in entry.texts],
         ),
@@ -391,8 +391,8 @@ def together(parts: Iterable[PairedHits]) -> PairedHits:
     )
 
 
-def _first(ranks: Sequence[int]) -> list[bool]:
-    return [rank == 0 for rank in ranks]
+def _among_first(depth: int, ranks: Sequence[int]) -> list[bool]:
+    return [rank < depth for rank in ranks]
 
 
 def firsts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Sequence[int]:

@@ -19,9 +19,9 @@ from core.evaluation.queries import (
     captions_of_one_a_group,
     firsts,
     found_by_one_answer,
+    found_within,
     one_a_group,
     ranks_of,
-    recall_at_1,
     together,
     top_1,
 )
@@ -162,7 +162,7 @@ class EvaluationResults:
             if not isinstance(exam, RetrievalEvaluation):
                 raise TypeError(type(exam))
             ranks = self.ranks(now, exam), self.ranks(before, exam)
-            hits = dict(recall_at_1(exam.own, now=ranks[0], before=ranks[1]))
+            hits = dict(found_within(exam.own, comparison.depth, now=ranks[0], before=ranks[1]))
             found.append((exam.own, hits[direction]))
         return found
 

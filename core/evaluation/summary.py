@@ -143,6 +143,8 @@ def _lost(worst: Ruling | None, *, to_label: bool) -> str:
         what = f"{what}, {among(worst)}"
     if worst.own_prompts:
         what = f"{what}, {OWN_PROMPTS}"
+    if worst.depth > 1:
+        what = f"{what}, where the first {worst.depth} count"
     if (known := worst.disagreements) is not None:
         return (
             f"It lost most on {what}: of {known.labelled:,} labelled disagreements with "

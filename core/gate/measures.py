@@ -16,11 +16,11 @@ class MeasureKind(StrEnum):
     """The kinds of comparison."""
 
     ZERO_SHOT = "zero_shot"  # top-1 on a suite
-    IMAGE_TO_TEXT = "image_to_text"  # R@1 on a suite, or on another update's holdout
+    IMAGE_TO_TEXT = "image_to_text"  # recall on a suite, or on another update's holdout
     TEXT_TO_IMAGE = "text_to_image"  # likewise
     HOLDOUT = "holdout"  # top-1 on another update's holdout
     HOLDOUTS = "holdouts"  # top-1 on several such holdouts, together
-    GAIN = "gain"  # top-1 on this update's own holdout; of captions, R@1 both ways together
+    GAIN = "gain"  # top-1 on this update's own holdout; of captions, recall both ways together
 
 
 # What a baseline is to the candidate.
@@ -30,6 +30,7 @@ PARENT, LIVE, ROOT, SETTLED = "parent", "live version", "root", "settled version
 
 DIRECTIONS = (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE)
 SUITES = {MeasureKind.ZERO_SHOT, *DIRECTIONS}
+DEPTHS = (1, 5)  # recall of captions is measured at R@1 and R@5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,13 @@ class Measure(Changes):
             "Of a gain in captions: it counts the answers of both directions of retrieval together."
         ),
     )
+    depth: int = field(
+        default=1,
+        metadata=description(
+            "Of captions: an answer is right if what is wanted is among the first so many. At a "
+            "depth of more than 1 a measure can fail a version, and none has to hold."
+        ),
+    )
     classes: int | None = field(
         default=None,
         metadata=description(
@@ -275,6 +283,7 @@ class Measure(Changes):
         own_prompts: bool = False,
         classes: int | None = None,
         both_directions: bool = False,
+        depth: int = 1,
         formerly_right: bool = False,
         verdicts: int | None = None,
         luck: float = 1.0,
@@ -322,6 +331,7 @@ class Measure(Changes):
             own_prompts=own_prompts,
             classes=classes,
             both_directions=both_directions,
+            depth=depth,
             formerly_right=formerly_right,
             verdicts=verdicts,
             luck=luck,
@@ -358,29 +368,31 @@ class Measure(Changes):
 
     def strictness(self, distinct: int, minimum_count: int) -> float:
         """Return the share of the full level's z that its lower bound has with so many images."""
+        if self.only_fails:
+            return -1.0
         if self.kind is MeasureKind.GAIN:  # which has to be shown at any size
             return 1.0
-        return -1.0 if self.only_fails else strictness(distinct, minimum_count, pooled=self.pooled)
+        return strictness(distinct, minimum_count, pooled=self.pooled)
 
     @property
     def only_fails(self) -> bool:
         """True if it may fail a version, and none has to show that it holds.
 
         By default, whoever has learned more has more to choose from, and some answers are lost by
-        that. With suites' classes, names may overlap, which takes much of a small holdout. And of
-        small holdouts the smallest are judged among the others, which would hide that they are
-        lost.
+        that. With suites' classes, names may overlap, which takes much of a small holdout. Of small
+        holdouts the smallest are judged among the others, which would hide that they are lost. And
+        R@5 is judged beside R@1: if both had to hold, fewer harmless versions would pass.
         """
         of_suites = self.asked is ClassList.WITH_SUITES
         in_another = self.pooled and (of_suites or self.kind is MeasureKind.HOLDOUTS)
-        return in_another or self.asked is ClassList.DEFAULT
+        return in_another or self.depth > 1 or self.asked is ClassList.DEFAULT
 
     def guards(self, minimum_count: int) -> bool:
         """Return whether it can show that accuracy was kept: by images enough, and a loss.
 
         Its own list decides: with one class on it, longer lists show only what newer ones swallow.
         """
-        whole = self.asked is ClassList.OWN and not self.formerly_right
+        whole = self.asked is ClassList.OWN and not (self.formerly_right or self.only_fails)
         return whole and self.has_images(minimum_count) and self.can_fall
 
     @property

@@ -25,20 +25,19 @@ FAILED_BEFORE = (
 
 _SUBJECT = {
     MeasureKind.ZERO_SHOT: "top-1 on {name}",
-    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@1 on {place}",
-    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@1 on {place}",
+    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@{depth} on {place}",
+    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@{depth} on {place}",
     MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
     MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
     MeasureKind.GAIN: "top-1 on this update's own holdout",
 }
-_CAPTIONS_GAINED = "R@1, both ways together, on this update's own holdout"
+_CAPTIONS_GAINED = "R@{depth}, both ways together, on this update's own holdout"
 
 
 def subject(measure: Measure) -> str:
     """Return what a measure compares, such as "top-1 on emoji against the root"."""
-    about = _SUBJECT[measure.kind].format(name=measure.name, place=measure.place)
-    if measure.both_directions:
-        about = _CAPTIONS_GAINED
+    about = _CAPTIONS_GAINED if measure.both_directions else _SUBJECT[measure.kind]
+    about = about.format(name=measure.name, place=measure.place, depth=measure.depth)
     if measure.formerly_right:
         about = f"negative flips in {about}"
     if measure.asked is not ClassList.OWN:
@@ -226,7 +225,8 @@ def _failing(measure: Measure) -> str:
 
 
 def _passing(rulings: Sequence[Ruling]) -> str:
-    gains = [one for one in rulings if one.kind is MeasureKind.GAIN and not one.own_prompts]
+    every = [one for one in rulings if one.kind is MeasureKind.GAIN]
+    gains = [one for one in every if one.depth == 1 and not one.own_prompts]
     guarded = sum(ruling.kind is not MeasureKind.GAIN for ruling in rulings)
     held = "The only guarded measure is" if guarded == 1 else f"All {guarded} guarded measures are"
     if not gains:

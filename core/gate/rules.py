@@ -220,7 +220,9 @@ class GatePolicy:
             for one, two in self.same_names
         )
 
-    def tolerances(self, kind: MeasureKind, asked: ClassList) -> Mapping[str, float]:
+    def tolerances(
+        self, kind: MeasureKind, asked: ClassList, depth: int = 1
+    ) -> Mapping[str, float]:
         """Return the loss that a measure may show, by what its baseline is to the candidate.
 
         Empty if there is no such measure: captions and the gain have one list of classes. Where
@@ -247,7 +249,7 @@ class GatePolicy:
                 found[SETTLED] = self.swallow_tolerance
             return found
         if kind is MeasureKind.GAIN:
-            return {PARENT: -self.wanted_gain}
+            return {PARENT: -self.wanted_gain if depth == 1 else 0.0}
         if kind in SUITES:
             update, wider = self.parent_tolerance, {ROOT: self.root_tolerance}
             wider[SETTLED] = max(self.settled_tolerance, self.root_tolerance)
@@ -257,7 +259,7 @@ class GatePolicy:
 
     def tolerance(self, measure: Measure) -> float:
         """Return the loss that a measure may show: of all that its baseline is, the smallest."""
-        limits = self.tolerances(measure.kind, measure.asked)
+        limits = self.tolerances(measure.kind, measure.asked, measure.depth)
         return min(limit for role, limit in limits.items() if role in measure.baseline)
 
     @property

@@ -164,7 +164,7 @@ async def read_report(call: Call, model: str, version: Number) -> str:
 
 async def compare_versions(call: Call, model: str, before: Number, now: Number) -> dict[str, Any]:
     """Compare two versions by their answers to the same test images: what was lost and gained."""
-    shown = ("kind", "name", "count", "right_before", "right", "lost", "gained")
+    shown = ("kind", "depth", "name", "count", "right_before", "right", "lost", "gained")
     async with service_of(call).client() as client:
         found = await client.versions.compare(model, before, now)
     return {

@@ -84,7 +84,13 @@ def _print_report(found: Report) -> None:
         ),
         [
             (
-                measure_name(one["kind"], one["formerly_right"], one["asked"], one["own_prompts"]),
+                measure_name(
+                    one["kind"],
+                    one["formerly_right"],
+                    one["asked"],
+                    one["own_prompts"],
+                    depth=one["depth"],
+                ),
                 one["name"],
                 one["baseline"],
                 *accuracies(one),
@@ -247,7 +253,7 @@ def _print_comparison(found: Comparison) -> None:
         ("measure", "of", "before, %", "now, %", "lost", "gained", "change", "interval"),
         [
             (
-                measure_name(one["kind"], one["formerly_right"]),
+                measure_name(one["kind"], one["formerly_right"], depth=one["depth"]),
                 one["name"],
                 percent(one["right_before"], one["count"]),
                 percent(one["right"], one["count"]),

@@ -152,10 +152,16 @@ LISTS = {
 
 
 def measure_name(
-    kind: str, formerly_right: bool, asked: str = "own", own_prompts: bool = False
+    kind: str,
+    formerly_right: bool,
+    asked: str = "own",
+    own_prompts: bool = False,
+    *,
+    depth: int = 1,
 ) -> str:
     """Return the name of a measure: its kind, and which classes, prompts and answers count."""
     name = MEASURES.get(kind, kind) + LISTS.get(asked, "")
+    name += f", first {depth}" if depth > 1 else ""
     name += ", own prompts" if own_prompts else ""
     return f"{name}{', formerly right' if formerly_right else ''}"
 

@@ -86,7 +86,8 @@ def test_captions_are_learned_if_more_is_found_in_both_directions_together(
     version, found = scene.version(model, 2), report(scene, model, 2)
     assert (version.verdict, version.taught_captions, version.classes) == (Verdict.PASSED, True, ())
     assert (version.is_conversion, found.captions, found.converted) == (False, True, False)
-    [gain] = [one for one in found.measures if one.kind is MeasureKind.GAIN]
+    gain, first_five = [one for one in found.measures if one.kind is MeasureKind.GAIN]
+    assert (gain.depth, first_five.depth, first_five.right) == (1, 5, gain.right)
     images = found.images["version 2"]
     assert (gain.images, gain.distinct, gain.count) == (images, images, 2 * images)
     assert (gain.right_before, gain.right, gain.classes) == (0, 2 * images, None)
@@ -121,7 +122,7 @@ def test_whoever_forgets_captions_that_were_taught_does_not_pass(
     lost = {
         (one.kind, one.name, one.baseline): one.difference
         for one in found.measures
-        if one.name == "version 2"
+        if one.name == "version 2" and one.depth == 1
     }
     assert lost == {
         (kind, "version 2", "parent and settled version"): -1.0
@@ -243,7 +244,8 @@ def test_an_update_of_classes_and_captions_has_to_gain_in_both(
     assert version.verdict is verdict, found.reasons
     assert (version.classes, version.taught_captions, found.captions) == (CATS, True, True)
     gains = [one for one in found.measures if one.kind is MeasureKind.GAIN]
-    assert [one.both_directions for one in gains] == [True, False]
+    told = [(one.both_directions, one.depth) for one in gains]
+    assert told == [(True, 1), (True, 5), (False, 1)]
     assert {"version 2", "version 2, captions"} <= found.images.keys()
     assert "It was taught 2 classes (cat, dog)" in found.summary.learned
     assert "It was taught captions: of" in found.summary.learned

@@ -1,11 +1,16 @@
 """Holdouts of updates of captions: small ones are searched for among all, and judged together."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from core.evaluation.comparisons import comparisons
+from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import EvalQuery, RetrievalAnswers, RetrievalQuery, ranks_of
-from core.gate.measures import DIRECTIONS, Outcome
+from core.gate.measures import DIRECTIONS, MeasureKind, Outcome, Ruling
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
+    answered,
     entries,
     line_of_captions,
     policy,
@@ -47,7 +52,7 @@ def test_several_small_ones_show_together_what_none_shows_alone() -> None:
         return who != plan.candidate or index % 12 > 0
 
     found = [one for one in report_of(plan, right).measures if one.baseline == "parent"]
-    found = [one for one in found if " " in one.name]
+    found = [one for one in found if " " in one.name and one.depth == 1]
     for kind in DIRECTIONS:
         of_kind = [one for one in found if one.kind is kind]
         [together] = [one for one in of_kind if not one.pooled]
@@ -71,3 +76,58 @@ def test_a_settled_version_further_back_is_compared_with_in_the_holdouts_own_gal
     answered = {version.number: set(queries) for version, queries in plan.questions}
     assert first.exam.asked in answered[plan.parent.number] & answered[plan.root.number]
     assert first.exam.asked not in answered[first.learner.number]
+
+
+def test_a_sure_loss_among_the_first_five_fails_a_version_and_a_doubtful_one_does_nothing() -> None:
+    plan = line_of_captions(90, 8, policy=policy(minimum_count=1000))
+
+    def rulings(rank: int, *, each: int) -> Sequence[Ruling]:
+        """Let the candidate give one in `each` images its caption at a rank, others at rank 1."""
+        answers = answered(plan, lambda *_: True)
+        for who, queries in plan.questions:
+            for query in queries:
+                found = answers[who.digest, query.digest]
+                if isinstance(found, RetrievalAnswers):
+                    apart = rank if who == plan.candidate else 1
+                    images = range(len(found.image_ranks))
+                    answers[who.digest, query.digest] = replace(
+                        found, image_ranks=tuple(apart * (n % each == 0) for n in images)
+                    )
+        report = build_report(
+            plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
+        )
+        return [one for one in report.measures if one.kind is MeasureKind.IMAGE_TO_TEXT]
+
+    for rank, each, failed in ((4, 2, set()), (5, 2, {(5, "version 2")}), (5, 12, set())):
+        found = rulings(rank, each=each)
+        fails = [one for one in found if one.outcome is Outcome.FAILS]
+        assert {(one.depth, one.name) for one in fails if one.name != "shapes"} == failed
+        assert all(one.outcome is Outcome.HOLDS for one in found if one not in fails)
+    deep = [one for one in rulings(5, each=12) if one.depth == 5]
+    assert any(one.difference < -one.tolerance for one in deep)
+    assert not any(one.guards(1) for one in deep)
+
+
+def test_the_first_five_of_the_own_holdout_may_lose_nothing_and_need_not_gain() -> None:
+    plan = line_of_captions(20, 60, policy=policy(wanted_gain=0.3))
+
+    def gains(now: int) -> tuple[Outcome, ...]:
+        """Let the parent find half, each at rank 0 or else 4; the candidate the others at `now`."""
+        answers = answered(plan, lambda *_: True)
+        own = plan.own_captions
+        assert own is not None
+        for who, rank in ((plan.parent, 4), (plan.candidate, now)):
+            found = answers[who.digest, own.exam.own.digest]
+            assert isinstance(found, RetrievalAnswers)
+            ranks = (found.image_ranks, found.caption_ranks)
+            first, second = (tuple(rank * (n % 2) for n in range(len(each))) for each in ranks)
+            answers[who.digest, own.exam.own.digest] = RetrievalAnswers(
+                image_ranks=first, caption_ranks=second
+            )
+        report = build_report(
+            plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
+        )
+        return tuple(m.outcome for m in report.measures if m.kind is MeasureKind.GAIN)
+
+    assert gains(0) == (Outcome.HOLDS, Outcome.HOLDS)
+    assert gains(5)[1] is Outcome.FAILS

@@ -97,7 +97,7 @@ def test_report_says_which_images_are_worn_out(tolerance: float, worn_out: bool)
 def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     plan = limited(negative_flips=0.04)
     suite = plan.retrieval[0].own
-    (captions, flipped) = (
+    captions, flipped, _ = (  # the last is of R@5
         r
         for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).measures
         if (r.kind, r.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")

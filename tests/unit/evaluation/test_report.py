@@ -60,17 +60,19 @@ def test_measures_cover_suites_holdouts_and_gain_by_the_policys_tolerances() -> 
         ("zero_shot", "emoji", 4, "root", 0.02),
         ("zero_shot", "emoji", 7, "parent", 0.03),
         ("zero_shot", "emoji", 7, "root", 0.03),
-        ("image_to_text", "shapes", None, "parent", 0.01),
-        ("image_to_text", "shapes", None, "root", 0.02),
-        ("text_to_image", "shapes", None, "parent", 0.01),
-        ("text_to_image", "shapes", None, "root", 0.02),
+        *[
+            (f"{way}", "shapes", None, baseline, tolerance)
+            for way in ("image_to_text", "text_to_image")
+            for _ in ("R@1", "R@5")
+            for baseline, tolerance in (("parent", 0.01), ("root", 0.02))
+        ],
         ("holdout", "version 2", 2, "parent and settled version", 0.04),
         ("holdout", "version 2", 4, "parent and settled version", 0.04),
         ("holdout", "version 2", 7, "parent and settled version", 0.04),
         ("holdout", "version 2", 4, "parent", 0.3),
         ("gain", "version 3", 4, "parent", 0.0),
     ]
-    assert [n for n, m in enumerate(measures) if m.asked is ClassList.UNION] == [2, 3, 9]
+    assert [n for n, m in enumerate(measures) if m.asked is ClassList.UNION] == [2, 3, 13]
     assert measures[-1].difference == 1.0
 
 

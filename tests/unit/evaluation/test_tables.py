@@ -214,19 +214,30 @@ def captions_differ(who: Version, question: EvalQuery, index: int) -> bool:
     return index % 3 in {1: (0, 1), 2: (2,), 3: (0, 2)}[who.number]
 
 
-def test_recall_at_one_is_measured_against_each_baseline_both_ways() -> None:
+def test_recall_is_measured_against_each_baseline_both_ways() -> None:
     rulings = report_of(second_update(), captions_differ).measures
     counted = [
-        (one.kind.value, one.baseline, one.count, one.right, one.right_before, one.gained, one.lost)
+        (
+            (one.kind.value, one.depth, one.baseline),
+            (one.count, one.right, one.right_before, one.gained, one.lost),
+        )
         for one in rulings
         if one.name == "shapes"
     ]
-    # five images each of 2, 1 and 3 captions
+    # five images each of 2, 1 and 3 captions; what is wrong has rank 3 from images, 7 from captions
     assert counted == [
-        ("image_to_text", "parent", 15, 10, 5, 5, 0),
-        ("image_to_text", "root", 15, 10, 10, 5, 5),
-        ("text_to_image", "parent", 30, 25, 15, 10, 0),
-        ("text_to_image", "root", 30, 25, 15, 15, 5),
+        (("image_to_text", 1, "parent"), (15, 10, 5, 5, 0)),
+        (("image_to_text", 1, "root"), (15, 10, 10, 5, 5)),
+        (("image_to_text", 5, "parent"), (15, 15, 15, 0, 0)),
+        (("image_to_text", 5, "root"), (15, 15, 15, 0, 0)),
+        *(
+            step
+            for depth in (1, 5)
+            for step in (
+                (("text_to_image", depth, "parent"), (30, 25, 15, 10, 0)),
+                (("text_to_image", depth, "root"), (30, 25, 15, 15, 5)),
+            )
+        ),
     ]
 
 

@@ -81,6 +81,10 @@ def test_every_kind_of_measure_has_words_of_its_own(kind: MeasureKind, words: st
 def test_suites_of_captions_and_the_gain_in_them_have_words_of_their_own() -> None:
     suite = found(MeasureKind.IMAGE_TO_TEXT, name="flickr", baseline="root")
     assert subject(suite) == "image-to-text R@1 on flickr against the root"
+    assert subject(replace(suite, depth=5)) == "image-to-text R@5 on flickr against the root"
+    several = replace(suite, name="2 captioned updates")
+    words = "image-to-text R@1 on the pooled holdouts of 2 captioned updates against the root"
+    assert subject(several) == words
     both = replace(gain(), both_directions=True)
     words = "R@1, both ways together, on this update's own holdout against the parent"
     assert subject(both) == words

@@ -12,6 +12,7 @@ import zipfile
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from math import copysign, inf, sqrt
 from statistics import mean
 from typing import Any
@@ -165,16 +166,16 @@ class Evidence:
         """The right answers of a version."""
         return self.rights(version, query, kind)[0]
 
-    def found(self, version: Json, exam: Json, kind: str) -> list[bool]:
-        """Which searches found first what they are about, if among all captioned images."""
+    def found(self, version: Json, exam: Json, kind: str, depth: int) -> list[bool]:
+        """Which searches found what they are about, if among all captioned images."""
         own, whole = exam["own"]["entries"], (exam["among"] or exam["own"])["entries"]
         said = self.answers(version, exam["among"] or exam["own"])
         if kind == "image_to_text":
             ranks = dict(zip([pixels for pixels, *_ in whole], said["image_ranks"], strict=True))
-            return [ranks[pixels] == 0 for pixels, *_ in own]
+            return [ranks[pixels] < depth for pixels, *_ in own]
         told = [(pixels, text) for pixels, _, _, *texts in whole for text in texts]
         first = dict(zip(told, said["caption_ranks"], strict=True))
-        return [first[pixels, text] == 0 for pixels, _, _, *texts in own for text in texts]
+        return [first[pixels, text] < depth for pixels, _, _, *texts in own for text in texts]
 
     def soft(self, version: Json, query: Json, kind: str) -> list[int] | None:
         """The number of right answers to views of each image; None without all views."""
@@ -230,13 +231,13 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for kind, suites in (("zero_shot", classes), ("captions", plan["retrieval"])):
         for one in suites:
             roles = {role: [(one, version)] for role, version in there.items()}
-            kinds = DIRECTIONS if kind == "captions" else (kind,)
-            for each in kinds:
-                yield from of_roles(evidence, each, roles)
+            kinds = product(DIRECTIONS, (1, 5)) if kind == "captions" else [(kind, 1)]
+            for each, depth in kinds:
+                yield from of_roles(evidence, each, roles, depth=depth)
                 if "labels" not in one:
                     for earlier in between(plan, one["name"]):
                         settled = {"settled version": [(one, earlier)]}
-                        found = of_roles(evidence, each, settled, lists=("own",))
+                        found = of_roles(evidence, each, settled, lists=("own",), depth=depth)
                         yield from (it for it in found if not it["own_prompts"])
     own = [one for one in plan["holdouts"] if one["learner"]["digest"] == candidate["digest"]]
     earlier = [one for one in plan["holdouts"] if one not in own]
@@ -298,11 +299,13 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
         for one in own:
             beside = {"live version": [(one["exam"], live)]}
             among = {("own", "live version")}
-            ways = DIRECTIONS if "among" in one["exam"] else ("holdout",)
-            for kind in ways:
-                yield from of_roles(evidence, kind, beside, among, lists=("own",))
+            ways = product(DIRECTIONS, (1, 5)) if "among" in one["exam"] else [("holdout", 1)]
+            for kind, depth in ways:
+                yield from of_roles(evidence, kind, beside, among, lists=("own",), depth=depth)
     for one in own:
-        yield from of_roles(evidence, "gain", {"parent": [(one["exam"], plan["parent"])]})
+        for depth in (1, 5) if "among" in one["exam"] else (1,):
+            roles = {"parent": [(one["exam"], plan["parent"])]}
+            yield from of_roles(evidence, "gain", roles, depth=depth)
 
 
 def between(plan: Json, suite: str) -> list[Json]:
@@ -339,15 +342,15 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
                 every.setdefault(role, []).append((exam, version))
         each.append(roles)
     pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
-    for kind in DIRECTIONS:
+    for kind, depth in product(DIRECTIONS, (1, 5)):
         for roles in each:
             inside = {
                 ("own", role)
                 for role, pairs in roles.items()
                 if all(one in pools.get(role, []) for one in pairs)
             }
-            yield from of_roles(evidence, kind, roles, inside)
-        yield from of_roles(evidence, kind, pools)
+            yield from of_roles(evidence, kind, roles, inside, depth=depth)
+        yield from of_roles(evidence, kind, pools, depth=depth)
 
 
 def choices(evidence: Evidence, query: Json) -> int:
@@ -395,6 +398,7 @@ def of_roles(
     roles: Mapping[str, Sequence[tuple[Json, Json]]],
     together: set[tuple[str, str]] = set(),  # noqa: B006
     lists: Sequence[str] = ("own", "union", "with_suites", "default"),
+    depth: int = 1,
 ) -> Iterator[dict[str, Any]]:
     """The measures on some images against each role; roles of one version are one baseline."""
     shorter = {"own": "own", "union": "own", "with_suites": "union", "default": "default"}
@@ -432,7 +436,10 @@ def of_roles(
                     ),
                     tolerance=min(
                         tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
-                    ),
+                    )
+                    if kind != "gain" or depth == 1
+                    else 0.0,
+                    depth=depth,
                     pooled=in_pool,
                 )
 
@@ -484,7 +491,7 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
             live = sum(now - before for now, before, *_ in theirs) / len(theirs)
     yield bounded(evidence, rows, level, about | {"flips": False, "live": live})
     limit = policy["negative_flips"]
-    one_update = kind in {"zero_shot", *DIRECTIONS} and asked == "own"
+    one_update = kind in {"zero_shot", *DIRECTIONS} and asked == "own" and about["depth"] == 1
     were_right = [row for row in rows if row[1]]
     if about["baseline"] in {"root", "settled version"}:
         one_update = False
@@ -505,7 +512,9 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
         texts = [texts for _, _, _, *texts in query["entries"]]
         groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
     if kind in DIRECTIONS:
-        both = zip(*(evidence.found(who, exam, kind) for who in (now, before)), strict=True)
+        both = zip(
+            *(evidence.found(who, exam, kind, about["depth"]) for who in (now, before)), strict=True
+        )
         return [
             (new, old, group, born, "", None)
             for (new, old), (group, born) in zip(both, groups, strict=True)
@@ -682,7 +691,7 @@ def bounded(
     policy = evidence.policy
     prior = norm.isf(level or policy["alpha"]) ** 2
     by_default = about["asked"] == "default"
-    asked_views = about["kind"] != "gain" and not by_default
+    asked_views = about["kind"] != "gain" and not by_default and about["depth"] == 1
     found = counted(rows, prior, soft=asked_views and not about["flips"])
     share = min(1.0, found["distinct"] / policy["minimum_count"])
     if about["pooled"]:
@@ -697,7 +706,12 @@ def bounded(
     n, b, c = found["single"]
     lower, held_back = decided(found, asked), None
     own = about["pairs"][0][0]["name"] == f"version {evidence.plan['candidate']['number']}"
-    if not by_default and not about["flips"] and (own or not about["pooled"]):
+    if (
+        not by_default
+        and about["depth"] == 1
+        and not about["flips"]
+        and (own or not about["pooled"])
+    ):
         lower = min(lower, on_every_image(evidence, about))
     if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
         parts = [
@@ -812,7 +826,7 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
 def only_fails(about: Json) -> bool:
     """True if a measure fails a version or holds."""
     in_pool = about["pooled"] and (about["asked"] == "with_suites" or about["kind"] == "holdouts")
-    return in_pool or about["asked"] == "default"
+    return in_pool or about["asked"] == "default" or about["depth"] > 1
 
 
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
@@ -835,6 +849,7 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     guarded = any(
         one["distinct"] >= least and not one["pooled"] and one["shown"] and one["asked"] == "own"
         for one in kept
+        if one["depth"] == 1
     )
     guarded = guarded and any(
         evidence.plan[one] for one in ("zero_shot", "unlabelled", "retrieval")
@@ -967,6 +982,7 @@ def agrees(file: bytes) -> str:
             one["own_prompts"],
             one["name"],
             one["formerly_right"],
+            one["depth"],
         ): one
         for one in evidence.report["measures"]
     }
@@ -989,9 +1005,10 @@ def agrees(file: bytes) -> str:
         key = (one["kind"], one["asked"], one["baseline"], one["own_prompts"])
         (told,) = [
             value
-            for (*same, name, flips), value in stated.items()
+            for (*same, name, flips, depth), value in stated.items()
             if tuple(same) == key
             and flips is one["flips"]
+            and depth == one["depth"]
             and (
                 name.startswith((f"{len(names)} updates", f"{len(names)} captioned updates"))
                 if len(names) > 1

@@ -208,6 +208,7 @@ def test_page_shows_all_that_a_report_has_and_leaves_out_what_it_lacks() -> None
         *(version.digest for version in (ROOT, SECOND)),
         "emoji · top-1 · negative flips",
         "shapes · image → text R@1",
+        "shapes · text → image R@5",
         "holdouts of 4 updates of both lines · top-1",
         "Version 10 was live",
         "Small models forget more.",
