@@ -117,7 +117,7 @@ def _ask(
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
         expected = expected_refusal(work, to, alias) if kind == PROMOTION else None
-        verdicts = work[Verdicts].on(found.id, to.number)
+        verdicts = work[Verdicts].counting(to)
         required = promotion_requirements(work, to, alias)
     deciding = required.deciding(verdicts) if kind == PROMOTION else None
     takes = role_to_override(to, verdicts, required if kind == PROMOTION else None)

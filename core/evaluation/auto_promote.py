@@ -72,7 +72,7 @@ def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
 
     One that passed, but for which the alias's indexes are not ready, is wanted by them.
     """
-    verdicts = work[Verdicts].on(version.model, version.number)
+    verdicts = work[Verdicts].counting(version)
     now = promotion_requirements(work, version, alias)
     deciding = now.deciding(verdicts)
     if deciding is None:

@@ -148,7 +148,7 @@ def verdicts_beside(
     whole = BesideVerdict(
         beside=parent if live is None else live.number,
         verdict=report.verdict,
-        images=_judged(plan),
+        images=judged_images(plan),
         holdouts=plan.added,
         updates=tuple(one.number for one in plan.lost),
     )
@@ -162,7 +162,7 @@ def verdicts_beside(
     beside_parent = BesideVerdict(
         beside=parent,
         verdict=judgement.verdict,
-        images=_judged(alone),
+        images=judged_images(alone),
         holdouts=alone.added,
     )
     return beside_parent, whole
@@ -207,7 +207,8 @@ def _images(plan: EvaluationPlan) -> dict[str, int]:
     return {exam.name: len(exam.own.entries) for exam in exams}
 
 
-def _judged(plan: EvaluationPlan) -> int:
+def judged_images(plan: EvaluationPlan) -> int:
+    """Return the test images that an evaluation judges, and the labels of unlabelled ones."""
     return sum(_images(plan).values()) + sum(len(one.labels) for one in plan.unlabelled)
 
 

@@ -19,6 +19,7 @@ from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind, lineage_of
 from core.datasets.version_rows import Suites
+from core.evaluation.judge import judged_images
 from core.evaluation.plan import EvaluationPlan, entries_in
 from core.gate.rules import Verdict
 from core.registry.rows import Versions
@@ -138,9 +139,13 @@ class Looks:
 
     @property
     def failed(self) -> frozenset[int]:
-        """The versions beside which an earlier look, by the same policy, has failed."""
+        """The versions beside which an earlier look, by the same policy, has failed.
+
+        One that asked the same is judged anew, unless it had images that were erased since.
+        """
         wanted = {suite.id for suite in self.plan.suites}
         added = self._added(self.plan.added)
+        judged = (judged_images(self.plan), judged_images(self.plan.beside_parent))
         return frozenset(
             one.beside
             for one in self.verdicts
@@ -150,6 +155,10 @@ class Looks:
                 wanted <= {*one.suites}
                 and added == self._added(one.holdouts, one.updates)
                 and {*one.labels} <= {*self.labels.values()}
+                and (
+                    wanted < {*one.suites}
+                    or one.images <= judged[one.beside == self.plan.parent.number]
+                )
             )
         )
 

@@ -63,11 +63,14 @@ class PromotionRequirements:
         return found if any(map(self._is_about, counting)) else None
 
     def outcome(self, verdicts: Sequence[VersionVerdict]) -> Verdict | None:
-        """Return the verdict by which the version goes live; None if none covers that."""
+        """Return the verdict by which the version goes live; None if none covers that.
+
+        A failure of what it was made from counts all the same.
+        """
         found = self.deciding(verdicts)
+        before = [one.verdict if one else Verdict.INCONCLUSIVE for _, one in self.unproven]
         if found is None:
-            return None
-        before = (one.verdict if one else Verdict.INCONCLUSIVE for _, one in self.unproven)
+            return Verdict.FAILED if Verdict.FAILED in before else None
         return max([found.verdict, *before], key=ORDER.index)
 
     def loses_unasked(self, verdicts: Sequence[VersionVerdict]) -> bool:

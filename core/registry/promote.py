@@ -95,7 +95,7 @@ def promote(
         require_revision(present, expected_revision)
         if present is not None and present.version == version:
             return present
-        verdicts = work[Verdicts].on(found.id, version)
+        verdicts = work[Verdicts].counting(to)
         required = promotion_requirements(work, to, alias)
         overridden = require_promotable(
             to,
@@ -142,7 +142,7 @@ def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError
         require_promotable(
             version,
             promotion_requirements(work, version, alias),
-            work[Verdicts].on(version.model, version.number),
+            work[Verdicts].counting(version),
             override=False,
             reason="any",
             scores=lambda _: {},
@@ -194,8 +194,8 @@ def roll_back(
     with platform.transactions() as work:
         target = work[Versions].get(found.id, target.number, lock=True)
         target.require_weights()
-        verdicts = work[Verdicts].on(found.id, target.number)
-        failed = _failed(work, work[Models].get(found.id), target, verdicts)
+        verdicts = work[Verdicts].counting(target)
+        failed = _failed(work, work[Models].get(found.id), target)
         overridden = require_override(
             target,
             failed,
@@ -247,29 +247,24 @@ def _unfit(
 ) -> tuple[Collection[int], Collection[int]]:
     """Return which of some versions take an override to be rolled back to, and which are gone."""
     found = work[Versions].some(model.id, set(numbers))
-    verdicts = work[Verdicts].on_each(model.id, found)
     unfit = {
         number
         for number, version in found.items()
-        if version.erasure is not None or _failed(work, model, version, verdicts.get(number, ()))
+        if version.erasure is not None or _failed(work, model, version)
     }
     return unfit, set(numbers) - found.keys()
 
 
-def _failed(
-    work: Work, model: Model, version: Version, verdicts: Sequence[VersionVerdict]
-) -> VersionVerdict | None:
+def _failed(work: Work, model: Model, version: Version) -> VersionVerdict | None:
     """Return the verdict, if any, that keeps an alias from moving back to a version.
 
     A conversion has the tensors of its parent, and its failures.
     """
-    found = failed_since(version, model, verdicts)
+    found = failed_since(version, model, work[Verdicts].counting(version))
     if found is not None or not version.is_conversion or version.parent is None:
         return found
     source = work[Versions].some(model.id, {version.parent}).get(version.parent)
-    if source is None:
-        return None
-    return _failed(work, model, source, work[Verdicts].on(model.id, source.number))
+    return _failed(work, model, source) if source is not None else None
 
 
 def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:
@@ -389,7 +384,7 @@ def _unproven(
     for child, one in pairwise([version, *reversed(ancestors(work, version))]):
         if live and (live.version in {child.number, one.number} or not child.is_conversion):
             break
-        verdicts = work[Verdicts].on(one.model, one.number)
+        verdicts = work[Verdicts].counting(one)
         strict = _no_looser(work, model, {given.policy for given in verdicts})
         counting = [
             given

@@ -23,7 +23,8 @@ class Verdicts(Rows):
         """Store a verdict, unless one that covers the same is on more images, or as many and worse.
 
         On the same images only a comparison with another version further back, such as one that
-        has been live since, could make it better.
+        has been live since, could make it better. A failure is stored on however few images: an
+        erasure leaves fewer, and takes none back.
         """
         values = {
             **vars(verdict),
@@ -36,11 +37,31 @@ class Verdicts(Rows):
         no_worse = verdicts.c.verdict.in_(ORDER[: ORDER.index(verdict.verdict) + 1])
         weaker = (verdicts.c.images == verdict.images) & no_worse
         where = (verdicts.c.images < verdict.images) | weaker
+        if verdict.verdict is Verdict.FAILED:
+            where |= no_worse
         upsert(self._connection, verdicts, values, where=where)
 
     def on(self, model: ModelId, version: int) -> Sequence[VersionVerdict]:
         """Return the verdicts on a version, oldest first."""
         return self.on_each(model, [version]).get(version, [])
+
+    def counting(self, version: Version) -> Sequence[VersionVerdict]:
+        """Return the verdicts on a version, and failures of others with its weights, oldest first.
+
+        The same update once more gives the same weights, and a conversion and its reverse do.
+        """
+        own = verdicts.c.version == version.number
+        same = (versions.c.digest == version.digest) & (verdicts.c.verdict == Verdict.FAILED)
+        query = (
+            select(verdicts)
+            .join(
+                versions,
+                (versions.c.model == verdicts.c.model) & (versions.c.number == verdicts.c.version),
+            )
+            .where(verdicts.c.model == version.model, own | same)
+            .order_by(verdicts.c.at, verdicts.c.version, verdicts.c.beside)
+        )
+        return [*map(_to_verdict, self._connection.execute(query))]
 
     def on_each(
         self, model: ModelId, versions: Collection[int]

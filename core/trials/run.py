@@ -61,7 +61,7 @@ def start_trial(
             require_canary(
                 tried,
                 promotion_requirements(work, tried, alias),
-                work[Verdicts].on(found.id, candidate),
+                work[Verdicts].counting(tried),
                 reason=reason,
                 scores=partial(scores_of, platform.artifacts),
             )
@@ -168,27 +168,18 @@ def end_on_move(work: Work, to: Version, row: AliasMove) -> None:
 
 
 def end_failed_canaries(work: Work, version: Version, *, actor: str, now: datetime) -> None:
-    """End the canaries of a locked version that the gate has failed beside what is live there.
+    """End the canaries that the gate has failed beside what is live, as a version was judged.
 
-    And those of its conversions, which have its tensors.
+    They may be of the version, of another with its weights, or of what was converted from it.
     """
     for trial in work[Trials].running(version.model):
-        tried = _converted_from(work, version, trial.candidate)
-        if tried is None or trial.mode is not TrialMode.CANARY:
+        if trial.mode is not TrialMode.CANARY:
             continue
+        tried = work[Versions].get(version.model, trial.candidate)
         required = promotion_requirements(work, tried, trial.alias)
-        outcome = required.outcome(work[Verdicts].on(tried.model, tried.number))
-        if outcome is Verdict.FAILED:
+        if required.outcome(work[Verdicts].counting(tried)) is Verdict.FAILED:
             model = work[Models].get(version.model)
             end_running_trial(work, model, trial.alias, TrialEnd.FAILED, actor=actor, now=now)
-
-
-def _converted_from(work: Work, version: Version, number: int) -> Version | None:
-    """Return a version or a conversion of it, by its number; None if that is another one."""
-    if number == version.number:
-        return version
-    other = work[Versions].get(version.model, number)
-    return other if other.is_conversion and other.parent == version.number else None
 
 
 def subject_of(model: Model, trial: Trial) -> str:

@@ -308,6 +308,24 @@ def test_a_failure_stands_whatever_suite_comes_beside_and_if_the_update_is_repea
     assert scene.version(model, 3).verdict is FAILED
 
 
+def test_an_erasure_takes_no_failure_back_if_the_update_is_repeated(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged_by(scene, model, parent_tolerance=0.1, root_tolerance=0.1)
+    knowing_each(scene, model, monkeypatch, KNOWN | {2: (*CATS, "hat")})
+    data = scene.frozen(*CATS, each=15, offset=5000, forms=10**6)  # none of the suite's bytes
+    scene.learn(model, data)
+    assert scene.version(model, 2).verdict is FAILED
+    with scene.platform.transactions(read_only=True) as work:
+        suite = read_manifest(scene.platform.artifacts, work[Suites].get("easy").manifest)
+    erase(scene, next(one.pixels for one in suite.entries if one.part is Part.TEST))
+    knowing_each(scene, model, monkeypatch, dict.fromkeys(KNOWN, (*SUITES, *CATS)))
+    scene.script.tasks.clear()  # the same weights, as of a training that is repeated exactly
+    scene.learn(model, data)
+    assert scene.version(model, 3).digest == scene.version(model, 2).digest
+    assert scene.version(model, 3).verdict is FAILED
+
+
 def test_a_look_at_the_same_weights_in_another_model_counts(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Model, VersionStatus
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode
-from core.trials.run import start_trial
+from core.trials.run import end_failed_canaries, start_trial
 from core.upkeep.delete import delete_alias, delete_model
 from tests.support.api.seeds import a_candidate, a_verdict
 from tests.support.evaluation.each_class import knowing_each
@@ -35,6 +35,7 @@ from tests.support.evaluation.judged import (
     judged_by,
     update,
 )
+from tests.support.factories import NOW
 from tests.support.scene import Scene
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
@@ -64,13 +65,15 @@ def evaluate(scene: Scene, model: Model, version: int, alias: str = "production"
     return ended
 
 
-def canary(scene: Scene, model: Model, version: int, reason: str = "") -> Trial:
+def canary(
+    scene: Scene, model: Model, version: int, reason: str = "", alias: str = "production"
+) -> Trial:
     with scene.platform.transactions(read_only=True) as work:
-        revision = work[Aliases].get(model.id, "production").revision
+        revision = work[Aliases].get(model.id, alias).revision
     return start_trial(
         scene.platform,
         model=model.name,
-        alias="production",
+        alias=alias,
         candidate=version,
         mode=TrialMode.CANARY,
         share=0.5,
@@ -248,7 +251,8 @@ def test_a_verdict_gives_way_to_one_on_more_images_or_on_as_many_if_that_is_no_b
             (99, PASSED, (100, FAILED)),
             (100, PASSED, (100, FAILED)),
             (101, PASSED, (101, PASSED)),
-            (100, FAILED, (101, PASSED)),
+            (100, INCONCLUSIVE, (101, PASSED)),
+            (100, FAILED, (100, FAILED)),  # as after an erasure
             (101, INCONCLUSIVE, (101, INCONCLUSIVE)),
             (101, PASSED, (101, INCONCLUSIVE)),
         ):
@@ -296,6 +300,26 @@ def test_a_version_that_fails_beside_its_own_parent_is_not_gone_back_to(
     with pytest.raises(GateFailed, match="beside version 1 is 'failed'"):
         go_back(scene, siblings, to=2)
     assert go_back(scene, siblings) == 1
+
+
+def test_a_failure_counts_for_all_versions_with_its_weights(scene: Scene, model: Model) -> None:
+    """The same update once more has them, and may have failed by one more suite."""
+    for number in (2, 3):
+        a_candidate(scene.platform, model, verdict=PASSED, weights_of=number)
+    go_live(scene, model, 2)
+    go_live(scene, model, 3, override=True, reason="another line")
+    go_live(scene, model, 1, alias="staging", expected_revision=0)
+    trial = canary(scene, model, 2, alias="staging")
+    twin = a_candidate(scene.platform, model, verdict=FAILED, weights_of=2)
+    assert twin.digest == scene.version(model, 2).digest
+    with scene.platform.transactions() as work:
+        end_failed_canaries(work, twin, actor="a test", now=NOW)
+        assert work[Trials].get(trial.id).end is TrialEnd.FAILED
+        work.commit()
+    with pytest.raises(GateFailed, match="version 4 beside version 1 is 'failed'"):
+        go_live(scene, model, 2, alias="staging")
+    with pytest.raises(GateFailed, match="version 4 beside version 1 is 'failed'"):
+        go_back(scene, model, to=2)
 
 
 # ---- Canaries -------------------------------------------------------------------------------

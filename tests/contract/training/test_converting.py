@@ -275,8 +275,8 @@ def test_a_conversion_does_not_wash_off_that_its_parent_learned_nothing(
     assert scene.version(model, 4).verdict is Verdict.PASSED
     convert(scene, model, parent=4, precision=FP32)
     assert scene.live(model) == 2
-    for number in (4, 5):
-        with pytest.raises(GateFailed, match="converted and not taught") as refusal:
+    for number, why in ((4, "converted and not taught"), (5, "on version 3 beside version 2")):
+        with pytest.raises(GateFailed, match=why) as refusal:
             go_live(scene, model, number, reason="it passed")
         assert refusal.value.facts["version"] == 3
 
@@ -284,7 +284,7 @@ def test_a_conversion_does_not_wash_off_that_its_parent_learned_nothing(
 def test_a_conversion_of_what_has_failed_is_neither_gone_back_to_nor_answers_as_a_canary(
     scene: Scene, model: Model, known: dict[int, Any]
 ) -> None:
-    """It has its tensors, whichever of the two was judged again."""
+    """It has its tensors, whichever of the two was judged again, and by whatever suites."""
     convert(scene, model)
     a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=3, teaches=("elk", *CATS))
     go_live(scene, model, 4)
@@ -301,6 +301,7 @@ def test_a_conversion_of_what_has_failed_is_neither_gone_back_to_nor_answers_as_
         expected_revision=1,
         reason="",
     )
+    scene.suite(model, scene.frozen("sun", "moon", each=4, offset=900), name="one-more")
     with scene.platform.transactions() as work:
         judged = work[Versions].get(model.id, 2, lock=True)
         a_verdict(scene.platform, work, judged, Verdict.FAILED, images=10_000)

@@ -84,13 +84,17 @@ def a_candidate(
     parent: int = 1,
     teaches: tuple[str, ...] = (),
     precision: ServingPrecision = ServingPrecision.FP32,
+    weights_of: int | None = None,
 ) -> Version:
-    """A version trained from another one; judged, if a verdict is given."""
+    """A version trained from another one; judged, if a verdict is given.
+
+    It has weights of its own, or those of another candidate.
+    """
     with platform.transactions() as work:
         job = a_job(model).succeed({}, NOW)
         work[Jobs].add(job)
         number = work[Versions].next_number(model.id)
-        weights = some_weights(platform, number)
+        weights = some_weights(platform, weights_of or number)
         before = work[Versions].get(model.id, parent)
         put = platform.artifacts.put
         statistics = {name: put(f"features of {name}".encode()) for name in teaches}
