@@ -1,5 +1,6 @@
 """`perennial publish`: a version as a folder for others, with a card and a signature."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,39 @@ from perennial.client import Client
 from perennial.commands.exports import require_new_folder, unpack
 from perennial.publishing.card import CARD, model_card
 from perennial.publishing.facts import Facts, read_facts
-from perennial.terminal.arguments import FILE, NEW_FOLDER, example, find_version, version_argument
+from perennial.terminal.arguments import FILE, example, find_version, version_argument
 from perennial.terminal.output import bytes_bar, json_option, tell
 from perennial.terminal.session import GATE, Failure, connected
 
+HUB = "hf://"
+MISSING = "{} needs another package: pip install 'perennial-client[publish]'"
+REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+
+
+def place(text: str) -> Path | str:
+    """Return a new folder, or the repository of `hf://ORG/NAME`. Raises BadParameter."""
+    if not text.startswith(HUB):
+        return Path(text)
+    repository = text.removeprefix(HUB)
+    if not REPOSITORY.fullmatch(repository):
+        raise click.BadParameter("give hf://ORG/NAME, as in hf://lab/clip-of-shoes")
+    return repository
+
 
 @click.command(
-    epilog=example("perennial publish demo:3 --to demo-3 --license apache-2.0 --sign key.pem")
+    epilog=example(
+        "perennial publish demo:3 --to demo-3 --license apache-2.0 --sign key.pem",
+        "perennial publish demo:3 --to hf://lab/demo --license apache-2.0 --sign key.pem",
+    )
 )
 @version_argument()
-@click.option("--to", type=NEW_FOLDER, required=True, metavar="FOLDER", help="New folder to write.")
+@click.option(
+    "--to",
+    type=place,
+    required=True,
+    metavar="FOLDER|hf://ORG/NAME",
+    help="New folder to write, or a repository of a hub: HF_ENDPOINT says which, HF_TOKEN who.",
+)
 @click.option(
     "--license",
     "licence",
@@ -38,39 +62,43 @@ from perennial.terminal.session import GATE, Failure, connected
 @click.option(
     "--any-verdict", is_flag=True, help="Publish even what the gate has not passed; the card says."
 )
+@click.option("--public", is_flag=True, help="Make a new repository public, not private.")
 @json_option
 def publish(
     named: str,
-    to: Path,
+    to: Path | str,
     licence: str,
     base: str | None,
     key: Path | None,
     any_verdict: bool,
+    public: bool,
     as_json: bool,
 ) -> None:
     """Write a version for others: its files, a model card, a signature.
 
     The files are those that open_clip loads. A version that the gate has not passed is refused.
     """
-    require_new_folder(to)
+    hub = _hub(to) if isinstance(to, str) else None
+    if isinstance(to, Path):
+        require_new_folder(to)
+        to.parent.mkdir(parents=True, exist_ok=True)
     signer = _signer(key) if key else None
     with connected() as client:
         model, version = find_version(client, named)
         facts = read_facts(client, model, version, licence=licence, base=base)
         if not any_verdict:
             _require_passed(facts)
-        to.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=to.parent) as temporary:
-            folder = Path(temporary) / to.resolve().name
+        with tempfile.TemporaryDirectory(dir=None if hub else Path(to).parent) as temporary:
+            folder = Path(temporary) / Path(to).resolve().name
             _write(client, facts, folder)
             if signer:
                 signer.sign(folder)
-            folder.replace(to)
-    files = sorted(path.name for path in to.iterdir())
+            files = sorted(path.name for path in folder.iterdir())
+            where = hub.send(folder, facts.name, public=public) if hub else str(folder.replace(to))
     tell(
-        {"folder": str(to), "files": files, "version": facts.version["digest"]},
+        {"to": where, "files": files, "version": facts.version["digest"]},
         as_json,
-        f"{to}: {facts.name} with {', '.join(files)}.",
+        f"{where}: {facts.name} with {', '.join(files)}.",
     )
 
 
@@ -103,9 +131,17 @@ def _signer(key: Path) -> Any:
     try:
         from perennial.publishing.signing import Signer
     except ImportError as error:
-        message = "--sign needs another package: pip install 'perennial-client[publish]'"
-        raise Failure(message) from error
+        raise Failure(MISSING.format("--sign")) from error
     return Signer(key)
+
+
+def _hub(repository: str) -> Any:
+    """Return a repository of a hub. Raises Failure if the package or the token is missing."""
+    try:
+        from perennial.publishing.hub import Hub
+    except ImportError as error:
+        raise Failure(MISSING.format(HUB)) from error
+    return Hub(repository)
 
 
 VERBS = (publish,)

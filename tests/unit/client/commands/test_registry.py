@@ -19,6 +19,7 @@ from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS, THEIRS
 from tests.support.deployment.workflow import Step, run_workflow
 from tests.support.evaluation.evidence import Opened, forged
+from tests.support.servers.hub import a_stand_in_hub
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 
@@ -227,6 +228,41 @@ def test_a_published_version_has_a_card_of_its_facts_and_a_signature_that_others
     changed[len(changed) // 2] ^= 1
     largest.write_bytes(changed)
     assert not accepts(to, public)
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=<:DeprecationWarning")  # of huggingface_hub
+def test_a_version_is_published_to_a_hub_as_one_private_commit_that_others_verify(
+    perennial: Run,
+    taught: int,
+    tmp_path: Path,
+    key_pair: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    private, public = key_pair
+    words = ("publish", f"demo:{taught}", "--license", "mit", "--sign", private)
+    words = (*words, "--to", "hf://lab/shoes")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    ended = perennial(*words)
+    assert (ended.code, "Set HF_TOKEN" in ended.err) == (ERROR, True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)  # as its variable
+    with a_stand_in_hub("hf_right") as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        ended = perennial(*words)
+        assert (ended.code, f"{hub.url} did not take lab/shoes: " in ended.err) == (ERROR, True)
+        assert "hf_wrong" not in ended.err
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        ended = perennial(*words)
+    assert (ended.code, f"{hub.url}/lab/shoes/commit/" in ended.out) == (0, True), ended
+    assert "hf_right" not in ended.out + ended.err
+    (made,) = hub.made
+    assert (made["organization"], made["name"], made["visibility"]) == ("lab", "shoes", "private")
+    assert "hf_right" not in str(hub.files)
+    for name, data in hub.files.items():
+        (tmp_path / name).write_bytes(data)
+    assert ModelCard.load(tmp_path / "README.md").data.license == "mit"
+    assert accepts(tmp_path, public)
+    assert perennial(*words[:-1], "hf://shoes").code == USAGE
 
 
 def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(

@@ -1,0 +1,44 @@
+"""Folders on a hub, by the protocol of huggingface_hub, at any endpoint that has it."""
+
+import os
+import sys
+from pathlib import Path
+
+import httpx2
+from huggingface_hub import HfApi
+from huggingface_hub.utils.tqdm import disable_progress_bars
+
+from perennial.terminal.session import Failure
+
+TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
+
+
+class Hub:
+    """A repository of models on a hub."""
+
+    def __init__(self, repository: str) -> None:
+        """Name a repository, ORG/NAME. Raises Failure without a token in the environment."""
+        self._token = os.environ.get(TOKEN, "")
+        if not self._token:
+            raise Failure(f"Set {TOKEN} to a token of the hub that may write to {repository}.")
+        self._repository = repository
+        self._api = HfApi(endpoint=os.environ.get(ENDPOINT) or None, token=self._token)
+
+    def send(self, folder: Path, name: str, *, public: bool) -> str:
+        """Send a folder as one commit and return its address.
+
+        A repository that there is not is made. Files in it that the folder lacks stay. Raises
+        Failure for what the hub refuses.
+        """
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        try:
+            self._api.create_repo(self._repository, private=not public, exist_ok=True)
+            made = self._api.upload_folder(
+                repo_id=self._repository, folder_path=folder, commit_message=f"Publish {name}"
+            )
+        except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
+            said = f"{error}".replace(self._token, f"${TOKEN}")
+            message = f"{self._api.endpoint} did not take {self._repository}: {said}"
+            raise Failure(message) from error
+        return str(made.commit_url)
