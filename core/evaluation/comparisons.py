@@ -80,6 +80,11 @@ class Comparison:
         return isinstance(self.pairs[0][0], RetrievalEvaluation)
 
     @property
+    def is_of_holdouts(self) -> bool:
+        """True if it is about classes of one or several holdouts, and not the gain."""
+        return self.kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+
+    @property
     def directions(self) -> tuple[MeasureKind, ...]:
         """The directions of these searches that count: both for the gain."""
         return DIRECTIONS if self.kind is MeasureKind.GAIN else (self.kind,)

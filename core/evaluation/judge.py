@@ -21,6 +21,7 @@ from core.evaluation.results import (
 )
 from core.evaluation.summary import summarise
 from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.evaluation.untaught import untaught
 from core.gate.changes import Edition
 from core.gate.levels import Spending
 from core.gate.measures import ROOT, SETTLED, SUITES, ClassList, Measure, MeasureKind, Outcome
@@ -270,6 +271,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
+    others = untaught(results, comparison, level)
     of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
@@ -295,6 +297,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
+            untaught=None if formerly_right else others,
             every_image=None if formerly_right else every_image,
             class_mean=mean_change(results, comparison) if of_classes else None,
             by_one_answer=results.by_one_answer(comparison, compared),
@@ -431,6 +434,8 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         level=policy.level_of(spending) * shared if spends else policy.gain_error,
         soft=measure.soft if policy.judged_views else None,
         editions=measure.editions if policy.judged_views else _without_views(measure.editions),
+        untaught=measure.untaught
+        and replace(measure.untaught, soft=measure.untaught.soft if policy.judged_views else None),
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     all_known = measure.disagreements is None and measure.right_before
@@ -446,6 +451,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             formerly_right=True,
             soft=None,
             editions=(),
+            untaught=None,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
 

@@ -47,6 +47,10 @@ class ClassQuery:
         """The class of each image in lower case: names that differ only in case are one class."""
         return tuple(entry.class_name.lower() for entry in self.entries)
 
+    def only(self, kept: Sequence[bool]) -> "ClassQuery":
+        """Return the query on some of the images."""
+        return replace(self, entries=tuple(compress(self.entries, kept)))
+
     def choices(self, meanings: Mapping[str, str]) -> int:
         """Return the number of classes to choose from; those that mean the same are one."""
         return len({meanings.get(name.lower(), name.lower()) for name in self.classes})
@@ -252,7 +256,7 @@ class PairedHits:
     @property
     def formerly_right(self) -> "PairedHits":
         """The answers that the baseline had right."""
-        return replace(self._only(self.before), viewed=None)
+        return replace(self.only(self.before), viewed=None)
 
     @property
     def rows(self) -> Sequence["_Hit"]:
@@ -262,7 +266,8 @@ class PairedHits:
         columns = self.now, self.before, self.groups, self.editions, viewed, truths
         return [*zip(*columns, strict=True)]
 
-    def _only(self, kept: Sequence[bool]) -> "PairedHits":
+    def only(self, kept: Sequence[bool]) -> "PairedHits":
+        """Return the hits on some of the answers."""
         return PairedHits(
             now=list(compress(self.now, kept)),
             before=list(compress(self.before, kept)),
@@ -279,11 +284,12 @@ class PairedHits:
             earlier = [one <= number for one in self.editions]
             yield Edition(
                 number=number,
-                earlier=self._only(earlier)._changes(alpha),
-                added=self._only([not one for one in earlier])._changes(alpha),
+                earlier=self.only(earlier).changes(alpha),
+                added=self.only([not one for one in earlier]).changes(alpha),
             )
 
-    def _changes(self, alpha: float) -> Changes:
+    def changes(self, alpha: float) -> Changes:
+        """Return how the answers changed."""
         pairs = list(zip(self.now, self.before, strict=True))
         return Changes(
             distinct=self.distinct,

@@ -150,8 +150,7 @@ class EvaluationResults:
                 captions_of_one_a_group(self.found_on_each(comparison, now, way), way)
                 for way in comparison.directions
             )
-        earlier = comparison.kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
-        return one_a_group(self.on_each(comparison, now), by_class=earlier)
+        return one_a_group(self.on_each(comparison, now), by_class=comparison.is_of_holdouts)
 
     def found_on_each(
         self, comparison: Comparison, now: Version, direction: MeasureKind

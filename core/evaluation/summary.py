@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from core.evaluation.report import Summary, Unguarded
 from core.gate.classes import ClassLoss
 from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
-from core.gate.reasons import OWN_PROMPTS, among, the_baseline
+from core.gate.reasons import OWN_PROMPTS, among, the_baseline, untaught_images
 from core.gate.rules import Judgement, Verdict
 from core.values import counted
 
@@ -40,7 +40,9 @@ def summarise(
         unguarded=_unguarded(unguarded),
         learned=CONVERTED if judgement.converted else " ".join(taught),
         lost=_lost(
-            largest_loss(judgement.measures, minimum_count), to_label=bool(judgement.to_label)
+            largest_loss(judgement.measures, minimum_count),
+            next((m for m in judgement.measures if m.held_back_by_untaught), None),
+            to_label=bool(judgement.to_label),
         ),
         go_live=_go_live(
             judgement,
@@ -128,11 +130,17 @@ def _whose(measure: Ruling) -> str:
     return the_baseline(measure) if number is None else f"version {number}"
 
 
-def _lost(worst: Ruling | None, *, to_label: bool) -> str:
+def _lost(worst: Ruling | None, hiding: Ruling | None, *, to_label: bool) -> str:
     if worst is None and to_label:
         return "Nothing shows yet what it lost: images have to be labelled first."
     if worst is None:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
+    if worst.difference >= 0 and hiding is not None and (apart := hiding.untaught) is not None:
+        return (
+            f"What it gained on classes that were taught hides a loss on {hiding.place}, compared "
+            f"with {_whose(hiding)}: of {untaught_images(apart)}, {apart.lost:,} are wrong now "
+            f"that were right, and {apart.gained:,} right that were wrong."
+        )
     if worst.difference >= 0:
         return (
             "It lost nothing on balance on suites and earlier holdouts: in each comparison, at "

@@ -103,12 +103,42 @@ class Changes:
         # The change of single images has to be within tolerance, too.
         return min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
 
+    def is_within(self, tolerance: float, minimum_count: int) -> bool:
+        """Return whether it shows, as a part of the images, no loss that the others may hide."""
+        return self.bound(alone(self.distinct, minimum_count)) >= -tolerance
 
-# Easier images that are added hide a loss on the earlier ones. So these alone have to be within
-# tolerance with 80 % confidence, where they are as many as the policy's minimum; with hardly any,
-# they may not be beyond it with 95 %. And they may not have lost significantly more than the others
-# (one-sided 5 %).
+
+# Easier images that are added hide a loss on the earlier ones, and the classes that an update
+# teaches hide one on all others. So these alone have to be within tolerance with 80 % confidence,
+# where they are as many as the policy's minimum; with hardly any, they may not be beyond it with
+# 95 %. And earlier images may not have lost significantly more than the others (one-sided 5 %).
 _CONFIDENCE, _SURELY = quantile(0.2), quantile(0.05)
+
+
+def alone(distinct: int, minimum_count: int, room: float = 0.0) -> float:
+    """Return the z at which a part with so many of the images is judged by itself.
+
+    `room` is added to that of a part with `minimum_count` images.
+    """
+    share = strictness(distinct, minimum_count, pooled=False)
+    return share * (_CONFIDENCE + room + _SURELY) - _SURELY
+
+
+@dataclass(frozen=True, kw_only=True)
+class Untaught(Changes):
+    """The images of the classes that the line was not taught since the baseline.
+
+    What it gains on those that it was taught makes up for no loss on these.
+    """
+
+    classes: int = field(metadata=description("How many classes these images show."))
+    live_difference: float | None = field(
+        default=None,
+        metadata=description(
+            "The change that the live version itself has on them, against the root or a settled "
+            "version. Where it lost more than `tolerance`, this version does not fail for it."
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +155,7 @@ class Edition:
         Of one of several holdouts, only that they are within tolerance: together they have to show
         that they lost no more than the others.
         """
-        share = strictness(self.earlier.distinct, minimum_count, pooled=False)
-        if self.earlier.bound(share * (_CONFIDENCE + _SURELY) - _SURELY) < -tolerance:
+        if not self.earlier.is_within(tolerance, minimum_count):
             return False
         deciding = self.earlier.deciding
         return (

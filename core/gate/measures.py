@@ -7,7 +7,7 @@ from itertools import starmap
 from operator import gt, lt
 from typing import Self
 
-from core.gate.changes import Changes, Edition, SoftFlips, strictness
+from core.gate.changes import Changes, Edition, SoftFlips, Untaught, strictness
 from core.gate.intervals import Flips, paired_interval, quantile
 from core.values import description
 
@@ -230,6 +230,21 @@ class Measure(Changes):
             "since may hide, so that the measure does not hold."
         ),
     )
+    untaught: Untaught | None = field(
+        default=None,
+        metadata=description(
+            "The images of the classes that the line was not taught since the baseline: alone they "
+            "have to be within `tolerance`, and fail the version if they surely are not. Null: of "
+            "the classes shown it was taught none, or all, or nothing is asked of it."
+        ),
+    )
+    held_back_by_untaught: bool = field(
+        default=False,
+        metadata=description(
+            "Whether the images of `untaught` alone show a loss that those of the taught classes "
+            "may hide, so that the measure does not hold."
+        ),
+    )
     every_image: float | None = field(
         default=None,
         metadata=description(
@@ -291,6 +306,7 @@ class Measure(Changes):
         level: float | None = None,
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
+        untaught: Untaught | None = None,
         every_image: float | None = None,
         class_mean: float | None = None,
         by_one_answer: int = 0,
@@ -339,6 +355,7 @@ class Measure(Changes):
             level=level,
             soft=soft,
             editions=tuple(editions),
+            untaught=untaught,
             every_image=every_image,
             class_mean=class_mean,
             by_one_answer=by_one_answer,
@@ -364,6 +381,8 @@ class Measure(Changes):
             interval_lower=interval.lower,
             upper=interval.upper,
             held_back_by=next(hiding, None),
+            held_back_by_untaught=self.untaught is not None
+            and not self.untaught.is_within(*limits),
         )
 
     def strictness(self, distinct: int, minimum_count: int) -> float:
@@ -448,6 +467,18 @@ class Measure(Changes):
         """True if the live version itself has lost more than the tolerance."""
         return self.live_difference is not None and self.live_difference < -self.tolerance
 
+    def is_inherited(self, part: Changes) -> bool:
+        """Return whether the live version itself lost more of all images, or of `untaught`."""
+        if part is not self.untaught or self.untaught is None:
+            return self.live_is_beyond
+        theirs = self.untaught.live_difference
+        return theirs is not None and theirs < -self.tolerance
+
+    @property
+    def judged(self) -> tuple[Changes, ...]:
+        """What may fail: all images, and those of `untaught` by themselves."""
+        return (self,) if self.untaught is None else (self, self.untaught)
+
     @property
     def decides_apart(self) -> bool:
         """True if the bound that decides is not the lower end of the interval, as told in points.
@@ -468,8 +499,9 @@ class Measure(Changes):
 
     @property
     def holds(self) -> bool:
-        """True if the lower bound is within the tolerance, and no earlier edition holds back."""
-        within = self.lower >= -self.tolerance and self.held_back_by is None
+        """True if the lower bound is within the tolerance, and no part of the images holds back."""
+        held_back = self.held_back_by is not None or self.held_back_by_untaught
+        within = self.lower >= -self.tolerance and not held_back
         return within or (self.only_fails and not self.live_is_beyond)
 
     def is_worn_out(self, alpha: float, minimum_count: int) -> bool:
@@ -479,7 +511,9 @@ class Measure(Changes):
         """
         if self.verdicts is None or self.look > 1:
             return False
-        unchanged = replace(self, gained=0, lost=0, soft=None, editions=(), every_image=None)
+        unchanged = replace(
+            self, gained=0, lost=0, soft=None, editions=(), untaught=None, every_image=None
+        )
         at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
         return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
 

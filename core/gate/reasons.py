@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from core.gate.changes import Edition
+from core.gate.changes import Edition, Untaught
 from core.gate.classes import ClassLoss
+from core.gate.intervals import p_below
 from core.gate.levels import LOOK_SHARES
 from core.gate.measures import (
     SETTLED,
@@ -102,8 +103,10 @@ def explain(
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
-    doubtful = [r for r in still_open if not (r.live_is_beyond or r.held_back_by)]
+    hidden = [r for r in still_open if r.held_back_by_untaught and not r.live_is_beyond]
+    doubtful = [r for r in still_open if not (r.live_is_beyond or r.held_back_by or r in hidden)]
     lines += [_in_doubt(r) for r in doubtful]
+    lines += [_hidden(r, r.untaught) for r in hidden if r.untaught]
     lines += [
         _held_back(r, e) for r in still_open for e in r.editions if e.number == r.held_back_by
     ]
@@ -221,6 +224,11 @@ def _limit(measure: Measure) -> str:
 def _failing(measure: Measure) -> str:
     if measure.kind is MeasureKind.GAIN:
         return f"{_change(measure)}, significantly less than {_limit(measure)}."
+    if (apart := failing_apart(measure)) is not None:
+        return (
+            f"{_capital(subject(measure))} changed by {points(apart.flips.difference)} points on "
+            f"{untaught_images(apart)}, significantly more than {_limit(measure)}."
+        )
     return f"{_change(measure)}, significantly more than {_limit(measure)}."
 
 
@@ -360,6 +368,31 @@ def _held_back(measure: Measure, edition: Edition) -> str:
         f"{points(earlier.flips.difference)} points, the {added.distinct:,} added since by "
         f"{points(added.flips.difference)}. The added images are no larger sample of the same "
         "thing, or chance made the earlier ones look worse: a person may decide."
+    )
+
+
+def failing_apart(measure: Measure) -> Untaught | None:
+    """Return the images by which a measure fails that were not taught; None if by all together."""
+    apart = measure.untaught
+    if apart is None or measure.is_inherited(apart):
+        return None
+    surer = p_below(apart.flips, -measure.tolerance) < p_below(measure.flips, -measure.tolerance)
+    return apart if surer or measure.live_is_beyond else None
+
+
+def untaught_images(apart: Untaught) -> str:
+    """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
+    shown = "class" if apart.classes == 1 else f"{apart.classes:,} classes"
+    return f"the {counted(apart.distinct, 'image')} of the other {shown}, not taught since"
+
+
+def _hidden(measure: Measure, apart: Untaught) -> str:
+    return (
+        f"{_capital(subject(measure))} does not hold by all images together, which changed by "
+        f"{points(measure.difference)} points: {untaught_images(apart)}, changed by "
+        f"{points(apart.flips.difference)}, and it is not certain that these alone are within "
+        f"{_limit(measure)}. What is gained on the classes that were taught does not make up for "
+        "it: a person may decide."
     )
 
 

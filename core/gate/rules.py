@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from math import ceil, inf, sqrt
 
+from core.gate.changes import Changes, alone
 from core.gate.classes import ClassLoss, lost_classes
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
 from core.gate.intervals import Flips, p_below, quantile, score, score_deviation, sixth_of_skewness
@@ -346,8 +347,9 @@ def judge(
     for this verdict; failing spends nothing.
     """
     below = _below_tolerance(measures, policy.alpha)
-    failing = [measure for measure in below if not measure.live_is_beyond]
-    rulings = tuple(_rule(m, len(measures), failing, policy) for m in measures)
+    failing = [one for one, part in below if not one.is_inherited(part)]
+    tests = sum(len(measure.judged) for measure in measures)
+    rulings = tuple(_rule(m, tests, failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
     has_guard = any(m.guards(policy.minimum_count) for m in kept)
     has_suite = any(m.is_of_suite for m in kept)
@@ -393,13 +395,24 @@ def judge(
     )
 
 
-def _below_tolerance(measures: Sequence[Measure], alpha: float) -> list[Measure]:
-    """Return the measures below tolerance, at family-wise one-sided error `alpha` (Holm, 1979)."""
-    ordered = sorted(measures, key=lambda m: p_below(m.flips, -m.tolerance))
-    for done, measure in enumerate(ordered):
-        if p_below(measure.flips, -measure.tolerance) >= alpha / (len(ordered) - done):
-            return ordered[:done]
-    return ordered
+def _below_tolerance(
+    measures: Sequence[Measure], alpha: float
+) -> Sequence[tuple[Measure, Changes]]:
+    """Return what is below tolerance, at family-wise one-sided error `alpha` (Holm, 1979).
+
+    That are measures, each with what of its images is: see `judged`.
+    """
+    found = [
+        (p_below(part.flips, -measure.tolerance), (measure, part))
+        for measure in measures
+        for part in measure.judged
+    ]
+    ordered = sorted(found, key=lambda one: one[0])
+    for done, (p_value, _) in enumerate(ordered):
+        if p_value >= alpha / (len(ordered) - done):
+            ordered = ordered[:done]
+            break
+    return [one for _, one in ordered]
 
 
 def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: GatePolicy) -> Ruling:
@@ -407,7 +420,7 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
-    beside = measure.lost_on_copies or measure.lost_in_classes
+    beside = measure.lost_on_copies or measure.lost_in_classes or measure.held_back_by_untaught
     if measure.live_is_beyond or measure.held_back_by or beside:  # which more images do not change
         return Ruling.on(measure, Outcome.OPEN)
     level = _level_with_more(measure, policy)
@@ -489,4 +502,7 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
     asked = [(measure.deciding, z)]
     if measure.holds_by_views:
         asked.append((measure.flips, min(z, 0.0)))
+    if (untaught := measure.untaught) is not None and not measure.only_fails:
+        least = alone(round(untaught.distinct * times), policy.minimum_count, room)
+        asked.append((untaught.deciding, least))
     return all(score(flips.scaled(times), -measure.tolerance) >= least for flips, least in asked)

@@ -691,12 +691,12 @@ def test_a_version_that_answers_suites_classes_for_learned_ones_fails() -> None:
 
 
 def test_a_suites_class_that_means_the_same_as_a_learned_one_may_take_its_answers() -> None:
-    plan = third_update(policy=policy(alpha=0.05))
+    plan = third_update(policy=policy(alpha=0.1))
     report = answering(plan, cats_for("coat"))
     assert report.verdict is Verdict.FAILED
     (row,) = report.taken
     assert (row.class_name, row.answered, row.may_be_same, row.newer) == ("coat", "cat", True, True)
-    declared = third_update(policy=policy(alpha=0.05, same_names=(("coat", "cat"),)))
+    declared = third_update(policy=policy(alpha=0.1, same_names=(("coat", "cat"),)))
     report = answering(declared, cats_for("coat"))
     assert (report.verdict, report.taken) == (Verdict.INCONCLUSIVE, ())  # by so few images
 

@@ -27,6 +27,7 @@ from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
+    THIRD,
     answered,
     entries,
     line_of_captions,
@@ -452,6 +453,9 @@ def default(exam: Json, version: Json) -> Json:
     return {**own, "classes": [*own["classes"], *more]}
 
 
+OF_CLASSES = {"zero_shot", "holdout", "holdouts"}
+
+
 def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     """A measure with its bounds, and that of its negative flips if the policy limits these."""
     policy, plan = evidence.policy, evidence.plan
@@ -489,6 +493,9 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
         if learners <= set(plan["live_lineage"]):
             theirs = paired(evidence, about, plan["live"])
             live = sum(now - before for now, before, *_ in theirs) / len(theirs)
+            if kind in OF_CLASSES:
+                theirs = paired(evidence, about, plan["live"], others=True)
+                about["others_live"] = mean([row[0] - row[1] for row in theirs] or [0])
     yield bounded(evidence, rows, level, about | {"flips": False, "live": live})
     limit = policy["negative_flips"]
     one_update = kind in {"zero_shot", *DIRECTIONS} and asked == "own" and about["depth"] == 1
@@ -544,13 +551,29 @@ def first_ones(query: Json, *, each_class: bool) -> list[int]:
     return sorted(place for *_, place in best.values())
 
 
-def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
+def taught_since(evidence: Evidence, before: Json) -> set[str]:
+    """What the candidate and its ancestors were taught that are no ancestors of a version."""
+    plan = evidence.plan
+    known = {one["number"]: one for one in (plan["root"], plan["parent"], *plan["teachers"])}
+
+    def line(at: Json | None) -> Iterator[Json]:
+        if at is not None:
+            yield at
+            yield from line(known.get(at["parent"]))
+
+    theirs = [one["number"] for one in line(before)]
+    since = [one for one in line(plan["candidate"]) if one["number"] not in theirs]
+    return {evidence.meaning(name) for one in since for name in one["update_classes"]}
+
+
+def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) -> list[Row]:
     """The answers that are right now, and before: one for each group, with its captions.
 
     The gain in captions has those of both directions.
 
     Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
-    order, if it is by any of these.
+    order, if it is by any of these. With `others`, only those count that show a class which was not
+    taught since the version before.
     """
     if about["kind"] == "gain" and "among" in about["pairs"][0][0]:
         return [row for way in DIRECTIONS for row in paired(evidence, {**about, "kind": way}, now)]
@@ -558,6 +581,12 @@ def paired(evidence: Evidence, about: Json, now: Json) -> list[Row]:
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
         query = exam.get(about["asked"], exam["own"])
+        if others:
+            taught = taught_since(evidence, version)
+            labels = [evidence.meaning(label) for *_, label in query["entries"]]
+            rows = [row for row, label in zip(rows, labels, strict=True) if label not in taught]
+            shown = zip(query["entries"], labels, strict=True)
+            query = {**query, "entries": [one for one, label in shown if label not in taught]}
         counted = first_ones(query, each_class=earlier)
         if about["kind"] == "text_to_image":
             told = [
@@ -720,9 +749,13 @@ def bounded(
         lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
+    others = untaught(evidence, about, prior)
     return {
         **about,
         **found,
+        "untaught": others,
+        "held_back_by_untaught": others is not None
+        and decided(others, alone(policy, others)) < -about["tolerance"],
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "shown": lists(evidence, about) != {1}
         and not about["flips"]
@@ -808,9 +841,7 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
             [row for row in rows if row[3] > edition],
         )
         earlier, added = (counted(part, prior, soft=not about["flips"]) for part in parts)
-        share = min(1.0, earlier["distinct"] / policy["minimum_count"])
-        z = share * norm.isf(0.2) - (1 - share) * norm.isf(0.05)
-        if decided(earlier, z) < -about["tolerance"]:
+        if decided(earlier, alone(policy, earlier)) < -about["tolerance"]:
             return edition
         (n, b, c), (m, d, e) = earlier["deciding"], added["deciding"]
         apart = (d - e) / m - (b - c) / n
@@ -818,6 +849,36 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
         if not about["pooled"] and c > b and apart > norm.isf(0.05) * sqrt(max(0.0, variance)):
             return edition
     return None
+
+
+def alone(policy: Json, found: Json) -> float:
+    """How many standard deviations a part of the images has to be within tolerance by itself."""
+    share = min(1.0, found["distinct"] / policy["minimum_count"])
+    return float(share * norm.isf(0.2) - (1 - share) * norm.isf(0.05))
+
+
+def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
+    """The counts on classes that were not taught since, where others that are shown were."""
+    elsewhere = about["pooled"] or about["flips"] or about["asked"] == "default"
+    if about["kind"] not in OF_CLASSES or elsewhere:
+        return None
+    taught = [
+        evidence.meaning(label) in since
+        for exam, version in about["pairs"]
+        for since in [taught_since(evidence, version)]
+        for *_, label in exam["own"]["entries"]
+    ]
+    if all(taught) or not any(taught):
+        return None
+    rows = paired(evidence, about, evidence.plan["candidate"], others=True)
+    found = counted(rows, prior, soft=True)
+    n, b, c = found["single"]
+    live = about.get("others_live")
+    return {
+        **found,
+        "p": p_value(n, b, c, -about["tolerance"]),
+        "inherited": live is not None and live < -about["tolerance"],
+    }
 
 
 # ---- The verdict ---------------------------------------------------------------------------------
@@ -832,7 +893,11 @@ def only_fails(about: Json) -> bool:
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     """The verdict, and the measures with their outcomes."""
     found, alpha = list(measures(evidence)), evidence.policy["alpha"]
-    ordered = sorted(found, key=lambda one: one["p"])
+    family = [*found]
+    for one in found:
+        if others := one.get("untaught"):
+            family.append({"p": others["p"], "of": one, "inherited": others["inherited"]})
+    ordered = sorted(family, key=lambda one: one["p"])
     below = []
     for left, one in zip(range(len(ordered), 0, -1), ordered, strict=True):
         if one["p"] >= alpha / left:  # Holm's step-down ends
@@ -841,8 +906,10 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     for one in found:
         beyond = one["live"] is not None and one["live"] < -one["tolerance"]
         holds = one["lower"] >= -one["tolerance"] and one["held_back_by"] is None
+        holds = holds and not one.get("held_back_by_untaught", False)
         holds = holds or (only_fails(one) and not beyond)
         failing = any(one is other for other in below) and not beyond
+        failing |= any(other.get("of") is one and not other["inherited"] for other in below)
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
@@ -1019,6 +1086,12 @@ def agrees(file: bytes) -> str:
             assert told[field] == one[field], (key, field)
         for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):
             assert told[field] == SAME(one[field], abs=1e-9, rel=1e-9), (key, field)
+        others = one.get("untaught")
+        assert told["held_back_by_untaught"] == one.get("held_back_by_untaught", False), key
+        assert (told["untaught"] is None) == (others is None), key
+        for field in ("distinct", "count", "gained", "lost", "design_effect"):
+            if others is not None:
+                assert told["untaught"][field] == SAME(others[field]), (key, field)
         assert told["live_difference"] == (None if one["live"] is None else SAME(one["live"]))
         assert told["level"] == (None if one["level"] is None else SAME(one["level"]))
     assert evidence.report["verdict"] == given
@@ -1355,7 +1428,7 @@ def test_a_measure_fails_from_the_same_limit_on(failing: int) -> None:
         _, found = verdict(Evidence(file))
         asked = "union" if failing else "own"
         (one,) = [m for m in found[:4] if (m["asked"], m["baseline"]) == (asked, "parent")]
-        return one | {"of": len(found)}
+        return one | {"of": len(found) + sum(m.get("untaught") is not None for m in found)}
 
     first = judged(0.0)
     n, b, c = (first[name] / first["design_effect"] for name in ("count", "gained", "lost"))
@@ -1363,6 +1436,43 @@ def test_a_measure_fails_from_the_same_limit_on(failing: int) -> None:
     limit = brentq(lambda loss: p_value(n, b, c, -loss) - step, 0.0, (c - b) / n, xtol=1e-12)
     assert judged(limit * 0.9999)["outcome"] == "fails"
     assert judged(limit * 1.0001)["outcome"] == "open"
+
+
+TAUGHT_AGAIN = {
+    "suite of a live line": {"suites": [EMOJI], "live": live_line()},
+    "holdouts": {"earlier": larger(60)},
+    "small holdouts": {
+        "earlier": larger(60),
+        "policy": policy(minimum_count=300, same_names=(("dog", "hat"), ("coat", "SHIRT"))),
+    },
+}
+
+
+@pytest.mark.parametrize("case", TAUGHT_AGAIN)
+def test_classes_that_others_hide_which_were_taught_since_are_recomputed(case: str) -> None:
+    taught = HeldOutUpdate(
+        version=replace(THIRD, update_classes=("hat", "BAG", "coat")),
+        holdout=entries("t", [("hat",)]),
+    )
+    limits = policy(minimum_count=100)
+    plan = third_update(**{"candidate": taught, "policy": limits, **TAUGHT_AGAIN[case]})
+    again, verdicts = ("hat", "bag", "coat"), []
+    for loss in (0.02, 0.3):
+
+        def right(who: Any, question: Any, index: int, loss: float = loss) -> bool:
+            image = question.entries[index % len(question.entries)]
+            drawn = random.Random(f"{image.pixels} {index}").random()
+            before = 0.8 if image.texts[0].lower() not in again else 0.3
+            now = before + (0.6 if before < 0.5 else -loss)
+            return drawn < (now if who.number == 4 else before)
+
+        file = evidence_of(plan, answered(plan, right))
+        verdicts.append(agrees(file))
+        told = Evidence(file).report["measures"]
+        assert any(one["untaught"] for one in told)
+        assert any(one["held_back_by_untaught"] for one in told) == (loss > 0.1)
+    assert verdicts[0] != "failed"
+    assert verdicts[1] == ("failed" if "suites" in TAUGHT_AGAIN[case] else "inconclusive")
 
 
 def test_looks_at_images_that_were_added_and_a_failure_that_stands_are_recomputed() -> None:

@@ -1,0 +1,84 @@
+"""Changes on the classes of a comparison that the line was not taught since its baseline.
+
+What an update gains on the classes of a suite that it teaches would make up for what it loses on
+all others. So the images of these are judged by themselves, too.
+"""
+
+from collections.abc import Iterator
+
+from core.evaluation.comparisons import Comparison
+from core.evaluation.plan import ClassEvaluation, EvaluationPlan
+from core.evaluation.queries import ClassQuery, PairedHits, one_a_group
+from core.evaluation.results import EvaluationResults
+from core.gate.changes import Untaught
+from core.gate.measures import ClassList, MeasureKind
+from core.registry.versions import Version
+
+_Parts = list[tuple[ClassQuery, PairedHits]]
+
+
+def untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
+    """Return the changes on the classes not taught since; None if these are all, or none is shown.
+
+    Nor is there any of the gain, of captions and unlabelled images, over default lists, and of a
+    holdout that is judged among others. `level` is the error of the bound.
+    """
+    (exam, _), *_ = comparison.pairs
+    elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
+    if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassEvaluation):
+        return None
+    every = results.on_each(comparison, results.plan.candidate)
+    parts = _not_taught(results, comparison, results.plan.candidate)
+    images = sum(len(query.entries) for query, _ in parts)
+    if not parts or images == sum(len(query.entries) for query, _ in every):
+        return None
+    meanings, live = results.meanings, results.live_in(comparison)
+    since_live = None
+    if live is not None:
+        theirs = _together(comparison, _not_taught(results, comparison, live))
+        since_live = (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
+    return Untaught(
+        **vars(_together(comparison, parts).changes(level)),
+        classes=len({meanings.get(one, one) for query, _ in parts for one in query.truths}),
+        live_difference=since_live,
+    )
+
+
+def _together(comparison: Comparison, parts: _Parts) -> PairedHits:
+    return one_a_group(parts, by_class=comparison.is_of_holdouts)
+
+
+def _not_taught(results: EvaluationResults, comparison: Comparison, now: Version) -> _Parts:
+    """Return the hits of a version on the images of these classes, by suite or holdout."""
+    found: _Parts = []
+    parts = results.on_each(comparison, now)
+    for (_, before), (query, hits) in zip(comparison.pairs, parts, strict=True):
+        taught = taught_since(results, before)
+        kept = [results.meanings.get(one, one) not in taught for one in query.truths]
+        if any(kept):
+            found.append((query.only(kept), hits.only(kept)))
+    return found
+
+
+def taught_since(results: EvaluationResults, before: Version) -> frozenset[str]:
+    """Return what the candidate's line was taught since it left that of another version.
+
+    They are the names that stand for what the policy calls the same, in lower case.
+    """
+    theirs = {one.number for one in _line(results.plan, before)}
+    names = (
+        name.lower()
+        for one in _line(results.plan, results.plan.candidate)
+        if one.number not in theirs
+        for name in one.update_classes
+    )
+    return frozenset(results.meanings.get(name, name) for name in names)
+
+
+def _line(plan: EvaluationPlan, version: Version) -> Iterator[Version]:
+    """Yield a version and its ancestors, as far as the plan knows them."""
+    known = {one.number: one for one in (plan.root, plan.parent, *plan.teachers)}
+    at: Version | None = version
+    while at is not None:
+        yield at
+        at = known.get(at.parent or 0)

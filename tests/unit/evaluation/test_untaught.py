@@ -1,0 +1,164 @@
+"""What is gained on classes that a line was taught makes up for no loss on the others shown."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.manifests import ManifestEntry
+from core.datasets.rules import SuiteKind
+from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, plan_queries
+from core.evaluation.queries import EvalQuery
+from core.evaluation.report import Report
+from core.gate.changes import Untaught
+from core.gate.rules import Verdict, judge
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    MODEL,
+    ROOT,
+    entries,
+    policy,
+    report_of,
+    suite,
+    taught,
+)
+from tests.support.evaluation.measures import gain, measure
+from tests.support.factories import a_policy
+
+NAMES = [f"c{n}" for n in range(40)]
+LIMITS = policy(minimum_count=350)
+
+
+def shown(where: str, names: Sequence[str], each: int) -> tuple[ManifestEntry, ...]:
+    return entries(where, [(name,) for name in names for _ in range(each)])
+
+
+def teaching(*names: str, **changes: object) -> EvaluationPlan:
+    """An update of classes that a suite of 40 with 50 images each shows."""
+    version = taught(ROOT, 2, names)
+    given = {
+        "model": MODEL,
+        "policy": LIMITS,
+        "parent": ROOT,
+        "root": ROOT,
+        "earlier": [],
+        "candidate": HeldOutUpdate(version=version, holdout=shown("own", names, 10)),
+        "suites": [suite("shelf", shown("shelf", NAMES, 50), SuiteKind.ZERO_SHOT)],
+    }
+    return plan_queries(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def accurate(plan: EvaluationPlan, shares: Mapping[str, tuple[float, float]]) -> Report:
+    """The report where the parent and this version are right about such shares of a class."""
+    images = {one.pixels: one for who in plan.questions for q in who[1] for one in q.entries}
+    of_class = Counter[str]()
+    place = {}
+    for one in images.values():
+        place[one.pixels] = of_class[one.texts[0].lower()]
+        of_class[one.texts[0].lower()] += 1
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image = query.entries[index]
+        before, now = shares[image.texts[0].lower()]
+        share = now if who.number == plan.candidate.number else before
+        return place[image.pixels] % 10 < 10 * share - 1e-9
+
+    return report_of(plan, right)
+
+
+def of_suite(loss: float, plan: EvaluationPlan) -> Report:
+    return accurate(
+        plan, {name: (0.2, 0.9) if n < 10 else (0.8, 0.8 - loss) for n, name in enumerate(NAMES)}
+    )
+
+
+def test_ten_taught_classes_of_a_suite_hide_no_loss_on_the_other_thirty() -> None:
+    plan = teaching(*NAMES[:10])
+    kept = of_suite(0.0, plan)
+    assert kept.verdict is Verdict.PASSED
+    assert {one.untaught.classes for one in kept.measures if one.untaught} == {30}
+
+    lost = of_suite(0.2, plan)
+    assert lost.verdict is Verdict.FAILED
+    assert lost.measures[0].difference > 0
+    assert lost.reasons[0] == (
+        "Top-1 on shelf against the parent and root changed by −20.0 points on the 1,500 images of "
+        "the other 30 classes, not taught since, significantly more than the allowed loss of 3.0 "
+        "points."
+    )
+    assert lost.summary.lost == (
+        "What it gained on classes that were taught hides a loss on shelf, compared with version "
+        "1: of the 1,500 images of the other 30 classes, not taught since, 300 are wrong now that "
+        "were right, and 0 right that were wrong."
+    )
+
+
+def test_names_that_mean_a_taught_class_are_taught() -> None:
+    one, *others = NAMES[:10]
+    same = replace(LIMITS, same_names=(("Bag", "C0"),))
+    plan = teaching("BAG", *(name.upper() for name in others), policy=same)
+    images = {name: (0.2, 0.9) if n < 10 else (0.8, 0.8) for n, name in enumerate(NAMES)}
+    report = accurate(plan, {**images, "bag": images[one]})
+    assert {m.untaught.distinct for m in report.measures if m.untaught} == {30 * 50}
+
+
+@pytest.mark.parametrize("names", [("sun", "moon"), tuple(NAMES)], ids=["none", "all"])
+def test_nothing_else_is_asked_where_none_or_all_classes_shown_are_taught(
+    names: tuple[str, ...],
+) -> None:
+    report = accurate(teaching(*names), dict.fromkeys((*NAMES, "sun", "moon"), (0.2, 0.9)))
+    assert {one.untaught for one in report.measures} == {None}
+    assert report.verdict is Verdict.PASSED
+
+
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_classes_of_an_earlier_holdout_that_are_taught_again_hide_no_loss(loss: float) -> None:
+    before = taught(ROOT, 2, NAMES[:10])
+    again = HeldOutUpdate(
+        version=taught(before, 3, NAMES[:5]), holdout=shown("again", NAMES[:5], 10)
+    )
+    plan = teaching(
+        *NAMES[:5],
+        parent=before,
+        earlier=[HeldOutUpdate(version=before, holdout=shown("first", NAMES[:10], 40))],
+        candidate=again,
+        suites=[suite("sky", shown("sky", ("sun", "moon"), 200), SuiteKind.ZERO_SHOT)],
+    )
+    shares = {name: (0.6, 0.9) if n < 5 else (0.6, 0.6 - loss) for n, name in enumerate(NAMES)}
+    report = accurate(plan, {**shares, "sun": (0.8, 0.8), "moon": (0.8, 0.8)})
+    assert report.verdict is (Verdict.FAILED if loss else Verdict.PASSED)
+    told = [one.untaught for one in report.measures if one.untaught]
+    assert {(one.classes, one.distinct) for one in told} == {(5, 200)}
+
+
+def others(lost: int, live: float | None = None) -> Untaught:
+    return Untaught(
+        distinct=1000,
+        count=1000,
+        gained=0,
+        lost=lost,
+        design_effect=1.0,
+        classes=30,
+        live_difference=live,
+    )
+
+
+@pytest.mark.parametrize(
+    ("apart", "verdict"),
+    [
+        (others(10), Verdict.PASSED),
+        (others(28), Verdict.INCONCLUSIVE),
+        (others(100), Verdict.FAILED),
+        (others(100, live=-0.02), Verdict.FAILED),
+        (others(100, live=-0.09), Verdict.INCONCLUSIVE),
+    ],
+    ids=["kept", "doubtful", "lost", "live lost less", "live lost it"],
+)
+def test_the_other_classes_decide_by_themselves(apart: Untaught, verdict: Verdict) -> None:
+    whole = replace(measure(gained=300), untaught=apart).bounded(0.005, 350)
+    given = judge([whole, gain()], a_policy())
+    assert given.verdict is verdict
+    if verdict is Verdict.INCONCLUSIVE:
+        (said,) = given.reasons
+        assert "the 1,000 images of the other 30 classes, not taught since" in said
