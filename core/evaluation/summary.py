@@ -135,7 +135,8 @@ def _lost(worst: Ruling | None, hiding: Ruling | None, *, to_label: bool) -> str
         return "Nothing shows yet what it lost: images have to be labelled first."
     if worst is None:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
-    if worst.difference >= 0 and hiding is not None and (apart := hiding.untaught) is not None:
+    apart = hiding.untaught if hiding is not None else None
+    if worst.difference >= 0 and hiding and apart and apart.lost > apart.gained:
         return (
             f"What it gained on classes that were taught hides a loss on {hiding.place}, compared "
             f"with {_whose(hiding)}: of {untaught_images(apart)}, {apart.lost:,} are wrong now "
