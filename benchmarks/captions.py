@@ -90,7 +90,7 @@ class Scene:
 
     @cached_property
     def untouched(self) -> Hits:
-        """What the model is right about before it is taught anything."""
+        """The answers that are right before the model is taught anything."""
         return self.ask(self.root)
 
     def train(

@@ -35,7 +35,7 @@ class NewIndex(RequestModel):
 
 
 class Filling(RequestModel):
-    """How far a filler is with the vectors for a version."""
+    """The progress of a filler with the vectors for a version."""
 
     digest: str = Field(
         min_length=64, max_length=64, examples=["8c22a42a" * 8], description="Of the version."
@@ -55,7 +55,7 @@ class Filling(RequestModel):
 
 
 class IndexVersionView(ResponseModel):
-    """What an index has for a version."""
+    """The vectors that an index has for a version."""
 
     version: int = Field(examples=[2])
     digest: str

@@ -476,7 +476,7 @@ class Measure(Changes):
 
     @property
     def judged(self) -> tuple[Changes, ...]:
-        """What may fail: all images, and those of `untaught` by themselves."""
+        """The changes that may fail: of all images, and of those of `untaught` by themselves."""
         return (self,) if self.untaught is None else (self, self.untaught)
 
     @property

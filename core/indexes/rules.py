@@ -18,7 +18,7 @@ class IndexStore(StrEnum):
 
 
 class IndexMethod(StrEnum):
-    """How the vectors for a version came about."""
+    """The way in which the vectors for a version came about."""
 
     EMBEDDED = "embedded"  # by the version itself
     BRIDGED = "bridged"  # those of the baseline, mapped
@@ -51,7 +51,7 @@ class VectorIndex:
 
 @dataclass(frozen=True, kw_only=True)
 class IndexVersion:
-    """What an index has for a version of its model."""
+    """The vectors that an index has for a version of its model."""
 
     index: IndexId
     version: int

@@ -1,1 +1,1 @@
-"""What agents may do: the service's verbs as tools of the Model Context Protocol (MCP)."""
+"""Tools of the Model Context Protocol (MCP) by which agents use the service."""

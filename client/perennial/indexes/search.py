@@ -13,7 +13,7 @@ TRIES = 10  # each after the store has gone on to another version
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What a search has found, by which version."""
+    """The results of a search, with the version that found them."""
 
     live: Live
     hits: Sequence[Hit]

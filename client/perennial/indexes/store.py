@@ -26,7 +26,7 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Live:
-    """What is searched: queries are embedded by the version, which `digest` identifies."""
+    """The version searched, by which queries are embedded; `digest` identifies it."""
 
     version: int
     digest: str

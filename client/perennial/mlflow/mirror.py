@@ -29,7 +29,7 @@ MISSING, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 @dataclass(frozen=True, kw_only=True)
 class Changes:
-    """What a look at the service has changed in MLflow."""
+    """The changes in MLflow that a look at the service has made."""
 
     versions: int
     reports: int

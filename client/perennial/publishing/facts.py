@@ -1,4 +1,4 @@
-"""What the service knows of a version, for all that is written beside its files."""
+"""The facts that the service knows of a version, for all that is written beside its files."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What is gained on classes that a line was taught makes up for no loss on the others shown."""
+"""Gains on classes that a line was taught make up for no loss on the others shown."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -168,7 +168,7 @@ class Evidence:
         return self.rights(version, query, kind)[0]
 
     def found(self, version: Json, exam: Json, kind: str, depth: int) -> list[bool]:
-        """Which searches found what they are about, if among all captioned images."""
+        """The searches that found what they are about, if among all captioned images."""
         own, whole = exam["own"]["entries"], (exam["among"] or exam["own"])["entries"]
         said = self.answers(version, exam["among"] or exam["own"])
         if kind == "image_to_text":
@@ -552,7 +552,7 @@ def first_ones(query: Json, *, each_class: bool) -> list[int]:
 
 
 def taught_since(evidence: Evidence, before: Json) -> set[str]:
-    """What the candidate and its ancestors were taught that are no ancestors of a version."""
+    """The classes that the candidate, and its ancestors that are none of a version, were taught."""
     plan = evidence.plan
     known = {one["number"]: one for one in (plan["root"], plan["parent"], *plan["teachers"])}
 
@@ -603,7 +603,7 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
 
 
 def tells(row: "Row | ClassRow") -> int:
-    """What counts of an image that was taught several times: lost, kept, gained, or neither."""
+    """The answer that counts of an image taught several times: lost, kept, gained, or neither."""
     return [(False, True), (True, True), (True, False), (False, False)].index(row[:2])
 
 
@@ -789,7 +789,7 @@ def above(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float:
 
 
 def most(names: Sequence[Any]) -> int:
-    """How often the most frequent name is there."""
+    """The number of times that the most frequent name is there."""
     return max((names.count(name) for name in {*names}), default=0)
 
 
@@ -852,7 +852,7 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
 
 
 def alone(policy: Json, found: Json) -> float:
-    """How many standard deviations a part of the images has to be within tolerance by itself."""
+    """The standard deviations by which a part of the images must be within tolerance alone."""
     share = min(1.0, found["distinct"] / policy["minimum_count"])
     return float(share * norm.isf(0.2) - (1 - share) * norm.isf(0.05))
 

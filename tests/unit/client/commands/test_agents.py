@@ -57,7 +57,7 @@ def agreeing() -> Person:
 
 
 def environment(url: str, key: str = "") -> dict[str, str]:
-    """What a command needs that runs by itself."""
+    """The environment of a command that runs by itself."""
     given = {KEY: key} if key else {}
     return {URL: url, "NO_PROXY": "127.0.0.1", "PYTHONPATH": str(ROOT / "client"), **given}
 
@@ -96,7 +96,7 @@ class Server:
     def calls(
         self, tool: str, person: Person | None = None, key: str = ADMIN, **given: Any
     ) -> CallToolResult:
-        """What one call comes to, over HTTP by the present protocol."""
+        """The result of one call, over HTTP by the present protocol."""
 
         async def called() -> CallToolResult:
             async with self.agent("http", "auto", person, key) as agent:

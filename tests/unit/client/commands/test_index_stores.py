@@ -1,4 +1,4 @@
-"""What holds of each store of an index: PostgreSQL with pgvector, and Qdrant's local mode.
+"""The behaviour of each store of an index: PostgreSQL with pgvector, and Qdrant's local mode.
 
 The local mode is Qdrant's client with its data in memory. It shows what is written in which order,
 not how a server behaves.
@@ -177,7 +177,7 @@ def test_an_index_in_qdrant_moves_after_kills_at_every_write_and_back(
 
 
 def _searched(client: Client, store: Store, name: str) -> object:
-    """What is searched, which must be the vectors of one version, whole."""
+    """The vectors that are searched, which must be those of one version, whole."""
     live = store.live()
     assert live is not None
     assert live.digest == client.versions.get(name, live.version)["digest"]

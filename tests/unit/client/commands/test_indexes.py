@@ -111,7 +111,7 @@ class Shop:
             connection.execute(statement)
 
     def seen(self) -> tuple[int, str, dict[str, Any]]:
-        """What whoever reads the view sees: one version, its digest and its vectors."""
+        """The rows of the view: one version, its digest and its vectors."""
         found = self.sql(f'SELECT id, version, digest, vector::text FROM "{self.name}"')
         ((version, digest),) = {(row[1], row[2]) for row in found}
         vectors = {row[0]: np.array(json.loads(row[3]), "f") for row in found}

@@ -181,7 +181,7 @@ def key_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def accepts(folder: Path, public: Path) -> bool:
-    """Whether the program of model_signing accepts the signature of a folder."""
+    """True if the program of model_signing accepts the signature of a folder."""
     words = ["verify", "key", folder, "--signature", folder / "model.sig", "--public_key", public]
     done = subprocess.run(
         [sys.executable, "-m", "model_signing", *map(str, words)],
