@@ -128,7 +128,8 @@ class Show:
         rows = [
             [
                 f"{measure['kind']}: {measure['name']}"
-                + (f", {measure['classes']} classes" if measure["asked"] != "own" else ""),
+                + (f", {measure['classes']} classes" if measure["asked"] != "own" else "")
+                + (f", R@{measure['depth']}" if measure["depth"] > 1 else ""),
                 measure["baseline"],
                 str(measure["count"]),
                 percent(measure["right_before"] / measure["count"]),

@@ -244,7 +244,11 @@ def changes(report: Report) -> Mapping[str, Ruling]:
         elif measure["name"] == _parent(report) and "parent" in measure["baseline"]:
             if measure["asked"] in earlier:
                 found[earlier[measure["asked"]]] = measure
-        elif measure["kind"] in SUITES and measure["baseline"] in ("root", "parent and root"):
+        elif (
+            measure["kind"] in SUITES
+            and measure["baseline"] in ("root", "parent and root")
+            and (measure["asked"], measure["depth"]) == ("own", 1)
+        ):
             found[SUITES[measure["kind"]]] = measure
     return found
 
