@@ -162,10 +162,12 @@ def _child(
     """Return a candidate's right answers, and how many of the live version's it lost and won."""
     lost_before, won_before = _differing(now.loss)
     lost_then, won_then = _differing(loss)
-    keeps, anew = kept[:, 0], 1 - kept[:, 0]
-    lost = np.clip((lost_then - keeps * lost_before) / anew, 0, 1)[:, None]
-    won = np.clip((won_then - keeps * won_before) / anew, 0, 1)[:, None]
+    # A step that so few flips cannot take keeps fewer answers: none is won among those drawn anew.
+    most = np.divide(won_then, won_before, out=np.ones_like(won_then), where=won_before > 0)
+    kept = np.minimum(kept, most[:, None])
     fresh = 1 - kept
+    lost = (lost_then[:, None] - kept * lost_before[:, None]) / fresh
+    won = np.maximum(won_then[:, None] - kept * won_before[:, None], 0) / fresh
     still_kept = rng.binomial(now.live.kept, kept + fresh * (1 - lost))
     back = rng.binomial(now.right - now.live.kept, fresh * (1 - lost))
     still_won = rng.binomial(now.live.won, kept + fresh * won)
