@@ -38,9 +38,11 @@ from core.evaluation.judge import measures
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
 from core.evaluation.results import EvaluationResults
+from core.gate.judge import judge
 from core.gate.measures import Measure, MeasureKind
 from core.gate.reasons import subject
-from core.gate.rules import ROOM, GatePolicy, Verdict, judge, would_hold
+from core.gate.rules import GatePolicy, Verdict
+from core.gate.sample_size import ROOM, would_hold
 from core.learning.mixing import TrainingEnd, mix_to_fit
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import MixingChoice, PromptTemplate

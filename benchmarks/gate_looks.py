@@ -20,7 +20,8 @@ from core.gate.changes import Changes, Edition
 from core.gate.fields import defaults_of
 from core.gate.intervals import Flips, quantile, score
 from core.gate.levels import LOOK_SHARES
-from core.gate.rules import GatePolicy, times_to_hold
+from core.gate.rules import GatePolicy
+from core.gate.sample_size import times_to_hold
 
 ALPHA, TOLERANCE, SEED = 0.005, 0.03, 1
 

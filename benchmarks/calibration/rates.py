@@ -18,9 +18,10 @@ from benchmarks.calibration.sample import CAPTIONS, Outcomes, Pair, SampledCount
 from core.gate.changes import strictness
 from core.gate.fields import defaults_of
 from core.gate.intervals import ALPHA, quantile
+from core.gate.judge import judge
 from core.gate.levels import Spending
 from core.gate.measures import Measure, MeasureKind
-from core.gate.rules import GatePolicy, Verdict, judge
+from core.gate.rules import GatePolicy, Verdict
 from core.values import PolicyId
 
 Numbers = NDArray[np.float64]

@@ -42,8 +42,9 @@ from core.evaluation.queries import ClassAnswers, ClassQuery, answers_to_json
 from core.evaluation.report import Report, Scores, Transfer
 from core.evaluation.rows import AnswerCache
 from core.evaluation.summary import summarise
+from core.gate.judge import judge
 from core.gate.measures import Measure, MeasureKind
-from core.gate.rules import GatePolicy, judge
+from core.gate.rules import GatePolicy
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
 from core.platform import Platform
 from core.principal import Role

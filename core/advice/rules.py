@@ -9,7 +9,8 @@ from core.advice.findings import ClassImages, Finding, Recognition, Severity, li
 from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
 from core.gate.intervals import Flips
 from core.gate.reasons import points
-from core.gate.rules import GatePolicy, times_to_hold
+from core.gate.rules import GatePolicy
+from core.gate.sample_size import times_to_hold
 from core.jobs.orders import UpdateOrder
 from core.recipes.defaults import DefaultRecipe
 from core.recipes.fields import MixingChoice, ModelPart

@@ -28,7 +28,7 @@ from core.evaluation.results import AnswersByQuery, EvaluationResults
 from core.evaluation.stored_answers import read_suite
 from core.gate.measures import Measure
 from core.gate.rows import Policies
-from core.gate.rules import would_hold
+from core.gate.sample_size import would_hold
 from core.jobs.rows import Jobs
 from core.jobs.rules import Beside
 from core.recipes.fields import PromptTemplate

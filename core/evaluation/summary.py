@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
 from core.gate.classes import ClassLoss
+from core.gate.judge import Judgement
 from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
 from core.gate.reasons import OWN_PROMPTS, among, the_baseline, untaught_images
-from core.gate.rules import Judgement, Verdict
+from core.gate.rules import Verdict
 from core.values import counted
 
 NAMED = 5  # classes

@@ -1,7 +1,7 @@
 """Measures and policies of the gate."""
 
+from core.gate.judge import Judgement
 from core.gate.measures import Measure, MeasureKind, Outcome
-from core.gate.rules import Judgement
 
 
 def measure(

@@ -35,7 +35,7 @@ from core.gate.intervals import (
     soft_effect,
 )
 from core.gate.measures import Measure, MeasureKind
-from core.gate.rules import images_to_settle
+from core.gate.sample_size import images_to_settle
 from tests.support.evaluation.measures import measure
 from tests.support.factories import a_policy
 

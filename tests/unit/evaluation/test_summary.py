@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from core.evaluation.summary import largest_loss, summarise
+from core.gate.judge import judge
 from core.gate.measures import ClassList, Measure, MeasureKind
-from core.gate.rules import GatePolicy, judge
+from core.gate.rules import GatePolicy
 from core.values import PolicyId
 from tests.support.factories import NOW
 

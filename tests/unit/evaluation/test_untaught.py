@@ -12,7 +12,8 @@ from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, plan_queries
 from core.evaluation.queries import EvalQuery
 from core.evaluation.report import Report
 from core.gate.changes import Untaught
-from core.gate.rules import Verdict, judge
+from core.gate.judge import judge
+from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     MODEL,

@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from core.gate.changes import Changes, Edition
+from core.gate.judge import judge
 from core.gate.measures import Measure
-from core.gate.rules import Verdict, judge
+from core.gate.rules import Verdict
 from tests.support.evaluation.measures import gain, measure
 from tests.support.factories import a_policy
 

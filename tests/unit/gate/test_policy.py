@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from core.gate.intervals import p_below, paired_interval
+from core.gate.judge import judge
 from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
-from core.gate.rules import Verdict, images_to_settle, judge
+from core.gate.rules import Verdict
+from core.gate.sample_size import images_to_settle
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy
 
