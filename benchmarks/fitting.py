@@ -39,8 +39,9 @@ from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, pla
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.judge import judge
-from core.gate.measures import Measure, MeasureKind
-from core.gate.reasons import subject
+from core.gate.kinds import MeasureKind
+from core.gate.measures import Measure
+from core.gate.phrases import subject
 from core.gate.rules import GatePolicy, Verdict
 from core.gate.sample_size import ROOM, would_hold
 from core.learning.mixing import TrainingEnd, mix_to_fit

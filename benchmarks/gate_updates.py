@@ -36,7 +36,7 @@ from benchmarks.calibration.sample import Outcomes, SampledCounts, names, read_a
 from benchmarks.calibration.soft import Numbers, SoftCounts, SoftDisagreement
 from benchmarks.output import OUT, publish
 from core.gate.classes import ClassLoss, lost_classes
-from core.gate.measures import PARENT, ROOT, ClassList, MeasureKind
+from core.gate.kinds import PARENT, ROOT, ClassList, MeasureKind
 
 SEED = 1
 

@@ -11,7 +11,7 @@ from core.comparison.compare import VersionComparison
 from core.datasets.image_lists import Grouping
 from core.errors import FieldInvalid
 from core.evaluation.report import ChangeTable, Recall, Scores
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 
 Against = Annotated[
     str,

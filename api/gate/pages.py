@@ -22,6 +22,7 @@ from core.errors import FieldInvalid, PerennialError, SuiteNotFound
 from core.evaluation.judge import judge_again
 from core.evaluation.plan import entries_in
 from core.evaluation.report import Report
+from core.gate.guards import is_guard
 from core.gate.rows import Policies
 from core.gate.rules import LIMITS, GatePolicy
 from core.platform import Platform
@@ -258,7 +259,7 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         same_names=pairs_text(policy.same_names, ", "),
         suites=suites,
         steps=[event.change for event in steps],
-        guards={m.name for m in judged[1].measures if m.guards(policy.minimum_count)}
+        guards={m.name for m in judged[1].measures if is_guard(m, policy.minimum_count)}
         if judged
         else set(),
         version=judged[0] if judged else None,

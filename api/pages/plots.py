@@ -7,8 +7,9 @@ from markupsafe import Markup
 
 from api.pages.rendering import isolate, points, ticks, whole
 from core.evaluation.report import Change
-from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
-from core.gate.reasons import numbered_baseline
+from core.gate.kinds import ClassList, MeasureKind
+from core.gate.measures import Measure, Ruling
+from core.gate.phrases import numbered_baseline
 
 
 @dataclass(frozen=True, kw_only=True)

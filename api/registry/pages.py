@@ -44,7 +44,7 @@ from core.errors import PerennialError
 from core.evaluation.order import order_evaluation
 from core.evaluation.report import Report
 from core.evaluation.rows import Evaluations
-from core.gate.measures import SUITES, MeasureKind, Outcome
+from core.gate.kinds import SUITES, MeasureKind, Outcome
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import ConvertOrder

@@ -30,7 +30,8 @@ from core.evaluation.report import (
     Scores,
     Task,
 )
-from core.gate.measures import ClassList, Measure, MeasureKind, Outcome, Ruling
+from core.gate.kinds import ClassList, MeasureKind, Outcome
+from core.gate.measures import Measure, Ruling
 from core.gate.rules import LIMITS
 from core.values import Json
 

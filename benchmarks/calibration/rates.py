@@ -19,8 +19,9 @@ from core.gate.changes import strictness
 from core.gate.fields import defaults_of
 from core.gate.intervals import ALPHA, quantile
 from core.gate.judge import judge
+from core.gate.kinds import MeasureKind
 from core.gate.levels import Spending
-from core.gate.measures import Measure, MeasureKind
+from core.gate.measures import Measure
 from core.gate.rules import GatePolicy, Verdict
 from core.values import PolicyId
 

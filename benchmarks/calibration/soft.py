@@ -16,7 +16,8 @@ from benchmarks.calibration.rates import FIRST, tango_score
 from benchmarks.calibration.sample import ROOT, Outcomes
 from core.gate.changes import WORST_DEFICIT, SoftFlips, strictness
 from core.gate.intervals import ALPHA, quantile
-from core.gate.measures import Measure, MeasureKind
+from core.gate.kinds import MeasureKind
+from core.gate.measures import Measure
 
 Numbers = NDArray[np.float64]
 

@@ -21,8 +21,9 @@ from core.evaluation.plan import (
 from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.judge import judge
-from core.gate.measures import Outcome, Ruling
-from core.gate.reasons import points, subject
+from core.gate.kinds import Outcome
+from core.gate.measures import Ruling
+from core.gate.phrases import points, subject
 from core.gate.rules import GatePolicy
 from core.images.decoder import Decoder
 from core.recipes.rules import distinct

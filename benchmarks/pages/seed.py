@@ -43,7 +43,8 @@ from core.evaluation.report import Report, Scores, Transfer
 from core.evaluation.rows import AnswerCache
 from core.evaluation.summary import summarise
 from core.gate.judge import judge
-from core.gate.measures import Measure, MeasureKind
+from core.gate.kinds import MeasureKind
+from core.gate.measures import Measure
 from core.gate.rules import GatePolicy
 from core.jobs.orders import EvaluateOrder, UpdateOrder, order_to_json
 from core.platform import Platform

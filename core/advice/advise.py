@@ -38,7 +38,7 @@ from core.datasets.rules import DatasetKind, Suite
 from core.datasets.thumbnail_rows import Splits
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.plan import captions_name, entries_in
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.gate.rows import Policies
 from core.images.decoder import Decoder
 from core.inference.classify import ClassificationRequest, Classifier

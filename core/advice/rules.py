@@ -8,7 +8,7 @@ from statistics import median
 from core.advice.findings import ClassImages, Finding, Recognition, Severity, listed
 from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
 from core.gate.intervals import Flips
-from core.gate.reasons import points
+from core.gate.phrases import points
 from core.gate.rules import GatePolicy
 from core.gate.sample_size import times_to_hold
 from core.jobs.orders import UpdateOrder

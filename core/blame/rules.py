@@ -10,7 +10,7 @@ from core.evaluation.report import Change
 from core.evaluation.report_tables import class_change
 from core.evaluation.results import AnswersByQuery
 from core.gate.intervals import proportion_interval
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.registry.versions import Version
 from core.values import Digest, counted
 

@@ -22,7 +22,8 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import ChangeTable, Recall
 from core.evaluation.report_tables import class_changes, recalls_by_direction
-from core.gate.measures import DEPTHS, Measure, MeasureKind
+from core.gate.kinds import DEPTHS, MeasureKind
+from core.gate.measures import Measure
 from core.values import Digest
 
 

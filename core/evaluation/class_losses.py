@@ -9,7 +9,7 @@ from core.evaluation.plan import ClassEvaluation
 from core.evaluation.queries import firsts, tells
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
-from core.gate.measures import SUITES, ClassList, MeasureKind
+from core.gate.kinds import SUITES, ClassList, MeasureKind
 from core.values import Digest
 
 

@@ -39,16 +39,7 @@ from core.evaluation.plan import (
 )
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation
-from core.gate.measures import (
-    DEPTHS,
-    DIRECTIONS,
-    LIVE,
-    PARENT,
-    ROOT,
-    SETTLED,
-    ClassList,
-    MeasureKind,
-)
+from core.gate.kinds import DEPTHS, DIRECTIONS, LIVE, PARENT, ROOT, SETTLED, ClassList, MeasureKind
 from core.registry.versions import Version
 
 Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation

@@ -28,8 +28,8 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
+from core.gate.kinds import SETTLED, SUITES
 from core.gate.levels import Spending
-from core.gate.measures import SETTLED, SUITES
 from core.registry.versions import Version
 from core.values import Digest, Json, canonical_json, from_plain, sha256
 

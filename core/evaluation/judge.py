@@ -24,8 +24,9 @@ from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.evaluation.untaught import untaught
 from core.gate.changes import Edition
 from core.gate.judge import Judgement, judge
+from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind, Outcome
 from core.gate.levels import Spending
-from core.gate.measures import ROOT, SETTLED, SUITES, ClassList, Measure, MeasureKind, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import GatePolicy, Verdict
 from core.values import Digest, SuiteId
 

@@ -11,7 +11,7 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part, Split
 from core.datasets.rules import Suite, SuiteKind, lineage_of
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
-from core.gate.measures import ClassList
+from core.gate.kinds import ClassList
 from core.gate.rules import GatePolicy
 from core.recipes.rules import distinct
 from core.registry.versions import Model, Version

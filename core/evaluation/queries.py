@@ -11,7 +11,7 @@ from typing import Any
 from core.datasets.manifests import ManifestEntry
 from core.gate.changes import Changes, Edition, SoftFlips
 from core.gate.intervals import Flips, deficit, design_effect, soft_effect
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.rejection.rules import Calibration

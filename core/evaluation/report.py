@@ -6,7 +6,9 @@ from typing import Any
 
 from core.errors import ReportUnreadable
 from core.gate.classes import ClassLoss
-from core.gate.measures import ClassList, Measure, MeasureKind, Ruling
+from core.gate.guards import is_worn_out
+from core.gate.kinds import ClassList, MeasureKind
+from core.gate.measures import Measure, Ruling
 from core.gate.rules import GatePolicy, Verdict
 from core.registry.versions import ServingPrecision
 from core.rejection.rules import Calibration
@@ -355,5 +357,5 @@ def budget_use(measures: Sequence[Measure], policy: GatePolicy) -> Iterator[Budg
             level=level,
             spent=spent,
             left=policy.budget.total - spent,
-            worn_out=any(m.is_worn_out(policy.alpha, policy.minimum_count) for m in found),
+            worn_out=any(is_worn_out(m, policy.alpha, policy.minimum_count) for m in found),
         )

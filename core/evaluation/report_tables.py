@@ -16,7 +16,7 @@ from core.evaluation.results import (
     recalls,
 )
 from core.gate.intervals import Flips, paired_interval, proportion_interval
-from core.gate.measures import SETTLED, ClassList, MeasureKind
+from core.gate.kinds import SETTLED, ClassList, MeasureKind
 from core.registry.versions import Version
 from core.values import Digest
 

@@ -27,8 +27,8 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
 from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation, sampled_hits
+from core.gate.kinds import MeasureKind
 from core.gate.levels import Spending
-from core.gate.measures import MeasureKind
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.values import Digest

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
 from core.gate.classes import ClassLoss
+from core.gate.guards import has_images, is_guard
 from core.gate.judge import Judgement
-from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
-from core.gate.reasons import OWN_PROMPTS, among, the_baseline, untaught_images
+from core.gate.kinds import ClassList, MeasureKind, Outcome
+from core.gate.measures import Ruling
+from core.gate.phrases import OWN_PROMPTS, among, the_baseline, untaught_images
 from core.gate.rules import Verdict
 from core.values import counted
 
@@ -48,7 +50,7 @@ def summarise(
         go_live=_go_live(
             judgement,
             gain,
-            has_guard=bool(judgement.to_label) or any(m.guards(minimum_count) for m in kept),
+            has_guard=bool(judgement.to_label) or any(is_guard(m, minimum_count) for m in kept),
         ),
     )
 
@@ -63,7 +65,7 @@ def largest_loss(measures: Sequence[Ruling], minimum_count: int) -> Ruling | Non
     """
     every = [m for m in measures if m.kind is not MeasureKind.GAIN and not m.formerly_right]
     kept = [m for m in every if not m.only_fails or m.outcome is Outcome.FAILS]
-    telling = [m for m in kept if m.has_images(minimum_count) or m.outcome is Outcome.FAILS]
+    telling = [m for m in kept if has_images(m, minimum_count) or m.outcome is Outcome.FAILS]
     lost = [m for m in telling or kept if m.difference < 0]
     return min(lost or every, key=lambda m: m.difference, default=None)
 

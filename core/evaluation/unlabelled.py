@@ -12,8 +12,9 @@ from math import ceil
 
 from core.datasets.manifests import ManifestEntry, Split
 from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.gate.changes import Disagreements
+from core.gate.kinds import ClassList
 from core.gate.levels import label_counts, label_share
-from core.gate.measures import ClassList, Disagreements
 from core.values import Digest, SuiteId
 
 

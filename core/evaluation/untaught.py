@@ -11,7 +11,7 @@ from core.evaluation.plan import ClassEvaluation, EvaluationPlan
 from core.evaluation.queries import ClassQuery, PairedHits, one_a_group
 from core.evaluation.results import EvaluationResults
 from core.gate.changes import Untaught
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.registry.versions import Version
 
 _Parts = list[tuple[ClassQuery, PairedHits]]

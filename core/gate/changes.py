@@ -163,3 +163,39 @@ class Edition:
             or deciding.difference >= 0
             or errors_below(deciding, self.added.deciding) <= _SURELY
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disagreements:
+    """The images about which two versions disagree, in a suite that is labelled only there.
+
+    Where both give the same class, the image tells nothing of which is better, whatever it shows.
+    The first disagreements in an order that does not depend on the answers are a random sample of
+    all: with half of them labelled, the suite tells what half of its images, all labelled, would.
+    Of images that show none of the suite's classes there may be as large a share among all images
+    as among the labelled ones, and they tell nothing. So they do not count.
+    """
+
+    total: int
+    labelled: int = field(
+        metadata=description(
+            "The first so many in the fixed order, all of which are labelled: all disagreements, "
+            "half of them, a quarter and so on."
+        )
+    )
+    none: int = field(
+        default=0,
+        metadata=description("Of the labelled ones, those that show none of the suite's classes."),
+    )
+    level_share: float = field(
+        default=1.0,
+        metadata=description(
+            "The share of `level` that comparisons by so many labels may spend: whoever labels "
+            "may choose among these numbers."
+        ),
+    )
+
+    @property
+    def sampled(self) -> float:
+        """The share of the images that the labels speak for: 1 if the versions always agree."""
+        return (self.labelled - self.none) / self.total if self.total else 1.0

@@ -13,7 +13,7 @@ from functools import lru_cache
 from math import comb
 
 from core.gate.intervals import Flips, p_below
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.values import description
 
 _MOST_EXACT = 60  # images; of more, the score's p-value is as good and faster

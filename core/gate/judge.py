@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from core.gate.changes import Changes
 from core.gate.classes import ClassLoss, lost_classes
+from core.gate.guards import is_guard, is_worn_out
 from core.gate.intervals import p_below
+from core.gate.kinds import MeasureKind, Outcome
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import Measure, MeasureKind, Outcome, Ruling
+from core.gate.measures import Measure, Ruling
 from core.gate.reasons import FAILED_BEFORE, about_classes, explain
 from core.gate.rules import GatePolicy, Verdict
 from core.gate.sample_size import images_to_settle
@@ -64,7 +66,7 @@ def judge(
     tests = sum(len(measure.judged) for measure in measures)
     rulings = tuple(_rule(m, tests, failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
-    has_guard = any(m.guards(policy.minimum_count) for m in kept)
+    has_guard = any(is_guard(m, policy.minimum_count) for m in kept)
     has_suite = any(m.is_of_suite for m in kept)
     has_gain = converted or len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
@@ -102,7 +104,7 @@ def judge(
                 will_guard=bool(to_label),
                 has_gain=has_gain,
                 minimum_count=policy.minimum_count,
-                worn_out=[m for m in kept if m.is_worn_out(policy.alpha, policy.minimum_count)],
+                worn_out=[m for m in kept if is_worn_out(m, policy.alpha, policy.minimum_count)],
             ),
         ),
     )

@@ -2,85 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from itertools import starmap
 from operator import gt, lt
 from typing import Self
 
-from core.gate.changes import Changes, Edition, SoftFlips, Untaught, strictness
+from core.gate.changes import Changes, Disagreements, Edition, SoftFlips, Untaught, strictness
 from core.gate.intervals import Flips, paired_interval, quantile
+from core.gate.kinds import DIRECTIONS, SUITES, ClassList, MeasureKind, Outcome
 from core.values import description
-
-
-class MeasureKind(StrEnum):
-    """The kinds of comparison."""
-
-    ZERO_SHOT = "zero_shot"  # top-1 on a suite
-    IMAGE_TO_TEXT = "image_to_text"  # recall on a suite, or on another update's holdout
-    TEXT_TO_IMAGE = "text_to_image"  # likewise
-    HOLDOUT = "holdout"  # top-1 on another update's holdout
-    HOLDOUTS = "holdouts"  # top-1 on several such holdouts, together
-    GAIN = "gain"  # top-1 on this update's own holdout; of captions, recall both ways together
-
-
-# What a baseline is to the candidate.
-
-PARENT, LIVE, ROOT, SETTLED = "parent", "live version", "root", "settled version"
-
-
-DIRECTIONS = (MeasureKind.IMAGE_TO_TEXT, MeasureKind.TEXT_TO_IMAGE)
-SUITES = {MeasureKind.ZERO_SHOT, *DIRECTIONS}
-DEPTHS = (1, 5)  # recall of captions is measured at R@1 and R@5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disagreements:
-    """The images about which two versions disagree, in a suite that is labelled only there.
-
-    Where both give the same class, the image tells nothing of which is better, whatever it shows.
-    The first disagreements in an order that does not depend on the answers are a random sample of
-    all: with half of them labelled, the suite tells what half of its images, all labelled, would.
-    Of images that show none of the suite's classes there may be as large a share among all images
-    as among the labelled ones, and they tell nothing. So they do not count.
-    """
-
-    total: int
-    labelled: int = field(
-        metadata=description(
-            "The first so many in the fixed order, all of which are labelled: all disagreements, "
-            "half of them, a quarter and so on."
-        )
-    )
-    none: int = field(
-        default=0,
-        metadata=description("Of the labelled ones, those that show none of the suite's classes."),
-    )
-    level_share: float = field(
-        default=1.0,
-        metadata=description(
-            "The share of `level` that comparisons by so many labels may spend: whoever labels "
-            "may choose among these numbers."
-        ),
-    )
-
-    @property
-    def sampled(self) -> float:
-        """The share of the images that the labels speak for: 1 if the versions always agree."""
-        return (self.labelled - self.none) / self.total if self.total else 1.0
-
-
-class ClassList(StrEnum):
-    """The list of classes that the versions choose from."""
-
-    OWN = "own"  # of the suite, or what was known when the update was learned: what is forgotten?
-    UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
-    WITH_SUITES = "with_suites"  # and those of zero-shot suites, too: what do all swallow together?
-    DEFAULT = "default"  # what each version has learned itself: what do callers get who send none?
-
-    @property
-    def shorter(self) -> "ClassList":
-        """The list before it, to which it may add classes."""
-        return ClassList.UNION if self is ClassList.WITH_SUITES else ClassList.OWN
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,14 +335,6 @@ class Measure(Changes):
         in_another = self.pooled and (of_suites or self.kind is MeasureKind.HOLDOUTS)
         return in_another or self.depth > 1 or self.asked is ClassList.DEFAULT
 
-    def guards(self, minimum_count: int) -> bool:
-        """Return whether it can show that accuracy was kept: by images enough, and a loss.
-
-        Its own list decides: with one class on it, longer lists show only what newer ones swallow.
-        """
-        whole = self.asked is ClassList.OWN and not (self.formerly_right or self.only_fails)
-        return whole and self.has_images(minimum_count) and self.can_fall
-
     @property
     def is_of_captions(self) -> bool:
         """True if it counts searches in a gallery, which has no list of classes."""
@@ -431,25 +352,6 @@ class Measure(Changes):
             return self.name
         what = "pooled holdouts" if " updates" in self.name else "holdout"
         return f"the {what} of {self.name}"
-
-    def has_images(self, minimum_count: int) -> bool:
-        """Return whether it is one of suites and earlier holdouts with images enough."""
-        alone = self.kind is not MeasureKind.GAIN and not self.pooled
-        return alone and self.distinct >= minimum_count
-
-    @property
-    def can_fall(self) -> bool:
-        """True if a version would be beyond the tolerance that gives one answer to everything.
-
-        So the baseline had more right than may be lost, and chose among classes. Where everything
-        may be lost, nobody asks for a guard that could show it. Of an unlabelled suite only a
-        disagreement with a label shows what it asks, and it is not known how many were right: the
-        baseline's answers stand for it.
-        """
-        whole = self.count if self.disagreements else self.right_before
-        falls = self.tolerance >= 1 or whole - self.by_one_answer > self.tolerance * self.count
-        labelled = self.disagreements is None or self.disagreements.labelled > 0
-        return self.classes != 1 and labelled and falls
 
     @property
     def flips(self) -> Flips:
@@ -503,27 +405,6 @@ class Measure(Changes):
         held_back = self.held_back_by is not None or self.held_back_by_untaught
         within = self.lower >= -self.tolerance and not held_back
         return within or (self.only_fails and not self.live_is_beyond)
-
-    def is_worn_out(self, alpha: float, minimum_count: int) -> bool:
-        """Return whether the line's budget alone keeps even unchanged answers from holding.
-
-        With error `alpha` for its lower bound, the measure would hold if no answer flipped.
-        """
-        if self.verdicts is None or self.look > 1:
-            return False
-        unchanged = replace(
-            self, gained=0, lost=0, soft=None, editions=(), untaught=None, every_image=None
-        )
-        at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
-        return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
-
-
-class Outcome(StrEnum):
-    """The outcome of one measure."""
-
-    HOLDS = "holds"
-    FAILS = "fails"
-    OPEN = "open"  # neither holds nor fails
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,19 +3,22 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from core.gate.changes import Edition, Untaught
+from core.gate.changes import Disagreements, Edition, Untaught
 from core.gate.classes import ClassLoss
+from core.gate.guards import about_guards
 from core.gate.intervals import p_below
+from core.gate.kinds import SUITES, ClassList, MeasureKind, Outcome
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import (
-    SETTLED,
-    SUITES,
-    ClassList,
-    Disagreements,
-    Measure,
-    MeasureKind,
-    Outcome,
-    Ruling,
+from core.gate.measures import Measure, Ruling
+from core.gate.phrases import (
+    OWN_PROMPTS,
+    capital,
+    change,
+    limit,
+    points,
+    subject,
+    the_baseline,
+    untaught_images,
 )
 from core.values import counted
 
@@ -23,47 +26,6 @@ FAILED_BEFORE = (
     "It, or a version with the same weights, has failed before under this policy, and a failure "
     "stands: other images do not take it back. Train another version."
 )
-
-_SUBJECT = {
-    MeasureKind.ZERO_SHOT: "top-1 on {name}",
-    MeasureKind.IMAGE_TO_TEXT: "image-to-text R@{depth} on {place}",
-    MeasureKind.TEXT_TO_IMAGE: "text-to-image R@{depth} on {place}",
-    MeasureKind.HOLDOUT: "top-1 on the holdout of {name}",
-    MeasureKind.HOLDOUTS: "top-1 on the pooled holdouts of {name}",
-    MeasureKind.GAIN: "top-1 on this update's own holdout",
-}
-_CAPTIONS_GAINED = "R@{depth}, both ways together, on this update's own holdout"
-
-
-def subject(measure: Measure) -> str:
-    """Return what a measure compares, such as "top-1 on emoji against the root"."""
-    about = _CAPTIONS_GAINED if measure.both_directions else _SUBJECT[measure.kind]
-    about = about.format(name=measure.name, place=measure.place, depth=measure.depth)
-    if measure.formerly_right:
-        about = f"negative flips in {about}"
-    if measure.asked is not ClassList.OWN:
-        about = f"{about}, {among(measure)},"
-    if measure.own_prompts:
-        about = f"{about.removesuffix(',')}, {OWN_PROMPTS},"
-    return f"{about} against {the_baseline(measure)}"
-
-
-OWN_PROMPTS = "each version in its own prompt"
-
-
-def among(measure: Measure) -> str:
-    """Return what the versions chose from: "with all 10 classes to choose from"."""
-    if measure.asked is ClassList.DEFAULT:
-        return "each version with all classes that it has learned to choose from"
-    count = "learned" if measure.classes is None else f"{measure.classes:,}"
-    suites = ", those of suites included" if measure.asked is ClassList.WITH_SUITES else ""
-    return f"with all {count} classes to choose from{suites}"
-
-
-def points(fraction: float, *, signed: bool = True) -> str:
-    """Format a fraction as percentage points: 0.031 is "+3.1"."""
-    text = f"{100 * fraction:{'+' if signed else ''}.1f}"
-    return {"-0.0": "0.0", "+0.0": "0.0"}.get(text, text).replace("-", "−")
 
 
 def explain(
@@ -119,17 +81,7 @@ def explain(
         if r.disagreements and r.disagreements.none
     }.values()
     lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
-    lines += {measure.name: _worn_out(measure) for measure in worn_out}.values()
-    guarding = {r.name for r in rulings if r.guards(minimum_count)}
-    lines += {
-        r.name: _blind(r)
-        for r in rulings
-        if r.asked is ClassList.OWN and not r.formerly_right
-        if r.has_images(minimum_count) and r.name not in guarding
-    }.values()
-    small = [r for r in rulings if r.outcome is Outcome.HOLDS and _is_small(r, minimum_count)]
-    if small:
-        lines.append(_small(small, minimum_count))
+    lines += about_guards(rulings, minimum_count=minimum_count, worn_out=worn_out)
     return tuple(lines)
 
 
@@ -140,13 +92,13 @@ def about_classes(lost: Sequence[ClassLoss], tolerance: float | None) -> Iterato
     """Yield the sentences about classes that fail a version, and those the live one has lost."""
     if tolerance is None:
         return
-    limit = f"the allowed {points(tolerance, signed=False)} points"
+    allowed = f"the allowed {points(tolerance, signed=False)} points"
     inherited = [one for one in lost if one.live_is_beyond(tolerance)]
     if own := [one for one in lost if one not in inherited]:
-        yield f"Of a single class, significantly more was lost than {limit}: {_named(own)}."
+        yield f"Of a single class, significantly more was lost than {allowed}: {_named(own)}."
     if inherited:
         yield (
-            f"The live version itself has lost more of a single class than {limit}: "
+            f"The live version itself has lost more of a single class than {allowed}: "
             f"{_named(inherited)}. {_INHERITED}"
         )
 
@@ -174,62 +126,15 @@ def _whose(loss: ClassLoss) -> str:
     return f"{name}, {OWN_PROMPTS}" if loss.own_prompts else name
 
 
-def the_baseline(measure: Measure | ClassLoss) -> str:
-    """Return what a measure compares with, in a sentence: "the parent and root"."""
-    return f"the {numbered_baseline(measure)}"
-
-
-def numbered_baseline(measure: Measure | ClassLoss) -> str:
-    """Return what a measure compares with; of a suite's settled versions, which of them."""
-    several = measure.kind in SUITES and measure.baseline == SETTLED
-    return f"{measure.baseline} {measure.baseline_version}" if several else measure.baseline
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _change(measure: Measure) -> str:
-    if measure.formerly_right:
-        decided = points(-measure.lower, signed=False) if measure.decides_apart else ""
-        return (
-            f"{_capital(subject(measure))}: {points(-measure.difference, signed=False)} % of the "
-            f"answers that were right are wrong now (interval "
-            f"{points(max(0.0, -measure.upper), signed=False)} to "
-            f"{points(-measure.interval_lower, signed=False)} %"
-            f"{decided and f', decided by {decided}'})"
-        )
-    between = f"interval {points(measure.interval_lower)} to {points(measure.upper)}"
-    if measure.decides_apart:
-        between = f"{between}, decided by {points(measure.lower)}{_viewed(measure)}"
-    return (
-        f"{_capital(subject(measure))} changed by {points(measure.difference)} points ({between})"
-    )
-
-
-def _viewed(measure: Measure) -> str:
-    if measure.soft is None or not measure.holds_by_views:
-        return ""
-    return f" over each image and {counted(measure.soft.views, 'view')} of it"
-
-
-def _limit(measure: Measure) -> str:
-    if measure.kind is MeasureKind.GAIN:
-        return f"the wanted gain of {points(-measure.tolerance, signed=False)} points"
-    if measure.formerly_right:
-        return f"the allowed {points(measure.tolerance, signed=False)} %"
-    return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
-
-
 def _failing(measure: Measure) -> str:
     if measure.kind is MeasureKind.GAIN:
-        return f"{_change(measure)}, significantly less than {_limit(measure)}."
+        return f"{change(measure)}, significantly less than {limit(measure)}."
     if (apart := failing_apart(measure)) is not None:
         return (
-            f"{_capital(subject(measure))} changed by {points(apart.flips.difference)} points on "
-            f"{untaught_images(apart)}, significantly more than {_limit(measure)}."
+            f"{capital(subject(measure))} changed by {points(apart.flips.difference)} points on "
+            f"{untaught_images(apart)}, significantly more than {limit(measure)}."
         )
-    return f"{_change(measure)}, significantly more than {_limit(measure)}."
+    return f"{change(measure)}, significantly more than {limit(measure)}."
 
 
 def _passing(rulings: Sequence[Ruling]) -> str:
@@ -256,7 +161,7 @@ def _decided(gain: Measure) -> str:
 
 def _open(ruling: Ruling) -> str:
     relation = "reaches" if ruling.kind is MeasureKind.GAIN else "exceeds"
-    doubt = f"{_change(ruling)}. It is uncertain whether this {relation} {_limit(ruling)}:"
+    doubt = f"{change(ruling)}. It is uncertain whether this {relation} {limit(ruling)}:"
     if ruling.look > len(LOOK_SHARES):
         return f"{doubt} the looks at these images are used up."
     if ruling.more_images is None:
@@ -274,8 +179,8 @@ def _in_doubt(ruling: Ruling) -> str:
         return _on_copies(ruling)
     if ruling.lost_in_classes:
         return (
-            f"{_change(ruling)}. In the mean of its classes it is "
-            f"{points(ruling.class_mean or 0.0)} points, which does not reach {_limit(ruling)}: a "
+            f"{change(ruling)}. In the mean of its classes it is "
+            f"{points(ruling.class_mean or 0.0)} points, which does not reach {limit(ruling)}: a "
             "class with many images hides others."
         )
     return _open(ruling)
@@ -285,8 +190,8 @@ def _on_copies(measure: Measure) -> str:
     """Return why a measure does not hold in which near-duplicates count once."""
     relation = "does not reach" if measure.kind is MeasureKind.GAIN else "exceeds"
     return (
-        f"{_change(measure)}, near-duplicates counted once. Over all images it changed by "
-        f"{points(measure.every_image or 0.0)} points, which {relation} {_limit(measure)}."
+        f"{change(measure)}, near-duplicates counted once. Over all images it changed by "
+        f"{points(measure.every_image or 0.0)} points, which {relation} {limit(measure)}."
     )
 
 
@@ -363,7 +268,7 @@ _INHERITED = (
 def _held_back(measure: Measure, edition: Edition) -> str:
     earlier, added = edition.earlier, edition.added
     return (
-        f"{_capital(subject(measure))} does not hold by all images together: the "
+        f"{capital(subject(measure))} does not hold by all images together: the "
         f"{counted(earlier.distinct, 'image')} of an earlier edition changed by "
         f"{points(earlier.flips.difference)} points, the {added.distinct:,} added since by "
         f"{points(added.flips.difference)}. The added images are no larger sample of the same "
@@ -380,18 +285,12 @@ def failing_apart(measure: Measure) -> Untaught | None:
     return apart if surer or measure.live_is_beyond else None
 
 
-def untaught_images(apart: Untaught) -> str:
-    """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
-    shown = "class" if apart.classes == 1 else f"{apart.classes:,} classes"
-    return f"the {counted(apart.distinct, 'image')} of the other {shown}, not taught since"
-
-
 def _hidden(measure: Measure, apart: Untaught) -> str:
     return (
-        f"{_capital(subject(measure))} does not hold by all images together, which changed by "
+        f"{capital(subject(measure))} does not hold by all images together, which changed by "
         f"{points(measure.difference)} points: {untaught_images(apart)}, changed by "
         f"{points(apart.flips.difference)}, and it is not certain that these alone are within "
-        f"{_limit(measure)}. What is gained on the classes that were taught does not make up for "
+        f"{limit(measure)}. What is gained on the classes that were taught does not make up for "
         "it: a person may decide."
     )
 
@@ -419,56 +318,4 @@ def _looked(measure: Measure) -> str:
     return (
         f"The test images of {measure.name} have grown, and this is look {measure.look} of at most "
         f"{most} at them. The looks share the error of one verdict, so its bound is stricter."
-    )
-
-
-def _worn_out(measure: Measure) -> str:
-    return (
-        f"The test images of {measure.name} are worn out: they have judged "
-        f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
-        f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
-        "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
-    )
-
-
-def _blind(measure: Measure) -> str:
-    """Return why a suite or holdout guards nothing, though it has images enough."""
-    whose = "" if measure.kind in SUITES else "The holdout of "
-    told = f"{whose}{measure.name} guards nothing"
-    if measure.classes == 1:
-        return f"{told}: with one class to choose from, every version is right."
-    if measure.disagreements is not None and not measure.disagreements.labelled:
-        return (
-            f"{told}, as no answer differs: only labels of disagreements tell whether the suite "
-            "shows what it asks."
-        )
-    if measure.disagreements is not None:
-        return (
-            f"{told}: {the_baseline(measure)} gave one and the same answer to "
-            f"{measure.by_one_answer:,} of {counted(measure.count, 'image')}, and no more than may "
-            "be lost are left. It needs as many images of each class."
-        )
-    had = (
-        f"{told}: {the_baseline(measure)} had {measure.right_before:,} of "
-        f"{counted(measure.count, 'answer')} right"
-    )
-    if measure.right_before <= measure.tolerance * measure.count:
-        return f"{had}, which is no more than may be lost."
-    return (
-        f"{had}, and one and the same answer to all would be right in {measure.by_one_answer:,}: "
-        "no more than may be lost lies between. It needs as many images of each class, or captions "
-        "that differ."
-    )
-
-
-def _is_small(measure: Measure, minimum_count: int) -> bool:
-    alone = measure.kind is not MeasureKind.GAIN and not measure.pooled
-    return alone and measure.distinct < minimum_count
-
-
-def _small(measures: Sequence[Measure], minimum_count: int) -> str:
-    shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
-    return (
-        f"These have fewer than {counted(minimum_count, 'distinct test image')}, so they can stop "
-        f"a version but cannot alone let one pass: {shown}."
     )

@@ -6,8 +6,9 @@ from datetime import datetime
 from enum import StrEnum
 
 from core.gate.fields import IMAGES, PERCENT, VERDICTS, VIEWS, limited, limits_of
+from core.gate.kinds import LIVE, PARENT, ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import LOOK_SHARES, ErrorBudget, Spending
-from core.gate.measures import LIVE, PARENT, ROOT, SETTLED, SUITES, ClassList, Measure, MeasureKind
+from core.gate.measures import Measure
 from core.values import PolicyId
 
 

@@ -7,7 +7,7 @@ from core.clip.model import ClipModel
 from core.evaluation.fitting import exceeded
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import Answers, EvalQuery
-from core.gate.reasons import subject
+from core.gate.phrases import subject
 from core.jobs.rules import Monitor
 from core.learning.run import AnswerQueries
 from core.values import Digest

@@ -20,7 +20,7 @@ from core.datasets.thumbnail_rows import PlacedGroups
 from core.erasure.rules import Retraining
 from core.errors import FieldInvalid, ImageInSuite, PerennialError, RecipeInvalid
 from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.orders import BlameOrder, ConvertOrder, EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor

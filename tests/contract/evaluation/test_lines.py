@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from core.errors import ArtifactGone, DatabaseUnavailable
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases

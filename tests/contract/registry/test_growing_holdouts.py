@@ -24,8 +24,8 @@ from core.errors import (
     PerennialError,
 )
 from core.evaluation.queries import Answers, EvalQuery
+from core.gate.kinds import ClassList
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import ClassList
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor

@@ -3,7 +3,7 @@
 import pytest
 
 from core.errors import EvaluationStale, GateFailed
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import Job, JobStatus, Monitor

@@ -14,7 +14,7 @@ from core.evaluation import fitting
 from core.evaluation.comparisons import comparisons
 from core.evaluation.plan import EvaluationPlan, plan_queries
 from core.evaluation.queries import ClassQuery
-from core.gate.measures import ClassList
+from core.gate.kinds import ClassList
 from core.jobs.needs import versions_of
 from core.jobs.rules import Beside, JobStatus, Monitor
 from core.recipes.fields import Method, MixingChoice

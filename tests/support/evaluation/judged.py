@@ -3,7 +3,8 @@
 from typing import Any
 
 from core.evaluation.report import Report
-from core.gate.measures import ClassList, Measure
+from core.gate.kinds import ClassList
+from core.gate.measures import Measure
 from core.gate.policies import create_policy
 from core.jobs.rules import Job
 from core.registry.aliases import Alias

@@ -1,7 +1,8 @@
 """Measures and policies of the gate."""
 
 from core.gate.judge import Judgement
-from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.kinds import MeasureKind, Outcome
+from core.gate.measures import Measure
 
 
 def measure(

@@ -34,7 +34,8 @@ from core.gate.intervals import (
     score,
     soft_effect,
 )
-from core.gate.measures import Measure, MeasureKind
+from core.gate.kinds import MeasureKind
+from core.gate.measures import Measure
 from core.gate.sample_size import images_to_settle
 from tests.support.evaluation.measures import measure
 from tests.support.factories import a_policy

@@ -6,7 +6,7 @@ from core.blame.rules import Blame, blame
 from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, asks_for
 from core.evaluation.results import AnswersByQuery
 from core.gate.intervals import Flips, paired_interval, proportion_interval
-from core.gate.measures import MeasureKind
+from core.gate.kinds import MeasureKind
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import ROOT, entries, taught

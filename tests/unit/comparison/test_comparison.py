@@ -15,7 +15,8 @@ from core.comparison.answers import (
     flips,
 )
 from core.evaluation.queries import ClassAnswers, ClassQuery, EvalQuery, NamedQuery, RetrievalQuery
-from core.gate.measures import ClassList, Measure, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
+from core.gate.measures import Measure
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (

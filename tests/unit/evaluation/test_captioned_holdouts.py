@@ -7,7 +7,9 @@ from core.evaluation.comparisons import comparisons
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import EvalQuery, RetrievalAnswers, RetrievalQuery, ranks_of
-from core.gate.measures import DIRECTIONS, MeasureKind, Outcome, Ruling
+from core.gate.guards import is_guard
+from core.gate.kinds import DIRECTIONS, MeasureKind, Outcome
+from core.gate.measures import Ruling
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     answered,
@@ -105,7 +107,7 @@ def test_a_sure_loss_among_the_first_five_fails_a_version_and_a_doubtful_one_doe
         assert all(one.outcome is Outcome.HOLDS for one in found if one not in fails)
     deep = [one for one in rulings(5, each=12) if one.depth == 5]
     assert any(one.difference < -one.tolerance for one in deep)
-    assert not any(one.guards(1) for one in deep)
+    assert not any(is_guard(one, 1) for one in deep)
 
 
 def test_the_first_five_of_the_own_holdout_may_lose_nothing_and_need_not_gain() -> None:

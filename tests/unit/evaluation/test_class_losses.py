@@ -11,7 +11,7 @@ from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, Sco
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.evaluation.results import EvaluationResults
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import distinct

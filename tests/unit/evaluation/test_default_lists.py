@@ -9,7 +9,8 @@ from core.datasets.rules import SuiteKind
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, plan_queries
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
-from core.gate.measures import ClassList, Outcome, Ruling
+from core.gate.kinds import ClassList, Outcome
+from core.gate.measures import Ruling
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (

@@ -10,7 +10,8 @@ from core.evaluation.guards import unguarded_in
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.guards import is_guard
+from core.gate.kinds import ClassList, MeasureKind
 from core.registry.versions import Origin, Version
 from core.values import Digest
 from tests.support.evaluation.evaluations import (
@@ -76,7 +77,7 @@ def test_a_suite_whose_classes_all_mean_the_same_guards_nothing() -> None:
         report = report_of(second_update(earlier=[], suites=[bags], policy=limits), learned)
         own = [one for one in report.measures if one.name == "bags" and one.asked is ClassList.OWN]
         assert {one.classes for one in own} == {choices}
-        assert any(one.guards(300) for one in own) is (choices > 1)
+        assert any(is_guard(one, 300) for one in own) is (choices > 1)
         told = "bags guards nothing: with one class to choose from, every version is right."
         assert (told in report.reasons) is (choices == 1)
         assert (report.verdict == "passed") is (choices > 1)
@@ -94,7 +95,7 @@ def test_a_suite_guards_if_one_answer_to_everything_would_lose_more_than_is_allo
         plan = second_update(earlier=[], suites=[parts], policy=policy(minimum_count=300))
         report = report_of(plan, learned)
         own = [one for one in report.measures if one.name == "parts"]
-        assert any(one.guards(300) for one in own) is guards
+        assert any(is_guard(one, 300) for one in own) is guards
         assert (report.verdict == "passed") is guards
         assert any(one.startswith("parts guards nothing") for one in report.reasons) is not guards
 
@@ -111,7 +112,7 @@ def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
     for right, guards in (always_m4, False), (learned, True):
         report = report_of(plan, right)
         own = [one for one in report.measures if one.name == "screws"]
-        assert {one.guards(300) for one in own if one.asked is ClassList.OWN} == {guards}
+        assert {is_guard(one, 300) for one in own if one.asked is ClassList.OWN} == {guards}
         told = "one and the same answer to all would be right in 200"
         assert any(told in reason for reason in report.reasons) != guards
         assert (report.verdict == "passed") is guards
@@ -128,7 +129,7 @@ def test_holdouts_together_guard_by_those_images_that_leave_a_choice() -> None:
         own = {one.count for one in pools if one.asked is ClassList.OWN}
         assert own == ({images} if images else set())
         assert {one.count for one in pools if one.asked is ClassList.UNION} != own
-        assert not any(one.guards(40) for one in report.measures)
+        assert not any(is_guard(one, 40) for one in report.measures)
         assert report.verdict != "passed"
 
 

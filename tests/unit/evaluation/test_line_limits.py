@@ -10,8 +10,9 @@ from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
 from core.evaluation.report import Report
 from core.gate.intervals import quantile, score
+from core.gate.kinds import ClassList, MeasureKind, Outcome
 from core.gate.levels import LOOK_SHARES
-from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (

@@ -10,7 +10,8 @@ from core.evaluation.judge import judge_again, verdicts_beside
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
-from core.gate.measures import MeasureKind, Outcome
+from core.gate.guards import is_guard
+from core.gate.kinds import MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
@@ -204,5 +205,5 @@ def test_what_is_lost_of_the_update_itself_is_judged_beside_a_live_version_of_an
     failing = {one.baseline for one in report.measures if one.outcome is Outcome.FAILS}
     assert (beside[10], failing) == (Verdict.FAILED, {"live version"})
     assert beside[FIRST.number] is not Verdict.FAILED
-    assert not any(one.guards(1) for one in report.measures if one.name == "version 3")
+    assert not any(is_guard(one, 1) for one in report.measures if one.name == "version 3")
     assert judge_again(report, plan.policy).verdict is Verdict.FAILED

@@ -10,7 +10,8 @@ from core.datasets.rules import SuiteKind
 from core.evaluation.plan import HeldOutUpdate, ScoredSuite
 from core.evaluation.queries import EvalQuery, PairedHits
 from core.evaluation.report import Report
-from core.gate.measures import MeasureKind, Outcome
+from core.gate.guards import is_guard
+from core.gate.kinds import MeasureKind, Outcome
 from core.registry.versions import Version
 from core.values import Digest
 from tests.support.evaluation.evaluations import (
@@ -77,7 +78,7 @@ def test_every_kind_of_measure_counts_copies_as_one_image() -> None:
         right_before = 2 / 3 if measure.formerly_right else 1
         assert measure.distinct == images // 3 * right_before
         assert (measure.count, measure.design_effect) == (measure.distinct, 1)
-        assert not measure.guards(images // 3 + 1)
+        assert not is_guard(measure, images // 3 + 1)
 
 
 def test_the_page_says_which_numbers_count_near_duplicates_once() -> None:

@@ -11,7 +11,7 @@ from core.evaluation.judge import judge_again
 from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
-from core.gate.measures import ClassList, MeasureKind, Outcome
+from core.gate.kinds import ClassList, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.recipes.fields import PromptTemplate
 from core.registry.versions import Version

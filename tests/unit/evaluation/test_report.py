@@ -23,7 +23,9 @@ from core.evaluation.queries import (
 )
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery, EvaluationResults
-from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
+from core.gate.guards import has_images
+from core.gate.kinds import ClassList, MeasureKind, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from core.values import DatasetId
@@ -439,7 +441,7 @@ def test_a_large_holdout_stands_alone_so_that_it_hides_no_loss_of_several_small_
     pool = next(m for m in beside.measures if m.kind is MeasureKind.HOLDOUTS)
     assert (pool.name, pool.images, pool.lost) == ("5 updates", 200, 30)
     large = [m for m in beside.measures if m.name == "version 7"]
-    assert {(m.pooled, m.has_images(350)) for m in large} == {(False, True)}
+    assert {(m.pooled, has_images(m, 350)) for m in large} == {(False, True)}
 
 
 def test_a_holdout_counts_as_pooled_only_if_it_is_with_all_that_its_baseline_is() -> None:

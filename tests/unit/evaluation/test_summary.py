@@ -7,7 +7,8 @@ import pytest
 
 from core.evaluation.summary import largest_loss, summarise
 from core.gate.judge import judge
-from core.gate.measures import ClassList, Measure, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
+from core.gate.measures import Measure
 from core.gate.rules import GatePolicy
 from core.values import PolicyId
 from tests.support.factories import NOW

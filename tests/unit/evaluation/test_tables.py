@@ -10,7 +10,7 @@ from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Change, Scores, Transfer
 from core.evaluation.report_tables import class_changes
 from core.evaluation.results import EvaluationResults, accuracy_matrix, transfer
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (

@@ -13,9 +13,11 @@ from core.evaluation.evidence import differences
 from core.evaluation.judge import build_report, judge_again
 from core.evaluation.report import Report
 from core.evaluation.unlabelled import in_order
+from core.gate.guards import is_guard
 from core.gate.intervals import Flips, paired_interval, quantile, score
+from core.gate.kinds import Outcome
 from core.gate.levels import Spending, label_counts, label_share
-from core.gate.measures import Measure, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.values import SuiteId
 from tests.support.evaluation.evaluations import (
@@ -126,13 +128,13 @@ def test_versions_that_always_agree_need_no_label_and_guard_nothing() -> None:
     found = report_on((), {}, limits=policy(minimum_count=100, parent_tolerance=0.1))
     measure = against_parent(found)
     assert (measure.distinct, measure.difference, measure.holds) == (200, 0.0, True)
-    assert not measure.guards(100)
+    assert not is_guard(measure, 100)
     assert found.verdict is Verdict.INCONCLUSIVE
     assert any(
         reason.startswith("photos guards nothing, as no answer differs") for reason in found.reasons
     )
     assert not any("fewer than" in reason and "photos" in reason for reason in found.reasons)
-    assert against_parent(report_on(range(200), {NEW: [0]})).guards(100)
+    assert is_guard(against_parent(report_on(range(200), {NEW: [0]})), 100)
 
 
 def test_an_unlabelled_suite_of_nearly_one_answer_guards_nothing() -> None:
@@ -140,7 +142,7 @@ def test_an_unlabelled_suite_of_nearly_one_answer_guards_nothing() -> None:
     for limit, guards in ((0.5, False), (0.495, True)):
         limits = policy(minimum_count=100, parent_tolerance=limit, root_tolerance=0.5)
         found = report_on(range(200), {NEW: [0]}, limits=limits)
-        assert against_parent(found).guards(100) is guards
+        assert is_guard(against_parent(found), 100) is guards
         told = "gave one and the same answer to 100 of 200 images, and no more than may be lost"
         assert any(told in reason for reason in found.reasons) is not guards
 
@@ -153,7 +155,7 @@ def test_images_that_show_none_of_the_classes_do_not_count() -> None:
     measure = against_parent(found)
     assert (measure.gained, measure.lost, measure.difference) == (0, 10, -0.2)
     assert (measure.images, measure.distinct) == (200, 50)
-    assert not measure.guards(100)
+    assert not is_guard(measure, 100)
     assert measure.disagreements is not None
     assert measure.disagreements.none == 30
     assert any("count as 50: a suite needs images of its classes" in one for one in found.reasons)

@@ -10,7 +10,8 @@ from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassAnswers, ClassQuery
 from core.evaluation.report import Report
 from core.gate.intervals import quantile, score_bound
-from core.gate.measures import ClassList, MeasureKind, Outcome, Ruling
+from core.gate.kinds import ClassList, MeasureKind, Outcome
+from core.gate.measures import Ruling
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     FIRST,

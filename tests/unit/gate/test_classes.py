@@ -7,7 +7,7 @@ import pytest
 
 from core.gate.classes import ClassLoss, exact_p, lost_classes
 from core.gate.judge import judge
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from tests.support.evaluation.measures import gain, measure
 from tests.support.factories import a_policy

@@ -8,8 +8,9 @@ import pytest
 from benchmarks.gate_looks import worst_error
 from core.gate.intervals import paired_interval, proportion_interval
 from core.gate.judge import judge
+from core.gate.kinds import MeasureKind, Outcome
 from core.gate.levels import ErrorBudget, Spending, inherited_luck
-from core.gate.measures import Measure, MeasureKind, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from tests.support.evaluation.measures import gain, measure, outcomes
 from tests.support.factories import a_policy

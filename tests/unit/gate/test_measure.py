@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from core.gate.guards import is_guard, is_worn_out
 from core.gate.intervals import Flips, paired_interval, proportion_interval, score
-from core.gate.measures import Measure, MeasureKind
+from core.gate.kinds import MeasureKind
+from core.gate.measures import Measure
 
 
 def measure(
@@ -110,7 +112,7 @@ def test_a_stricter_level_takes_more_unchanged_images(
 def test_images_are_worn_out_where_the_budget_alone_keeps_them_from_holding(
     count: int, level: float | None, worn_out: bool
 ) -> None:
-    assert unchanged(count, level).is_worn_out(0.005, 1) is worn_out
+    assert is_worn_out(unchanged(count, level), 0.005, 1) is worn_out
 
 
 def test_whether_images_are_worn_out_does_not_depend_on_the_flips() -> None:
@@ -118,9 +120,9 @@ def test_whether_images_are_worn_out_does_not_depend_on_the_flips() -> None:
     given: dict[str, Any] = {"tolerance": 0.03, "alpha": 0.005, "level": LEVEL, "verdicts": 1}
     flipped = measure(now, before, **given)
     assert not flipped.holds
-    assert not flipped.is_worn_out(0.005, 1)
+    assert not is_worn_out(flipped, 0.005, 1)
     captions = measure(now, before, images=230, design_effect=2.0, **given)
-    assert captions.is_worn_out(0.005, 1)
+    assert is_worn_out(captions, 0.005, 1)
 
 
 # ---- What is asked grows with the images ----------------------------------------------------
@@ -167,8 +169,8 @@ def test_captions_count_as_the_images_that_they_share(kind: MeasureKind) -> None
     hits = [True] * 98 + [False] * 2, [True] * 100
     few, many = (measure(*hits, images=n, minimum_count=100, kind=kind) for n in (20, 100))
     assert few.lower > many.lower
-    assert few.guards(20) is many.guards(100) is True
-    assert few.guards(21) is False
+    assert is_guard(few, 20) is is_guard(many, 100) is True
+    assert is_guard(few, 21) is False
 
 
 # ---- Negative flips -------------------------------------------------------------------------

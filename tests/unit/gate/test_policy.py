@@ -9,7 +9,8 @@ import pytest
 
 from core.gate.intervals import p_below, paired_interval
 from core.gate.judge import judge
-from core.gate.measures import ClassList, Measure, MeasureKind, Outcome
+from core.gate.kinds import ClassList, MeasureKind, Outcome
+from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.gate.sample_size import images_to_settle
 from tests.support.evaluation.measures import gain, measure, outcomes

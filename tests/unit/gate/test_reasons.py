@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
-from core.gate.measures import Measure, MeasureKind, Outcome, Ruling
-from core.gate.reasons import explain, points, subject
+from core.gate.kinds import MeasureKind, Outcome
+from core.gate.measures import Measure, Ruling
+from core.gate.phrases import points, subject
+from core.gate.reasons import explain
 
 
 def found(kind: MeasureKind = MeasureKind.ZERO_SHOT, **changes: Any) -> Measure:

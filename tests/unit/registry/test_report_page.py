@@ -30,7 +30,7 @@ from core.datasets.rules import DatasetRef, SuiteKind
 from core.evaluation.plan import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import FEWEST, Report
-from core.gate.measures import ClassList, MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.registry.aliases import AliasMove, MoveKind
 from core.registry.versions import Version

@@ -1,0 +1,125 @@
+"""Guards: the measures that can show that accuracy was kept, and why others cannot."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from core.gate.kinds import SUITES, ClassList, MeasureKind, Outcome
+from core.gate.measures import Measure, Ruling
+from core.gate.phrases import subject, the_baseline
+from core.values import counted
+
+
+def is_guard(measure: Measure, minimum_count: int) -> bool:
+    """Return whether a measure can show that accuracy was kept: by images enough, and a loss.
+
+    Its own list decides: with one class on it, longer lists show only what newer ones swallow.
+    """
+    whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
+    return whole and has_images(measure, minimum_count) and _can_fall(measure)
+
+
+def has_images(measure: Measure, minimum_count: int) -> bool:
+    """Return whether a measure is of a suite or an earlier holdout with images enough."""
+    return _stands_alone(measure) and measure.distinct >= minimum_count
+
+
+def _stands_alone(measure: Measure) -> bool:
+    return measure.kind is not MeasureKind.GAIN and not measure.pooled
+
+
+def _can_fall(measure: Measure) -> bool:
+    """Return whether a version that gives one answer to everything would be beyond the tolerance.
+
+    So the baseline had more right than may be lost, and chose among classes. Where everything
+    may be lost, nobody asks for a guard that could show it. Of an unlabelled suite only a
+    disagreement with a label shows what it asks, and it is not known how many were right: the
+    baseline's answers stand for it.
+    """
+    whole = measure.count if measure.disagreements else measure.right_before
+    margin = whole - measure.by_one_answer
+    falls = measure.tolerance >= 1 or margin > measure.tolerance * measure.count
+    labelled = measure.disagreements is None or measure.disagreements.labelled > 0
+    return measure.classes != 1 and labelled and falls
+
+
+def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
+    """Return whether the line's budget alone keeps even unchanged answers from holding.
+
+    With error `alpha` for its lower bound, the measure would hold if no answer flipped.
+    """
+    if measure.verdicts is None or measure.look > 1:
+        return False
+    unchanged = replace(
+        measure, gained=0, lost=0, soft=None, editions=(), untaught=None, every_image=None
+    )
+    at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
+    return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds
+
+
+def about_guards(
+    rulings: Sequence[Ruling], *, minimum_count: int, worn_out: Sequence[Measure] = ()
+) -> Iterator[str]:
+    """Yield the sentences about suites and holdouts that cannot show that accuracy was kept."""
+    yield from {measure.name: _worn_out(measure) for measure in worn_out}.values()
+    guarding = {ruling.name for ruling in rulings if is_guard(ruling, minimum_count)}
+    yield from {
+        ruling.name: _blind(ruling)
+        for ruling in rulings
+        if ruling.asked is ClassList.OWN and not ruling.formerly_right
+        if has_images(ruling, minimum_count) and ruling.name not in guarding
+    }.values()
+    small = [
+        ruling
+        for ruling in rulings
+        if ruling.outcome is Outcome.HOLDS and _stands_alone(ruling)
+        if ruling.distinct < minimum_count
+    ]
+    if small:
+        yield _small(small, minimum_count)
+
+
+def _worn_out(measure: Measure) -> str:
+    return (
+        f"The test images of {measure.name} are worn out: they have judged "
+        f"{counted(measure.verdicts or 0, 'version')} of this line, and with the error that its "
+        f"budget leaves for one more verdict, {counted(measure.images, 'image')} could not show "
+        "that accuracy was kept even if no prediction changed. Judge by a suite of new images."
+    )
+
+
+def _blind(measure: Measure) -> str:
+    """Return why a suite or holdout guards nothing, though it has images enough."""
+    whose = "" if measure.kind in SUITES else "The holdout of "
+    told = f"{whose}{measure.name} guards nothing"
+    if measure.classes == 1:
+        return f"{told}: with one class to choose from, every version is right."
+    if measure.disagreements is not None and not measure.disagreements.labelled:
+        return (
+            f"{told}, as no answer differs: only labels of disagreements tell whether the suite "
+            "shows what it asks."
+        )
+    if measure.disagreements is not None:
+        return (
+            f"{told}: {the_baseline(measure)} gave one and the same answer to "
+            f"{measure.by_one_answer:,} of {counted(measure.count, 'image')}, and no more than may "
+            "be lost are left. It needs as many images of each class."
+        )
+    had = (
+        f"{told}: {the_baseline(measure)} had {measure.right_before:,} of "
+        f"{counted(measure.count, 'answer')} right"
+    )
+    if measure.right_before <= measure.tolerance * measure.count:
+        return f"{had}, which is no more than may be lost."
+    return (
+        f"{had}, and one and the same answer to all would be right in {measure.by_one_answer:,}: "
+        "no more than may be lost lies between. It needs as many images of each class, or captions "
+        "that differ."
+    )
+
+
+def _small(measures: Sequence[Measure], minimum_count: int) -> str:
+    shown = "; ".join(f"{subject(m)} ({counted(m.distinct, 'image')})" for m in measures)
+    return (
+        f"These have fewer than {counted(minimum_count, 'distinct test image')}, so they can stop "
+        f"a version but cannot alone let one pass: {shown}."
+    )
