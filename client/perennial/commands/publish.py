@@ -3,20 +3,21 @@
 import re
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
 
 from perennial.client import Client
 from perennial.commands.exports import require_new_folder, unpack
+from perennial.publishing.bom import BOM, bill_of_materials
 from perennial.publishing.card import CARD, model_card
 from perennial.publishing.facts import Facts, read_facts
-from perennial.terminal.arguments import FILE, example, find_version, version_argument
+from perennial.publishing.hub import Hub
+from perennial.publishing.signing import Signer, sign_option
+from perennial.terminal.arguments import example, find_version, version_argument
 from perennial.terminal.output import bytes_bar, json_option, tell
 from perennial.terminal.session import GATE, Failure, connected
 
 HUB = "hf://"
-MISSING = "{} needs another package: pip install 'perennial-client[publish]'"
 REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
@@ -52,13 +53,7 @@ def place(text: str) -> Path | str:
     help="Licence of the weights, as hubs write it, such as apache-2.0 or other.",
 )
 @click.option("--base", metavar="ORG/NAME", help="Model that the root is, as hubs name it.")
-@click.option(
-    "--sign",
-    "key",
-    type=FILE,
-    metavar="KEY.pem",
-    help="Private key of an elliptic curve, to sign the files by OpenSSF model signing.",
-)
+@sign_option
 @click.option(
     "--any-verdict", is_flag=True, help="Publish even what the gate has not passed; the card says."
 )
@@ -78,11 +73,11 @@ def publish(
 
     The files are those that open_clip loads. A version that the gate has not passed is refused.
     """
-    hub = _hub(to) if isinstance(to, str) else None
+    hub = Hub(to) if isinstance(to, str) else None
     if isinstance(to, Path):
         require_new_folder(to)
         to.parent.mkdir(parents=True, exist_ok=True)
-    signer = _signer(key) if key else None
+    signer = Signer(key) if key else None
     with connected() as client:
         model, version = find_version(client, named)
         facts = read_facts(client, model, version, licence=licence, base=base)
@@ -103,7 +98,7 @@ def publish(
 
 
 def _write(client: Client, facts: Facts, folder: Path) -> None:
-    """Write the files of a version and its card into a new folder."""
+    """Write the files of a version, its card and its bill of materials into a new folder."""
     folder.mkdir()
     packed = folder.with_name(f"{folder.name}.tar")
     with bytes_bar("receiving") as on_bytes:
@@ -113,6 +108,8 @@ def _write(client: Client, facts: Facts, folder: Path) -> None:
     unpack(packed, folder)
     packed.unlink()
     (folder / CARD).write_text(model_card(facts), "utf-8")
+    bill = bill_of_materials(facts, sorted(folder.iterdir()))
+    (folder / BOM).write_text(bill, "utf-8")
 
 
 def _require_passed(facts: Facts) -> None:
@@ -124,24 +121,6 @@ def _require_passed(facts: Facts) -> None:
             f"{facts.name} is not published: {found}. To publish it all the same: --any-verdict.",
             GATE,
         )
-
-
-def _signer(key: Path) -> Any:
-    """Return what signs by a key. Raises Failure if the package is missing."""
-    try:
-        from perennial.publishing.signing import Signer
-    except ImportError as error:
-        raise Failure(MISSING.format("--sign")) from error
-    return Signer(key)
-
-
-def _hub(repository: str) -> Any:
-    """Return a repository of a hub. Raises Failure if the package or the token is missing."""
-    try:
-        from perennial.publishing.hub import Hub
-    except ImportError as error:
-        raise Failure(MISSING.format(HUB)) from error
-    return Hub(repository)
 
 
 VERBS = (publish,)

@@ -18,6 +18,7 @@ from perennial.terminal.output import (
     accuracies,
     json_option,
     measure_name,
+    measure_of,
     percent,
     points,
     print_blame,
@@ -84,13 +85,7 @@ def _print_report(found: Report) -> None:
         ),
         [
             (
-                measure_name(
-                    one["kind"],
-                    one["formerly_right"],
-                    one["asked"],
-                    one["own_prompts"],
-                    depth=one["depth"],
-                ),
+                measure_of(one),
                 one["name"],
                 one["baseline"],
                 *accuracies(one),

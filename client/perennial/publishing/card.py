@@ -5,8 +5,8 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from perennial.publishing.facts import Facts
-from perennial.terminal.output import accuracies, measure_name, points
+from perennial.publishing.facts import TASK, Facts
+from perennial.terminal.output import accuracies, measure_of, points
 from perennial.terminal.session import sentences
 from perennial.types import Report
 
@@ -37,7 +37,7 @@ def _header(facts: Facts) -> str:
     fields = {
         "license": facts.licence,
         "library_name": "open_clip",
-        "pipeline_tag": "zero-shot-image-classification",
+        "pipeline_tag": TASK,
         "tags": ["clip", "perennial"],
         **({"base_model": facts.base} if facts.base else {}),
     }
@@ -99,7 +99,7 @@ def _changes(report: Report) -> Iterator[str]:
         ("measure", "of", "against", "before, %", "now, %", "change", "interval", "outcome"),
         (
             (
-                measure_name(one["kind"], one["formerly_right"], one["asked"], one["own_prompts"]),
+                measure_of(one),
                 plain(one["name"]),
                 one["baseline"],
                 *accuracies(one),

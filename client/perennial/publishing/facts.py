@@ -6,6 +6,15 @@ from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types import DatasetVersion, Report, Version
 
+TASK = "zero-shot-image-classification"  # as hubs name it
+
+# Licences that hubs name by their identifier of SPDX in small letters.
+_OF_SPDX = (
+    "Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "MPL-2.0", "GPL-3.0", "AGPL-3.0",
+    "LGPL-3.0", "Unlicense", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0",
+    "CC-BY-NC-SA-4.0", "CC-BY-NC-ND-4.0",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
@@ -17,6 +26,11 @@ class Facts:
     data: DatasetVersion | None  # None also if the dataset was deleted since
     licence: str  # as the hub writes it, such as apache-2.0
     base: str | None  # where the root comes from, as the hub names models
+
+    @property
+    def spdx(self) -> str | None:
+        """The identifier of its licence in SPDX; None if it is not one of the usual ones."""
+        return next((one for one in _OF_SPDX if one.lower() == self.licence.lower()), None)
 
     @property
     def name(self) -> str:

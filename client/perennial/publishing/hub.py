@@ -4,10 +4,6 @@ import os
 import sys
 from pathlib import Path
 
-import httpx2
-from huggingface_hub import HfApi
-from huggingface_hub.utils.tqdm import disable_progress_bars
-
 from perennial.terminal.session import Failure
 
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
@@ -17,7 +13,15 @@ class Hub:
     """A repository of models on a hub."""
 
     def __init__(self, repository: str) -> None:
-        """Name a repository, ORG/NAME. Raises Failure without a token in the environment."""
+        """Name a repository, ORG/NAME.
+
+        Raises Failure without the package or without a token in the environment.
+        """
+        try:
+            from huggingface_hub import HfApi
+        except ImportError as error:
+            message = "hf:// needs another package: pip install 'perennial-client[publish]'"
+            raise Failure(message) from error
         self._token = os.environ.get(TOKEN, "")
         if not self._token:
             raise Failure(f"Set {TOKEN} to a token of the hub that may write to {repository}.")
@@ -30,6 +34,9 @@ class Hub:
         A repository that there is not is made. Files in it that the folder lacks stay. Raises
         Failure for what the hub refuses.
         """
+        import httpx2
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
         if not sys.stderr.isatty():
             disable_progress_bars()
         try:

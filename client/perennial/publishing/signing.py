@@ -1,21 +1,39 @@
-"""OpenSSF model signing: a signature over all files of a folder, in the folder."""
+"""OpenSSF model signing, by which stock tools verify a folder or a file.
+
+The signature is made on this machine. The private key is read from its file, and goes nowhere.
+"""
 
 from pathlib import Path
 
-from model_signing import hashing, signing
+import click
 
+from perennial.terminal.arguments import FILE
 from perennial.terminal.session import Failure
 
-SIGNATURE = "model.sig"
+SIGNATURE = "model.sig"  # of a folder, in it
+OF_FILE = ".sig"  # of a file, behind its name
+
+sign_option = click.option(
+    "--sign",
+    "key",
+    type=FILE,
+    metavar="KEY.pem",
+    help="Private key of an elliptic curve, to sign the files by OpenSSF model signing.",
+)
 
 
 class Signer:
-    """Signs folders by a private key on an elliptic curve."""
+    """Signs by a private key on an elliptic curve."""
 
     def __init__(self, key: Path) -> None:
-        """Read the key. Raises Failure if the standard does not allow it."""
+        """Read the key. Raises Failure without the package, or if the standard forbids the key."""
         try:
-            self._config = signing.Config().use_elliptic_key_signer(private_key=key)
+            from model_signing import hashing, signing
+        except ImportError as error:
+            message = "--sign needs another package: pip install 'perennial-client[publish]'"
+            raise Failure(message) from error
+        try:
+            config = signing.Config().use_elliptic_key_signer(private_key=key)
         except (ValueError, TypeError, AttributeError) as error:  # TypeError: it is encrypted
             message = (
                 f"{key} is no private key that signs models: give one on the curve P-256, P-384 or "
@@ -23,9 +41,19 @@ class Signer:
                 "-genkey -noout -out KEY.pem"
             )
             raise Failure(message) from error
+        ignored = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=True)
+        self._config = config.set_hashing_config(ignored)
 
-    def sign(self, folder: Path) -> Path:
-        """Write the signature of a folder's files into it, and return its path."""
-        hashed = hashing.Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=True)
-        self._config.set_hashing_config(hashed).sign(folder, folder / SIGNATURE)
-        return folder / SIGNATURE
+    def sign(self, made: Path) -> Path:
+        """Sign a file, or all files of a folder, and return the signature's path.
+
+        It is written beside the file, or into the folder.
+        """
+        to = made / SIGNATURE if made.is_dir() else signature_beside(made)
+        self._config.sign(made, to)
+        return to
+
+
+def signature_beside(file: Path) -> Path:
+    """Return the path of a file's signature."""
+    return file.with_name(file.name + OF_FILE)

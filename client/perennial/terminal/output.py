@@ -166,6 +166,13 @@ def measure_name(
     return f"{name}{', formerly right' if formerly_right else ''}"
 
 
+def measure_of(one: Ruling) -> str:
+    """Return the name of a measure of a report."""
+    return measure_name(
+        one["kind"], one["formerly_right"], one["asked"], one["own_prompts"], depth=one["depth"]
+    )
+
+
 def accuracies(one: Ruling) -> tuple[str, str]:
     """Return the accuracies before and now; of an unlabelled suite, how much is labelled."""
     if (known := one["disagreements"]) is not None:

@@ -110,8 +110,8 @@ SERVICE_AND_DEMO = """
 import api.app, demo.__main__, perennial.commands.main, worker.__main__, worker.inference.__main__
 """
 
-IN_EXTRAS = ("agents", "indexes", "mlflow", "publishing")
-COMMAND_MODULES = ("__main__", "commands", "terminal")
+IN_EXTRAS = ("agents", "indexes", "mlflow")
+COMMAND_MODULES = ("__main__", "commands", "publishing", "terminal")
 
 
 def client_without(*left_out: str) -> str:
@@ -125,6 +125,20 @@ with perennial.Client("http://127.0.0.1:1", "pk_any", trust_env=False) as client
     assert not client.is_ready()
 """
 
+
+# What publishes at a hub and signs. Nothing is no private key.
+PUBLISHING = """
+import os, pathlib
+from perennial.publishing.hub import Hub
+from perennial.publishing.signing import Signer
+from perennial.terminal.session import Failure
+os.environ["HF_TOKEN"] = "hf_any"
+Hub("lab/shoes")
+try:
+    Signer(pathlib.Path(os.devnull))
+except Failure as failure:
+    assert "P-256" in failure.message, failure.message
+"""
 
 HELP = 'assert perennial.commands.main.main(["teach", "--help"]) == 0'
 
@@ -141,19 +155,36 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
             {"perennial"},
         ),
         (
-            client_without("indexes", "mlflow", "publishing", "rules") + HELP,
+            client_without("indexes", "mlflow", "rules") + HELP,
             [*CLIENT, *EXTRAS["mcp"]],
             {"perennial"},
         ),
         (
-            client_without("agents", "mlflow", "publishing", "rules") + HELP,
+            client_without("agents", "mlflow", "rules") + HELP,
             [*CLIENT, *EXTRAS["pgvector"], *EXTRAS["qdrant"]],
             {"perennial"},
         ),
+        (
+            client_without("rules", *IN_EXTRAS) + PUBLISHING,
+            [*CLIENT, *EXTRAS["publish"]],
+            {"perennial"},
+        ),
         (client_without("rules", *IN_EXTRAS) + HELP, CLIENT, {"perennial"}),
-        (client_without(*COMMAND_MODULES, "rules", *IN_EXTRAS), CLIENT[:1], {"perennial"}),
+        (
+            client_without(*COMMAND_MODULES, "rules", *IN_EXTRAS),
+            CLIENT[:1],
+            {"perennial"},
+        ),
     ],
-    ids=["service", "command and signatures", "agents", "indexes", "command", "library"],
+    ids=[
+        "service",
+        "command and signatures",
+        "agents",
+        "indexes",
+        "publishing",
+        "command",
+        "library",
+    ],
 )
 def test_each_program_runs_with_what_it_names_alone(
     program: str, needed: Sequence[str], ours: set[str]

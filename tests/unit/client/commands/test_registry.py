@@ -1,5 +1,6 @@
 """Versions, reports, aliases and exports of a model that has learned twice."""
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from huggingface_hub import ModelCard
 
 from core.evaluation.report import FEWEST
@@ -21,6 +24,8 @@ from tests.support.deployment.workflow import Step, run_workflow
 from tests.support.evaluation.evidence import Opened, forged
 from tests.support.servers.hub import a_stand_in_hub
 from tests.unit.client.commands.conftest import Run, Site, rows
+
+SIG = "model.sig"
 
 
 @pytest.fixture(scope="module")
@@ -142,17 +147,28 @@ def test_a_model_is_created_shown_and_deleted(site: Site, perennial: Run, taught
 
 
 def test_a_version_is_exported_into_a_folder_unless_it_differs(
-    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site,
+    perennial: Run,
+    taught: int,
+    tmp_path: Path,
+    key_pair: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     digest = site.client.versions.get("demo", taught)["digest"]
     for number, reference in enumerate(("demo", "demo@production", f"demo@sha256:{digest}")):
         output = tmp_path / f"out-{number}"
-        told = perennial("export", reference, "--format", "onnx", "--output", output).out
+        words = ("export", reference, "--format", "onnx", "--output", output)
+        told = perennial(*words, *(("--sign", key_pair[0]) if number else ())).out
         assert f"demo: version {taught} as onnx" in told
         assert f"Smallest cosine: {site.learner.cosine} over 30 images" in told
-        names = ["check.json", "image.onnx", "text.onnx"]
+        names = ["check.json", "image.onnx", *(["model.sig"] if number else []), "text.onnx"]
         assert sorted(path.name for path in output.iterdir()) == names
         assert digest in (output / "image.onnx").read_text()
+    assert accepts(output, key_pair[1])
+    change_a_byte(output / "image.onnx")
+    assert not accepts(output, key_pair[1])
+    unwritten = perennial("export", "demo", "--sign", key_pair[0])
+    assert (unwritten.code, "--output" in unwritten.err) == (USAGE, True)
     exports = site.client.exports
     onnx = exports.get("demo", taught, "onnx")
     exports.delete("demo", taught, "onnx")
@@ -180,9 +196,10 @@ def key_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return private, public
 
 
-def accepts(folder: Path, public: Path) -> bool:
-    """True if the program of model_signing accepts the signature of a folder."""
-    words = ["verify", "key", folder, "--signature", folder / "model.sig", "--public_key", public]
+def accepts(made: Path, public: Path) -> bool:
+    """True if the program of model_signing accepts the signature of a folder or a file."""
+    signature = made / "model.sig" if made.is_dir() else made.with_name(f"{made.name}.sig")
+    words = ["verify", "key", made, "--signature", signature, "--public_key", public]
     done = subprocess.run(
         [sys.executable, "-m", "model_signing", *map(str, words)],
         capture_output=True,
@@ -191,6 +208,12 @@ def accepts(folder: Path, public: Path) -> bool:
     )
     assert ("Verification succeeded" in done.stdout) == (done.returncode == 0), done
     return done.returncode == 0
+
+
+def change_a_byte(file: Path) -> None:
+    changed = bytearray(file.read_bytes())
+    changed[len(changed) // 2] ^= 1
+    file.write_bytes(changed)
 
 
 def test_a_published_version_has_a_card_of_its_facts_and_a_signature_that_others_verify(
@@ -223,10 +246,35 @@ def test_a_published_version_has_a_card_of_its_facts_and_a_signature_that_others
         assert f"| {name} | {' | '.join(map(str, count.values()))} |" in card.text
     assert f"| `epochs` | `{version['recipe']['epochs']}` |" in card.text
 
-    largest = max(to.iterdir(), key=lambda path: path.stat().st_size)
-    changed = bytearray(largest.read_bytes())
-    changed[len(changed) // 2] ^= 1
-    largest.write_bytes(changed)
+    bill = (to / "bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    told = json.loads(bill)["metadata"]["component"]
+    assert (told["name"], told["version"]) == ("demo", str(taught))
+    assert told["licenses"] == [{"license": {"id": "Apache-2.0"}}]
+    root, base = told["pedigree"]["ancestors"]
+    assert root["properties"] == [{"name": "perennial:digest", "value": report["root_digest"]}]
+    assert base["purl"] == "pkg:huggingface/lab/clip-small"
+    files = {path.name: path for path in to.iterdir() if path.name not in {"bom.cdx.json", SIG}}
+    hashes = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
+    assert {one["name"]: one["hashes"][0]["content"] for one in told["components"]} == hashes
+    parts = told["modelCard"]
+    facts = {one["name"].removeprefix("perennial:"): one["value"] for one in parts["properties"]}
+    assert (facts["digest"], facts["verdict"]) == (version["digest"], "passed")
+    assert json.loads(facts["recipe:epochs"]) == version["recipe"]["epochs"]
+    (of,) = parts["modelParameters"]["datasets"]
+    counts = {one["name"]: one["value"] for one in of["contents"]["properties"]}
+    assert counts["perennial:images"] == str(data["images"])
+    assert counts["perennial:images:train:bag"] == str(data["counts"]["bag"]["train"])
+    changes = [
+        (float(one["value"]), *map(float, one["confidenceInterval"].values()))
+        for one in parts["quantitativeAnalysis"]["performanceMetrics"]
+        if "confidenceInterval" in one
+    ]
+    assert changes == [
+        tuple(pytest.approx(one[name]) for name in ("difference", "interval_lower", "upper"))
+        for one in report["measures"]
+    ]
+    change_a_byte(to / "open_clip_model.safetensors")
     assert not accepts(to, public)
 
 
@@ -275,12 +323,15 @@ def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(
     subprocess.run(["openssl", *words_of_openssl.split()], check=True, capture_output=True)
     ended = perennial(*words, "--any-verdict", "--sign", tmp_path / "key.pem")
     assert (ended.code, "P-256" in ended.err) == (ERROR, True)
-    monkeypatch.setitem(sys.modules, "perennial.publishing.signing", None)
+    monkeypatch.setitem(sys.modules, "model_signing", None)
     ended = perennial(*words, "--any-verdict", "--sign", tmp_path / "key.pem")
     assert (ended.code, "pip install 'perennial-client[publish]'" in ended.err) == (ERROR, True)
     assert not (tmp_path / "root").exists()
     assert perennial(*words, "--any-verdict").code == 0
     assert "**none, it was not scored**" in (tmp_path / "root/README.md").read_text()
+    bill = (tmp_path / "root/bom.cdx.json").read_text()
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
+    assert '"name": "other"' in bill
     assert "is not empty" in perennial(*words, "--any-verdict").err
 
 
@@ -351,14 +402,26 @@ def test_an_old_index_is_reported_on_with_a_bridge(
 
 
 def test_a_bundle_is_imported_and_must_be_scored(
-    site: Site, perennial: Run, taught: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site,
+    perennial: Run,
+    taught: int,
+    tmp_path: Path,
+    key_pair: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     a_root(site.platform, "copy")
     bundle = tmp_path / "demo.tar"
     export = ("export", "demo", "--format", "bundle", "--output", bundle)
-    ended = perennial(*export)
+    ended = perennial(*export, "--sign", key_pair[0])
     assert (ended.code, f"version {taught} as bundle" in ended.out) == (0, True)
     assert "is there already" in perennial(*export).err
+    assert accepts(bundle, key_pair[1])
+    kept = bundle.read_bytes()
+    change_a_byte(bundle)
+    assert not accepts(bundle, key_pair[1])
+    bundle.unlink()
+    assert "demo.tar.sig is there already" in perennial(*export, "--sign", key_pair[0]).err
+    bundle.write_bytes(kept)
     digest = site.client.versions.get("demo", taught)["digest"]
     command = ("import-version", "copy", bundle, "--expect-digest", digest)
     first = perennial(*command, "--wait").out
