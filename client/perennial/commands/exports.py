@@ -9,6 +9,7 @@ from typing import Any, get_args
 import click
 
 from perennial.client import Client
+from perennial.publishing.signing import Signer, sign_option, signature_beside
 from perennial.terminal.arguments import FILE, example, find_version, wait_option
 from perennial.terminal.output import bytes_bar, json_option, tell
 from perennial.terminal.session import Failure, connected, follow, tell_job, tell_ordered
@@ -38,17 +39,26 @@ PIECE = 1 << 20  # bytes
     metavar="FOLDER",
     help="Wait, then write the files to this folder; a bundle is one file.",
 )
+@sign_option
 @wait_option
 @json_option
 def export(
-    reference: str, export_format: ExportFormat, output: Path | None, wait: bool, as_json: bool
+    reference: str,
+    export_format: ExportFormat,
+    output: Path | None,
+    key: Path | None,
+    wait: bool,
+    as_json: bool,
 ) -> None:
     """Write a version as files that other software loads, checked against the version.
 
     REFERENCE is a model, or name@alias, name:7 or name@sha256:...
     """
+    if key and output is None:
+        raise click.UsageError("--sign signs what --output writes: give both.")
+    signer = Signer(key) if key else None
     if output is not None:
-        _require_new(output, export_format)
+        _require_new(output, export_format, signed=signer is not None)
     with connected() as client:
         model, version = find_version(client, reference)
         job = client.exports.order(model, version, export_format)
@@ -59,13 +69,17 @@ def export(
         made = client.exports.get(model, version, export_format)
         if output is not None:
             _fetch(client, made, output)
+            if signer:
+                signer.sign(output)
     tell(made, as_json, _told(made))
 
 
-def _require_new(output: Path, export_format: ExportFormat) -> None:
+def _require_new(output: Path, export_format: ExportFormat, *, signed: bool) -> None:
     """Raise Failure unless an export in this format may be written there."""
     if export_format == "bundle":
         require_absent(output)
+        if signed:
+            require_absent(signature_beside(output))
     else:
         require_new_folder(output)
 
