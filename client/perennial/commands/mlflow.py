@@ -2,13 +2,14 @@
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import click
 import httpx
 
-from perennial.errors import ServiceError
+from perennial.errors import JobFailed, ServiceError
 from perennial.terminal.arguments import example
 from perennial.terminal.output import json_option, note, print_json_lines
 from perennial.terminal.session import Failure, connected
@@ -47,17 +48,16 @@ def mirror(
 
     with connected() as client:
         shown = Mirror(client, found, model, name or model)
-        while True:
+        told_any = False
+
+        def look() -> None:
+            nonlocal told_any
             changes = _through_mlflow(shown.update)
-            told = (
-                f"{changes.versions} new versions, {changes.reports} reports, "
-                f"{changes.aliases} aliases moved."
-            )
-            if every is None or any(asdict(changes).values()):
-                _tell(changes, as_json, told)
-            if every is None:
-                return
-            time.sleep(every)
+            if not told_any or any(asdict(changes).values()):
+                told_any = True
+                _tell(changes, as_json, changes.told)
+
+        _keep_looking(look, every)
 
 
 @mlflow.command(epilog=example("perennial mlflow guard demo --alias champion"))
@@ -96,27 +96,37 @@ def guard(
     if webhook and not secret:
         raise click.UsageError(f"--webhook needs {SECRET}, which signs what is sent.")
     found = _registry(registry)
-    from perennial.mlflow.guard import Guard, send
+    from perennial.mlflow.guard import Guard, send, signer_of
 
+    signer = signer_of(secret) if webhook else None
     with connected() as client:
         watching = _through_mlflow(lambda: Guard(client, found, name, alias))
-        while True:
-            try:
-                event = _through_mlflow(watching.look)
-            except (Failure, ServiceError, httpx.TransportError) as error:
-                if once:
-                    raise
-                note(f"perennial: {error}; it looks again in {every:g} s.")
-                event = None
-            if event is not None:
-                to = f"back to version {event.to_version}" if event.to_version else "deleted"
-                told = f"{name}@{alias} stood on version {event.from_version}: {to}. {event.reason}"
-                _tell(event, as_json, told)
-                if webhook and not send(event, webhook, secret):
-                    note(f"perennial: {webhook} did not take the event.")
-            if once:
+
+        def look() -> None:
+            event = _through_mlflow(watching.look)
+            if event is None:
                 return
-            time.sleep(every)
+            to = f"back to version {event.to_version}" if event.to_version else "deleted"
+            told = f"{name}@{alias} stood on version {event.from_version}: {to}. {event.reason}"
+            _tell(event, as_json, told)
+            if webhook and signer and not send(event, webhook, signer):
+                note(f"perennial: {webhook} did not take the event.")
+
+        _keep_looking(look, None if once else every)
+
+
+def _keep_looking(look: Callable[[], None], every: float | None) -> None:
+    """Look once or, with `every`, again after so many seconds, until Ctrl-C.
+
+    An error of the first look ends the command; one of a later look is told, and the next follows.
+    """
+    look()
+    while every is not None:
+        time.sleep(every)
+        try:
+            look()
+        except (Failure, JobFailed, ServiceError, httpx.TransportError) as error:
+            note(f"perennial: {error}; it looks again in {every:g} s.")
 
 
 def _tell(value: Any, as_json: bool, told: str) -> None:
@@ -138,13 +148,16 @@ def _registry(uri: str | None) -> Any:
 
 
 def _through_mlflow(act: Any) -> Any:
-    """Return what a function returns. Raises Failure for what MLflow refuses."""
+    """Return what a function returns. Raises Failure for what MLflow refuses or does not answer."""
     from mlflow.exceptions import MlflowException
+    from requests import RequestException
 
     try:
         return act()
     except MlflowException as error:
         raise Failure(f"MLflow: {error.message}") from error
+    except RequestException as error:  # of artifacts
+        raise Failure(f"MLflow: {error}") from error
 
 
 VERBS = (mlflow,)

@@ -6,6 +6,7 @@ where it refuses. It reads which version is meant from the tags that the mirror 
 
 import json
 import secrets
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import httpx
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from standardwebhooks import Webhook
+from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from perennial.client import Client
 from perennial.errors import ServiceError
@@ -122,7 +123,15 @@ class Guard:
         return str(found.version) if found else None
 
 
-def send(event: Event, url: str, secret: str) -> bool:
+def signer_of(secret: str) -> Webhook:
+    """Return what signs events by a secret. Raises Failure if it is none."""
+    try:
+        return Webhook(secret)
+    except (ValueError, EmptyWebhookSecretError) as error:
+        raise Failure("The secret of the webhook must be whsec_ and base64.") from error
+
+
+def send(event: Event, url: str, signer: Webhook) -> bool:
     """POST an event, signed by Standard Webhooks, and return whether it was received."""
     body = json.dumps({"type": "mlflow.alias_moved_back", "data": asdict(event)})
     message, now = f"msg_{secrets.token_hex(12)}", datetime.now(UTC)
@@ -130,12 +139,10 @@ def send(event: Event, url: str, secret: str) -> bool:
         "Content-Type": "application/json",
         "webhook-id": message,
         "webhook-timestamp": str(int(now.timestamp())),
-        "webhook-signature": Webhook(secret).sign(message, now, body),
+        "webhook-signature": signer.sign(message, now, body),
     }
     for _ in range(TRIES):
-        try:
+        with suppress(httpx.TransportError):
             if httpx.post(url, content=body, headers=headers, timeout=10).is_success:
                 return True
-        except httpx.TransportError:
-            continue
     return False

@@ -6,7 +6,7 @@ was mirrored is found again by its tags, so a mirror that was interrupted goes o
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,12 @@ class Changes:
     reports: int
     aliases: int
 
+    @property
+    def told(self) -> str:
+        """The changes in words."""
+        counts = f"{self.versions} new versions, {self.reports} reports"
+        return f"{counts}, {self.aliases} aliases moved."
+
 
 class Mirror:
     """A model of the service, and the registered model that shows it."""
@@ -48,7 +54,8 @@ class Mirror:
 
     def update(self) -> Changes:
         """Bring MLflow to what the service says now. Raises Failure if the name is another's."""
-        self._service.models.get(self._model)
+        # Read first: a version that they point at is then among those that are listed.
+        wanted = self._service.models.get(self._model)["aliases"]
         self._require_own_name()
         there = mirrored_versions(self._registry, self._name)
         made = reports = 0
@@ -58,7 +65,7 @@ class Mirror:
                 found = there[version["version"]] = self._add(version)
                 made += 1
             reports += self._describe(version, found)
-        return Changes(versions=made, reports=reports, aliases=self._move_aliases(there))
+        return Changes(versions=made, reports=reports, aliases=self._move_aliases(wanted, there))
 
     def _require_own_name(self) -> None:
         """Make the registered model unless it is there as this model's mirror."""
@@ -133,20 +140,18 @@ class Mirror:
                 raise
             return None
 
-    def _move_aliases(self, there: dict[int, Any]) -> int:
+    def _move_aliases(self, wanted: Mapping[str, int], there: dict[int, Any]) -> int:
         """Point the aliases where the service's point, and return how many have moved.
 
         Aliases that MLflow alone has stay as they are; one that the service no longer has goes.
         """
-        wanted = self._service.models.get(self._model)["aliases"]
         found = self._registry.get_registered_model(self._name)
         at = {alias: str(number) for alias, number in found.aliases.items()}
         moved = 0
         for alias, number in wanted.items():
-            if at.get(alias) != str(there[number].version):
-                self._registry.set_registered_model_alias(
-                    self._name, alias, str(there[number].version)
-                )
+            version = there.get(number)  # None if it was deleted meanwhile: the next look sees
+            if version is not None and at.get(alias) != str(version.version):
+                self._registry.set_registered_model_alias(self._name, alias, str(version.version))
                 moved += 1
         for alias in set(filter(None, found.tags.get(ALIASES, "").split(","))) - wanted.keys():
             if alias in at:

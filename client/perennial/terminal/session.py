@@ -57,6 +57,9 @@ class Failure(Exception):
         self.message = message
         self.exit_code = exit_code
 
+    def __str__(self) -> str:
+        return self.message
+
 
 def explained(error: Exception, url: str, hint: str = "") -> Failure:
     """Return an error of the client as a failure of the command; `hint` says what to try."""

@@ -1,0 +1,214 @@
+"""Models in a real MLflow registry, which keeps itself in SQLite: no server is needed."""
+
+import json
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from core.datasets.manifests import Side
+from perennial.commands import mlflow as commands
+from perennial.requests import ImageFile
+from perennial.resources.models import Versions
+from perennial.terminal.session import ERROR, INTERRUPTED, USAGE
+from tests.support.api.image_files import pictures_on
+from tests.support.servers.receiver import Receiver
+from tests.unit.client.commands.conftest import MODEL, Run, Site
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow warns of its own libraries
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+ALIAS = "champion"
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an empty registry."""
+    home = tmp_path_factory.mktemp("mlflow")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)  # where MLflow puts artifacts
+        yield f"sqlite:///{home}/mlflow.db"
+
+
+@pytest.fixture(scope="module")
+def registry(uri: str) -> MlflowClient:
+    return MlflowClient(uri, uri)
+
+
+@pytest.fixture(scope="module")
+def taught(site: Site) -> Site:
+    """Version 2 has passed and is live; version 3 has failed."""
+    for name, forgets in (("good", False), ("bad", True)):
+        site.learner.forgets = forgets
+        images = [
+            (("boot", "bag")[n % 2], ImageFile(file_name=f"{n}.png", data=data))
+            for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
+            for n, data in enumerate(pictures_on(side, count))
+        ]
+        site.client.datasets.create(name)
+        site.client.datasets.upload(name, images)
+        job = site.client.jobs.order_update(model=MODEL, dataset=name, auto_promote=not forgets)
+        site.client.jobs.wait(job["id"], every=0.05)
+    return site
+
+
+@pytest.fixture
+def run_mlflow(perennial: Run, uri: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command that knows the registry by MLflow's own variable."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    return lambda *words: perennial("mlflow", *words)
+
+
+def told(run: Run, *words: str) -> Any:
+    """The last line of JSON that a command prints."""
+    ended = run(*words, "--json")
+    assert ended.code == 0, ended.err
+    lines = ended.out.splitlines()
+    return json.loads(lines[-1]) if lines else None
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, *acts: Callable[[], object]) -> None:
+    """Do something between two looks of a command, each time the next; then press Ctrl-C."""
+    left = list(acts)
+
+    def sleep(_: float) -> None:
+        if not left:
+            raise KeyboardInterrupt
+        left.pop(0)()
+
+    monkeypatch.setattr(commands, "time", SimpleNamespace(sleep=sleep))
+
+
+def number(registry: MlflowClient, version: int) -> str:
+    """MLflow's number of a version."""
+    (found,) = registry.search_model_versions(
+        f"name = '{MODEL}' and tags.`perennial.version` = '{version}'"
+    )
+    return str(found.version)
+
+
+def at(registry: MlflowClient, alias: str) -> str | None:
+    try:
+        return str(registry.get_model_version_by_alias(MODEL, alias).version)
+    except MlflowException:
+        return None
+
+
+def test_versions_reports_and_aliases_are_mirrored_once(
+    taught: Site, registry: MlflowClient, run_mlflow: Run
+) -> None:
+    assert told(run_mlflow, "mirror", MODEL) == {"versions": 3, "reports": 2, "aliases": 1}
+    assert told(run_mlflow, "mirror", MODEL) == {"versions": 0, "reports": 0, "aliases": 0}
+    for version in taught.client.versions.list(MODEL):
+        found = registry.get_model_version(MODEL, number(registry, version["version"]))
+        assert found.tags["perennial.digest"] == version["digest"]
+        assert found.tags["perennial.verdict"] == (version["verdict"] or "none")
+        files = {file.path for file in registry.list_artifacts(found.run_id)}
+        assert files == ({"report.json", "report.html"} if version["verdict"] else set())
+    assert at(registry, "production") == number(registry, 2)
+
+
+def test_a_mirror_follows_and_goes_on_after_an_error(
+    taught: Site, registry: MlflowClient, run_mlflow: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(run_mlflow, "mirror", MODEL)
+
+    def disown() -> None:
+        registry.set_registered_model_tag(MODEL, "perennial.model", "another")
+
+    def own() -> None:
+        registry.set_registered_model_tag(MODEL, "perennial.model", MODEL)
+        registry.delete_model_version(MODEL, number(registry, 1))
+        taught.client.aliases.promote(MODEL, 2, alias="staging", expected_revision=0)
+
+    meanwhile(
+        monkeypatch,
+        disown,
+        own,
+        lambda: taught.client.aliases.delete(MODEL, "staging", reason="a test"),
+    )
+    ended = run_mlflow("mirror", MODEL, "--every", "0.1", "--json")
+    assert ended.code == INTERRUPTED, ended.err
+    assert "is no mirror of demo: choose another name with --name.; it looks again" in ended.err
+    assert [json.loads(line) for line in ended.out.splitlines()] == [
+        {"versions": 0, "reports": 0, "aliases": 0},
+        {"versions": 1, "reports": 0, "aliases": 1},
+        {"versions": 0, "reports": 0, "aliases": 1},
+    ]
+    assert at(registry, "staging") is None
+
+
+def test_an_alias_is_not_moved_to_a_version_that_is_deleted_meanwhile(
+    taught: Site, registry: MlflowClient, run_mlflow: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(run_mlflow, "mirror", MODEL)
+    listed = Versions.list
+    monkeypatch.setattr(
+        Versions, "list", lambda *args: (one for one in listed(*args) if one["version"] != 2)
+    )
+    registry.delete_model_version(MODEL, number(registry, 2))
+    assert told(run_mlflow, "mirror", MODEL) == {"versions": 0, "reports": 0, "aliases": 0}
+    monkeypatch.undo()
+
+
+def test_a_bad_move_is_undone_and_told_by_a_signed_message(
+    taught: Site,
+    registry: MlflowClient,
+    run_mlflow: Run,
+    receiver: Receiver,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told(run_mlflow, "mirror", MODEL)
+    bad, good = number(registry, 3), number(registry, 2)
+    foreign = str(registry.create_model_version(MODEL, source="/tmp/weights").version)
+    guard = ("guard", MODEL, "--alias", ALIAS, "--webhook", receiver.url)
+    assert run_mlflow(*guard).code == USAGE  # no secret
+    monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", "whsec_")
+    assert "must be whsec_ and base64" in run_mlflow(*guard).err
+    monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", SECRET)
+
+    def move(to: str) -> Callable[[], object]:
+        return lambda: registry.set_registered_model_alias(MODEL, ALIAS, to)
+
+    move(bad)()
+    meanwhile(monkeypatch, move(foreign), move(good), lambda: None, move(bad), move(foreign))
+    ended = run_mlflow(*guard, "--json")
+    assert ended.code == INTERRUPTED, ended.err
+    events = [json.loads(line) for line in ended.out.splitlines()]
+    assert [(one["from_version"], one["to_version"]) for one in events] == [
+        (bad, good),  # before it has seen a good one: where production points
+        (foreign, good),
+        (bad, good),
+        (foreign, good),
+    ]
+    assert [one["reason"] for one in events[:2]] == [
+        "Version 3 of demo has the verdict failed.",
+        "It is no version of the service.",
+    ]
+    assert at(registry, ALIAS) == good
+    for message, event in zip(receiver.received, events, strict=True):
+        message.verify(SECRET)
+        assert message.payload == {"type": "mlflow.alias_moved_back", "data": event}
+
+
+def test_tags_of_another_version_do_not_help_a_bad_one(
+    taught: Site, registry: MlflowClient, run_mlflow: Run
+) -> None:
+    """Its number is that of a good version, whose digest it has not."""
+    told(run_mlflow, "mirror", MODEL)
+    forged = registry.create_model_version(
+        MODEL, source="/tmp/weights", tags={"perennial.version": "2", "perennial.digest": "0" * 64}
+    )
+    registry.set_registered_model_alias(MODEL, ALIAS, str(forged.version))
+    event = told(run_mlflow, "guard", MODEL, "--alias", ALIAS, "--once")
+    assert event["reason"] == "It is not version 2 of demo: their digests differ."
+    registry.delete_model_version(MODEL, str(forged.version))
+
+
+def test_only_a_mirror_is_guarded(taught: Site, registry: MlflowClient, run_mlflow: Run) -> None:
+    registry.create_registered_model("foreign")
+    refused = run_mlflow("guard", "foreign", "--once")
+    assert (refused.code, "is no mirror" in refused.err) == (ERROR, True)
