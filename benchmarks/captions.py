@@ -30,14 +30,8 @@ from core.artifacts.local import LocalArtifacts
 from core.bootstrap import decoder
 from core.clip.bases import BaseImporter
 from core.datasets.manifests import ManifestEntry, Side
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe

@@ -29,7 +29,8 @@ from core.bootstrap import decoder
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.model import ClipModel, empty_network
 from core.datasets.manifests import ManifestEntry
-from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery
 from core.recipes.fields import DEFAULT_PROMPT
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings, thread_count

@@ -34,9 +34,12 @@ from core.clip.model import ClipModel, load, read_state
 from core.clip.model import publish as publish_weights
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
-from core.evaluation.judge import measures
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, ScoredSuite, plan_queries
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.exams import ScoredSuite
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.measures import measures
+from core.evaluation.plan import EvaluationPlan, plan_queries
+from core.evaluation.queries import ClassQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.judge import judge
 from core.gate.kinds import MeasureKind

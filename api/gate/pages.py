@@ -19,8 +19,8 @@ from core.datasets.rules import DatasetKind, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.version_rows import Suites
 from core.errors import FieldInvalid, PerennialError, SuiteNotFound
-from core.evaluation.judge import judge_again
-from core.evaluation.plan import entries_in
+from core.evaluation.exams import entries_in
+from core.evaluation.judge_again import judge_again
 from core.evaluation.report import Report
 from core.gate.guards import is_guard
 from core.gate.rows import Policies

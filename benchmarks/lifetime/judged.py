@@ -9,16 +9,13 @@ from benchmarks.lifetime.material import Labelled, Material
 from core.artifacts.store import Artifacts
 from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
+from core.evaluation.answers import Answers, ClassAnswers
 from core.evaluation.comparisons import comparisons
-from core.evaluation.judge import measures
-from core.evaluation.plan import (
-    EvaluationPlan,
-    HeldOutUpdate,
-    RetrievalEvaluation,
-    ScoredSuite,
-    plan_queries,
-)
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.exams import RetrievalEvaluation, ScoredSuite
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.measures import measures
+from core.evaluation.plan import EvaluationPlan, plan_queries
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.judge import judge
 from core.gate.kinds import Outcome

@@ -37,8 +37,10 @@ from core.database.tables import images as image_rows
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.datasets.version_rows import Suites
-from core.evaluation.plan import ScoredSuite, entries_in, holdout_query, suite_query
-from core.evaluation.queries import ClassAnswers, ClassQuery, answers_to_json
+from core.evaluation.answers import ClassAnswers, answers_to_json
+from core.evaluation.exams import ScoredSuite, entries_in, suite_query
+from core.evaluation.holdouts import holdout_query
+from core.evaluation.queries import ClassQuery
 from core.evaluation.report import Report, Scores, Transfer
 from core.evaluation.rows import AnswerCache
 from core.evaluation.summary import summarise

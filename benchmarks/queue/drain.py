@@ -32,7 +32,8 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Image
 from core.datasets.thumbnail_rows import ensure_split
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
 from core.gate.rows import Policies

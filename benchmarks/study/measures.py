@@ -23,14 +23,8 @@ from core.artifacts.store import Artifacts
 from core.clip.inputs import read_image
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry, Part
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.results import (
     Matrix,
     average_accuracy,

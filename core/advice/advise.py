@@ -37,7 +37,8 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetKind, Suite
 from core.datasets.thumbnail_rows import Splits
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
-from core.evaluation.plan import captions_name, entries_in
+from core.evaluation.exams import entries_in
+from core.evaluation.holdouts import captions_name
 from core.gate.kinds import MeasureKind
 from core.gate.rows import Policies
 from core.images.decoder import Decoder

@@ -13,8 +13,8 @@ from core.database.work import Work
 from core.datasets.rows import ErasedImages
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, BlameNotFound, ImageErased, StopRequested
+from core.evaluation.answers import ClassAnswers
 from core.evaluation.evaluate import Evaluator
-from core.evaluation.queries import ClassAnswers
 from core.evaluation.read_plan import pinned_model
 from core.jobs.orders import BlameOrder, JobType
 from core.jobs.rows import Jobs

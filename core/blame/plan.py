@@ -11,7 +11,8 @@ from core.datasets.image_lists import Grouping, ImageGroup, image_groups
 from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.errors import AnswersMissing, FieldInvalid, TooFewClasses
-from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery, NamedQuery
 from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder

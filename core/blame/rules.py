@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from core.datasets.image_lists import ImageGroup
-from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery, NamedQuery
 from core.evaluation.report import Change
 from core.evaluation.report_tables import class_change
 from core.evaluation.results import AnswersByQuery

@@ -21,8 +21,8 @@ from core.datasets.manifests import Part
 from core.datasets.version_rows import Suites
 from core.engines.compiler import Compiler
 from core.errors import ArchiveGone, BundleInvalid, GuardUnfit, LineageUnknown, VersionNotFound
+from core.evaluation.exams import entries_in
 from core.evaluation.guards import guarding_images, without_images
-from core.evaluation.plan import entries_in
 from core.evaluation.stored_answers import read_suite
 from core.gate.rows import Policies
 from core.jobs.orders import ImportVersionOrder, JobType

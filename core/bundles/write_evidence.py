@@ -14,7 +14,8 @@ from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, SigningKeyMissing, SuiteNotFound, VersionNotFound
 from core.evaluation.evidence import EVIDENCE, REPEATED
-from core.evaluation.plan import captions_name, entries_in
+from core.evaluation.exams import entries_in
+from core.evaluation.holdouts import captions_name
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
 from core.platform import Platform

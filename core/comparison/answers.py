@@ -7,19 +7,15 @@ from enum import StrEnum
 from functools import cached_property
 from itertools import compress
 
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    NamedQuery,
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.paired_hits import (
     PairedHits,
-    RetrievalAnswers,
-    RetrievalQuery,
     captions_of_one_a_group,
     found_within,
     one_a_group,
     top_1,
 )
+from core.evaluation.queries import ClassQuery, NamedQuery, RetrievalQuery
 from core.evaluation.report import ChangeTable, Recall
 from core.evaluation.report_tables import class_changes, recalls_by_direction
 from core.gate.kinds import DEPTHS, MeasureKind

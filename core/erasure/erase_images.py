@@ -29,17 +29,11 @@ from core.erasure.rules import (
     marked_by_digest,
 )
 from core.errors import CancelRequested, DatasetNotFound
+from core.evaluation.answers import ClassAnswers, answers_from_json, answers_to_json, views_to_json
+from core.evaluation.exams import entries_in
 from core.evaluation.fitting import validated_by
-from core.evaluation.plan import entries_in, holdout_query
-from core.evaluation.queries import (
-    ClassAnswers,
-    ClassQuery,
-    answers_from_json,
-    answers_to_json,
-    list_of_images,
-    views_of,
-    views_to_json,
-)
+from core.evaluation.holdouts import holdout_query
+from core.evaluation.queries import ClassQuery, list_of_images, views_of
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import with_views
 from core.jobs.orders import EraseOrder

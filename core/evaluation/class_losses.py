@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from core.evaluation.comparisons import Comparison, comparisons
-from core.evaluation.plan import ClassEvaluation
-from core.evaluation.queries import firsts, tells
+from core.evaluation.exams import ClassEvaluation
+from core.evaluation.paired_hits import firsts, tells
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
 from core.gate.kinds import SUITES, ClassList, MeasureKind

@@ -29,20 +29,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from core.evaluation.plan import (
-    CaptionedHoldout,
-    ClassEvaluation,
-    EvaluationPlan,
-    HoldoutEvaluation,
-    RetrievalEvaluation,
-    in_prompt_of,
-)
+from core.evaluation.exams import ClassEvaluation, Exam, RetrievalEvaluation, in_prompt_of
+from core.evaluation.holdouts import CaptionedHoldout, HoldoutEvaluation
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.gate.kinds import DEPTHS, DIRECTIONS, LIVE, PARENT, ROOT, SETTLED, ClassList, MeasureKind
 from core.registry.versions import Version
 
-Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation
 Pairs = tuple[tuple[Exam, Version], ...]
 Roles = Mapping[ClassList, Mapping[str, Pairs]]
 

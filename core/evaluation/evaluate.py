@@ -9,6 +9,7 @@ from typing import Protocol
 from core import errors
 from core.database.work import Work
 from core.datasets.rows import ErasedImages
+from core.evaluation.answers import Answers, ClassAnswers, answers_to_json, views_to_json
 from core.evaluation.auto_promote import promote_if_passed
 from core.evaluation.estimates import labelled_suites
 from core.evaluation.evidence import EVIDENCE, Evaluated, facts_of, parts_of
@@ -16,15 +17,11 @@ from core.evaluation.judge import build_report, verdicts_beside
 from core.evaluation.looks import Looks
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
     ClassQuery,
     EvalQuery,
-    answers_to_json,
     list_of_images,
     probabilities_of,
     views_of,
-    views_to_json,
 )
 from core.evaluation.read_plan import plan_evaluation
 from core.evaluation.results import AnswersByQuery

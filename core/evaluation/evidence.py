@@ -12,20 +12,18 @@ from datetime import datetime
 from typing import Any
 
 from core.datasets.manifests import ManifestEntry
-from core.evaluation.comparisons import Exam
-from core.evaluation.judge import BesideVerdict, build_report, verdicts_beside
-from core.evaluation.plan import CaptionedHoldout, EvaluationPlan, RetrievalEvaluation
-from core.evaluation.queries import (
+from core.evaluation.answers import (
     Answers,
     ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalQuery,
     answers_from_json,
     answers_to_json,
-    list_of_images,
     views_to_json,
 )
+from core.evaluation.exams import RetrievalEvaluation
+from core.evaluation.holdouts import CaptionedHoldout
+from core.evaluation.judge import BesideVerdict, build_report, verdicts_beside
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery, list_of_images
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
 from core.gate.kinds import SETTLED, SUITES
@@ -158,8 +156,9 @@ def facts_of(evaluated: Evaluated) -> dict[str, Any]:
 
 def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     """Return a query about the images of each suite and holdout of a plan, by its name."""
-    exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
-    found: dict[str, ClassQuery | RetrievalQuery] = {exam.name: exam.own for exam in exams}
+    found: dict[str, ClassQuery | RetrievalQuery] = {
+        exam.name: exam.own for exam in plan.suite_exams
+    }
     for suite in plan.unlabelled:
         if suite.labels:
             found[suite.name + LABELS] = replace(suite.own, entries=suite.labels)

@@ -12,16 +12,10 @@ from core.database.work import Work
 from core.datasets.manifests import VALIDATION_SHARE, Part
 from core.datasets.rules import DatasetRef
 from core.evaluation.comparisons import comparisons
-from core.evaluation.judge import measures
-from core.evaluation.plan import (
-    ClassEvaluation,
-    EvaluationPlan,
-    HeldOutUpdate,
-    HoldoutEvaluation,
-    LiveLineage,
-    RetrievalEvaluation,
-    plan_queries,
-)
+from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation
+from core.evaluation.holdouts import HeldOutUpdate, HoldoutEvaluation
+from core.evaluation.measures import measures
+from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
 from core.evaluation.queries import EvalQuery
 from core.evaluation.read_plan import held_out_updates
 from core.evaluation.results import AnswersByQuery, EvaluationResults

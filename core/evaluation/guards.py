@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import EvaluationPlan, ScoredSuite, entries_in
+from core.evaluation.exams import ScoredSuite, entries_in
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.report import Unguarded
 from core.gate.rules import GatePolicy
 

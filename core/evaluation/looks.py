@@ -19,8 +19,9 @@ from core.datasets.freeze import read_manifest
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind, lineage_of
 from core.datasets.version_rows import Suites
+from core.evaluation.exams import entries_in
 from core.evaluation.judge import judged_images
-from core.evaluation.plan import EvaluationPlan, entries_in
+from core.evaluation.plan import EvaluationPlan
 from core.gate.rules import Verdict
 from core.registry.rows import Versions
 from core.registry.verdict_rows import Tries, Verdicts

@@ -9,7 +9,8 @@ from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, plan_queries
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
 from core.evaluation.report import Report
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite

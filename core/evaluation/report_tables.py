@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from statistics import fmean
 
+from core.evaluation.answers import RetrievalAnswers
 from core.evaluation.comparisons import Comparison, comparisons
-from core.evaluation.plan import ClassEvaluation
-from core.evaluation.queries import ClassQuery, RetrievalAnswers, RetrievalQuery
+from core.evaluation.exams import ClassEvaluation
+from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken
 from core.evaluation.results import (
     EvaluationResults,

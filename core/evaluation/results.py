@@ -6,25 +6,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import fmean
 
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers, are_finite, ranks_of
 from core.evaluation.comparisons import Comparison
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan, RetrievalEvaluation
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
+from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation
+from core.evaluation.paired_hits import (
     PairedHits,
-    RetrievalAnswers,
-    RetrievalQuery,
-    are_finite,
     captions_of_one_a_group,
     firsts,
-    found_by_one_answer,
     found_within,
     one_a_group,
-    ranks_of,
     together,
     top_1,
 )
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import ClassQuery, RetrievalQuery, found_by_one_answer
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
 from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation, sampled_hits
 from core.gate.kinds import MeasureKind

@@ -16,7 +16,6 @@ from typing import TypeVar
 
 from core.artifacts.store import Artifacts
 from core.database.work import Work
-from core.evaluation.comparisons import Exam
 from core.evaluation.looks import Look, Looks, are_alike, tested_images
 from core.evaluation.plan import EvaluationPlan
 from core.gate.levels import Spending, inherited_luck
@@ -38,7 +37,7 @@ def spending_in(
     Without a budget it has the looks alone.
     """
     ids = {suite.name: suite.id for suite in plan.suites}
-    exams: list[Exam] = [*plan.zero_shot, *plan.retrieval, *plan.unlabelled]
+    exams = plan.suite_exams
     at = {exam.own.digest: looks.at(ids[exam.name]) for exam in exams}
     together = looks.at_holdouts
     at |= {query.digest: together for one in plan.kept for query in one.queries}

@@ -13,23 +13,10 @@ from core.datasets.rules import Suite, SuiteKind
 from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
 from core.errors import SuiteNotFound
-from core.evaluation.plan import (
-    ScoredSuite,
-    captions_name,
-    entries_in,
-    holdout_name,
-    holdout_query,
-    suite_query,
-)
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    NamedQuery,
-    RetrievalQuery,
-    answers_from_json,
-    asks_for,
-    probabilities_of,
-)
+from core.evaluation.answers import Answers, ClassAnswers, answers_from_json
+from core.evaluation.exams import ScoredSuite, entries_in, suite_query
+from core.evaluation.holdouts import captions_name, holdout_name, holdout_query
+from core.evaluation.queries import NamedQuery, RetrievalQuery, asks_for, probabilities_of
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
 from core.platform import Platform

@@ -7,8 +7,8 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
 from core.errors import EvaluationPending
-from core.evaluation.plan import in_prompt_of, unlabelled_evaluation
-from core.evaluation.queries import ClassAnswers
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.exams import in_prompt_of, unlabelled_evaluation
 from core.evaluation.report import Report
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_each, read_suite

@@ -11,7 +11,8 @@ from functools import cached_property
 from math import ceil
 
 from core.datasets.manifests import ManifestEntry, Split
-from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery
 from core.gate.changes import Disagreements
 from core.gate.kinds import ClassList
 from core.gate.levels import label_counts, label_share

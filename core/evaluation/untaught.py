@@ -7,8 +7,10 @@ all others. So the images of these are judged by themselves, too.
 from collections.abc import Iterator
 
 from core.evaluation.comparisons import Comparison
-from core.evaluation.plan import ClassEvaluation, EvaluationPlan
-from core.evaluation.queries import ClassQuery, PairedHits, one_a_group
+from core.evaluation.exams import ClassEvaluation
+from core.evaluation.paired_hits import PairedHits, one_a_group
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import ClassQuery
 from core.evaluation.results import EvaluationResults
 from core.gate.changes import Untaught
 from core.gate.kinds import ClassList, MeasureKind

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 from core.clip.inputs import DecodedImages
 from core.clip.model import ClipModel
+from core.evaluation.answers import Answers
 from core.evaluation.fitting import exceeded
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.queries import EvalQuery
 from core.gate.phrases import subject
 from core.jobs.rules import Monitor
 from core.learning.run import AnswerQueries

@@ -13,7 +13,8 @@ from core.clip.inputs import DecodedImages
 from core.clip.machine import FAILURES, is_out_of_memory, release
 from core.clip.model import ClipModel
 from core.errors import ModelNotTrainable, TrainingDiverged
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.results import recall_at
 from core.jobs.rules import Monitor
 from core.learning.distributed import Ranks, SingleRank

@@ -19,14 +19,8 @@ from core.clip.served import Encoder
 from core.datasets.manifests import ManifestEntry
 from core.engines.opening import engines_here
 from core.errors import OutOfMemory
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.images.views import View
 from core.jobs.rules import EventKind, Monitor
 from core.registry.versions import ServingPrecision

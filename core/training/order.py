@@ -13,7 +13,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetKind, DatasetRef, Suite
 from core.datasets.thumbnail_rows import Splits
 from core.errors import FieldInvalid, RecipeInvalid, TooFewClasses
-from core.evaluation.plan import entries_in, suite_query
+from core.evaluation.exams import entries_in, suite_query
 from core.evaluation.queries import ClassQuery
 from core.evaluation.stored_answers import read_suite
 from core.jobs.needs import require_scorable

@@ -11,14 +11,8 @@ from core.database.work import Work
 from core.datasets.freeze import read_remaining, require_unerased
 from core.datasets.manifests import ManifestEntry, Part
 from core.errors import ArtifactMissing, FieldInvalid
-from core.evaluation.plan import (
-    ScoredSuite,
-    captions_name,
-    entries_in,
-    holdout_name,
-    holdout_query,
-    suite_query,
-)
+from core.evaluation.exams import ScoredSuite, entries_in, suite_query
+from core.evaluation.holdouts import captions_name, holdout_name, holdout_query
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.read_plan import pinned_model
 from core.jobs.orders import CompareIndexOrder, JobType

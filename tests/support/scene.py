@@ -15,7 +15,8 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, DatasetVersion, Suite, SuiteKind
 from core.datasets.suites import create_suite
 from core.datasets.thumbnail_rows import PlacedGroups, ensure_split
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery, RetrievalAnswers
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.exports.exporter import Samples
 from core.gate.policies import ensure_default_policy
 from core.jobs.claim_rows import Counters

@@ -8,7 +8,7 @@ import pytest
 from core.blame.updates import blame_updates
 from core.comparison.compare import compare_versions, flips_since
 from core.errors import AnswersMissing, ClassNotFound
-from core.evaluation.plan import holdout_name
+from core.evaluation.holdouts import holdout_name
 from core.evaluation.rows import AnswerCache
 from core.jobs.rules import JobStatus
 from core.registry.configure import configure_model

@@ -19,7 +19,8 @@ from core.datasets.rules import DatasetKind, DatasetRef, DatasetVersion
 from core.datasets.thumbnail_rows import PlacedGroups
 from core.erasure.rules import Retraining
 from core.errors import FieldInvalid, ImageInSuite, PerennialError, RecipeInvalid
-from core.evaluation.queries import Answers, ClassQuery, EvalQuery, RetrievalQuery
+from core.evaluation.answers import Answers
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.kinds import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.orders import BlameOrder, ConvertOrder, EvaluateOrder

@@ -12,7 +12,8 @@ from core.access.rows import Keys
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
 from core.errors import GateFailed, StaleRevision
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import pytest
 
 from core.errors import NotCalibrated
+from core.evaluation.answers import Answers
 from core.evaluation.calibrations import Calibrations
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.queries import EvalQuery
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.configure import configure_model

@@ -8,8 +8,9 @@ import pytest
 
 from core.datasets.rules import DatasetKind
 from core.errors import EvaluationPending, ReportNotFound
+from core.evaluation.answers import Answers
 from core.evaluation.evaluate import evaluate_version
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.queries import EvalQuery
 from core.evaluation.rows import AnswerCache
 from core.jobs.monitor import JobMonitor
 from core.jobs.orders import EvaluateOrder

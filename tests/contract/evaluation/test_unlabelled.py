@@ -30,7 +30,8 @@ from core.errors import (
     ImageNotFound,
     SuiteRetired,
 )
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.to_label import images_to_label
 from core.gate.levels import LOOK_SHARES
 from core.jobs.orders import EvaluateOrder

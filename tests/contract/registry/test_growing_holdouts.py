@@ -23,7 +23,8 @@ from core.errors import (
     ModelNotFound,
     PerennialError,
 )
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.answers import Answers
+from core.evaluation.queries import EvalQuery
 from core.gate.kinds import ClassList
 from core.gate.levels import LOOK_SHARES
 from core.gate.rules import Verdict

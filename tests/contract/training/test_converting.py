@@ -27,8 +27,9 @@ from core.errors import (
     LearnedErasedImages,
     VersionNotFound,
 )
-from core.evaluation.judge import judge_again
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.answers import Answers
+from core.evaluation.judge_again import judge_again
+from core.evaluation.queries import EvalQuery
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.jobs.orders import ConvertOrder, EvaluateOrder

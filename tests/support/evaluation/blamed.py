@@ -12,7 +12,8 @@ from core.datasets.freeze import freeze
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets
 from core.datasets.thumbnail_rows import PlacedGroups
-from core.evaluation.queries import Answers, EvalQuery
+from core.evaluation.answers import Answers
+from core.evaluation.queries import EvalQuery
 from core.jobs.orders import BlameOrder
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, Monitor

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from core.evaluation.queries import Answers, ClassQuery, EvalQuery
+from core.evaluation.answers import Answers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.jobs.rules import Monitor
 from core.registry.versions import Model
 from core.values import Digest

@@ -10,21 +10,12 @@ from typing import Any
 
 from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import SuiteKind
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.exams import ScoredSuite
+from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.judge import build_report
-from core.evaluation.plan import (
-    EvaluationPlan,
-    HeldOutUpdate,
-    LiveLineage,
-    ScoredSuite,
-    plan_queries,
-)
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalQuery,
-)
+from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
 from core.gate.levels import Spending
 from core.gate.rules import GatePolicy

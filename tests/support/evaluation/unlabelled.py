@@ -5,8 +5,10 @@ from dataclasses import replace
 
 from core.datasets.manifests import Split
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import EvaluationPlan, ScoredSuite
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.exams import ScoredSuite
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import in_order
 from core.values import Digest, SuiteId
 from tests.support.evaluation.evaluations import entries, learned, suite

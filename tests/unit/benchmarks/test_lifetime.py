@@ -15,7 +15,8 @@ from benchmarks.lifetime.material import KEPT, Material, read_material
 from benchmarks.output import NullMonitor
 from core.bootstrap import decoder
 from core.datasets.manifests import Side
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.values import Digest
 from tests.support.api.image_files import picture, pictures_on
 from tests.unit.client.commands.conftest import LENIENT, Site, a_site

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from core.blame.rules import Blame, blame
-from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, asks_for
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery, NamedQuery, asks_for
 from core.evaluation.results import AnswersByQuery
 from core.gate.intervals import Flips, paired_interval, proportion_interval
 from core.gate.kinds import MeasureKind

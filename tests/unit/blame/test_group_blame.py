@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from core.blame.rules import Answered, ClassBlame, blame_groups, classes_that_fell, of_classes
 from core.datasets.image_lists import ImageGroup
-from core.evaluation.queries import ClassAnswers, ClassQuery, NamedQuery, RetrievalQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery, NamedQuery, RetrievalQuery
 from core.gate.intervals import Flips, paired_interval
 from core.recipes.fields import DEFAULT_PROMPT
 from tests.support.evaluation.evaluations import entries

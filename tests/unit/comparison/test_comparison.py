@@ -14,7 +14,8 @@ from core.comparison.answers import (
     compare,
     flips,
 )
-from core.evaluation.queries import ClassAnswers, ClassQuery, EvalQuery, NamedQuery, RetrievalQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery, EvalQuery, NamedQuery, RetrievalQuery
 from core.gate.kinds import ClassList, MeasureKind
 from core.gate.measures import Measure
 from core.recipes.fields import DEFAULT_PROMPT

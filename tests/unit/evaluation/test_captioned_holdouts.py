@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from core.evaluation.answers import RetrievalAnswers, ranks_of
 from core.evaluation.comparisons import comparisons
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import EvalQuery, RetrievalAnswers, RetrievalQuery, ranks_of
+from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.gate.guards import is_guard
 from core.gate.kinds import DIRECTIONS, MeasureKind, Outcome
 from core.gate.measures import Ruling

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, plan_queries
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.kinds import ClassList, Outcome

@@ -7,7 +7,8 @@ import pytest
 from core.datasets.manifests import Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.guards import unguarded_in
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
 from core.gate.guards import is_guard

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from core.evaluation.judge import judge_again
+from core.evaluation.judge_again import judge_again
+from core.evaluation.paired_hits import PairedHits
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import ClassQuery, EvalQuery, PairedHits
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.intervals import quantile, score
 from core.gate.kinds import ClassList, MeasureKind, Outcome

@@ -6,8 +6,10 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.rules import SuiteKind
-from core.evaluation.judge import judge_again, verdicts_beside
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.judge import verdicts_beside
+from core.evaluation.judge_again import judge_again
+from core.evaluation.plan import EvaluationPlan, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.guards import is_guard

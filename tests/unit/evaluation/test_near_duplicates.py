@@ -7,8 +7,10 @@ import pytest
 from api.registry.report_pages import render_report
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import HeldOutUpdate, ScoredSuite
-from core.evaluation.queries import EvalQuery, PairedHits
+from core.evaluation.exams import ScoredSuite
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.paired_hits import PairedHits
+from core.evaluation.queries import EvalQuery
 from core.evaluation.report import Report
 from core.gate.guards import is_guard
 from core.gate.kinds import MeasureKind, Outcome

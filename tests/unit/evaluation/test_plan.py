@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.holdouts import HeldOutUpdate
 from core.registry.versions import VersionStatus
 from tests.support.evaluation.evaluations import (
     EARLIER,

@@ -6,9 +6,11 @@ from dataclasses import replace
 import pytest
 
 from core.datasets.rules import SuiteKind
+from core.evaluation.exams import ScoredSuite
 from core.evaluation.fitting import asked_beside, exceeded
-from core.evaluation.judge import judge_again
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage, ScoredSuite
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.judge_again import judge_again
+from core.evaluation.plan import EvaluationPlan, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.kinds import ClassList, MeasureKind, Outcome

@@ -2,16 +2,15 @@
 
 import pytest
 
-from core.evaluation.queries import (
+from core.evaluation.answers import (
     Answers,
     ClassAnswers,
-    ClassQuery,
     RetrievalAnswers,
-    RetrievalQuery,
     answers_from_json,
     answers_to_json,
     are_finite,
 )
+from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.evaluation.results import EvaluationResults
 from core.recipes.fields import DEFAULT_PROMPT
 from core.values import Json

@@ -11,16 +11,12 @@ from pydantic import TypeAdapter
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import DatasetRef, SuiteKind
 from core.errors import AnswersNotFinite, ReportUnreadable
-from core.evaluation.judge import build_report, judge_again
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, LiveLineage
-from core.evaluation.queries import (
-    Answers,
-    ClassAnswers,
-    ClassQuery,
-    EvalQuery,
-    RetrievalAnswers,
-    RetrievalQuery,
-)
+from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.judge import build_report
+from core.evaluation.judge_again import judge_again
+from core.evaluation.plan import EvaluationPlan, LiveLineage
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery, EvaluationResults
 from core.gate.guards import has_images

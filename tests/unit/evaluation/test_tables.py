@@ -5,7 +5,7 @@ from math import sqrt
 
 import pytest
 
-from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Change, Scores, Transfer
 from core.evaluation.report_tables import class_changes

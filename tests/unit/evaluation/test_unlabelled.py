@@ -10,7 +10,8 @@ from benchmarks.gate_unlabelled import ALPHA, FIRST_LOOK, chances
 from core.datasets.manifests import Part, Split
 from core.datasets.rules import SuiteKind
 from core.evaluation.evidence import differences
-from core.evaluation.judge import build_report, judge_again
+from core.evaluation.judge import build_report
+from core.evaluation.judge_again import judge_again
 from core.evaluation.report import Report
 from core.evaluation.unlabelled import in_order
 from core.gate.guards import is_guard

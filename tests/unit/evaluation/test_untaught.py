@@ -8,7 +8,8 @@ import pytest
 
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, plan_queries
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan, plan_queries
 from core.evaluation.queries import EvalQuery
 from core.evaluation.report import Report
 from core.gate.changes import Untaught

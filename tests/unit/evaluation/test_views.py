@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from core.evaluation.judge import build_report, judge_again
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.judge import build_report
+from core.evaluation.judge_again import judge_again
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.evaluation.queries import ClassQuery
 from core.evaluation.report import Report
 from core.gate.intervals import quantile, score_bound
 from core.gate.kinds import ClassList, MeasureKind, Outcome

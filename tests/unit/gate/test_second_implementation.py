@@ -21,7 +21,7 @@ import pytest
 from scipy.optimize import brentq
 from scipy.stats import binom, norm
 
-from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.holdouts import HeldOutUpdate
 from core.recipes.fields import PromptTemplate
 from tests.support.evaluation.evaluations import (
     EARLIER,

@@ -13,9 +13,11 @@ import torch
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
+from core.evaluation.answers import Answers, ClassAnswers
 from core.evaluation.fitting import asked_beside
-from core.evaluation.plan import EvaluationPlan, HeldOutUpdate, plan_queries
-from core.evaluation.queries import Answers, ClassAnswers, ClassQuery, EvalQuery
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan, plan_queries
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.jobs.rules import Monitor
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, MixingChoice

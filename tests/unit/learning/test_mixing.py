@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from core.clip.inputs import DecodedImages
 from core.clip.model import ClipModel, load
 from core.errors import ModelNotTrainable
-from core.evaluation.queries import ClassAnswers, RetrievalAnswers
+from core.evaluation.answers import ClassAnswers, RetrievalAnswers
 from core.learning.methods import LearningMethod
 from core.learning.mixing import SHARES, TrainingEnd, layer_groups, mix, mix_to_fit
 from core.learning.optimisation import trained_parameters

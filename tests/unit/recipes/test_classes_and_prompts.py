@@ -3,7 +3,8 @@
 import pytest
 
 from core.errors import PromptInvalid, TooFewClasses
-from core.evaluation.queries import ClassAnswers, ClassQuery
+from core.evaluation.answers import ClassAnswers
+from core.evaluation.queries import ClassQuery
 from core.recipes.fields import DEFAULT_PROMPT, LabelSpace, Method, PromptTemplate
 from core.recipes.rules import Recipe, competing_classes, distinct, require_learnable
 from tests.support.evaluation.evaluations import entries

@@ -27,7 +27,7 @@ from api.registry.report_pages import (
 from api.registry.report_record import Record
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import DatasetRef, SuiteKind
-from core.evaluation.plan import HeldOutUpdate
+from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.evaluation.report import FEWEST, Report
 from core.gate.kinds import ClassList, MeasureKind

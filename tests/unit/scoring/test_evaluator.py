@@ -13,7 +13,8 @@ from core.clip.model import load
 from core.datasets.manifests import Part
 from core.engines import opening, openvino
 from core.errors import ArtifactMissing, CancelRequested
-from core.evaluation.queries import ClassAnswers, ClassQuery, RetrievalAnswers, RetrievalQuery
+from core.evaluation.answers import ClassAnswers, RetrievalAnswers
+from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.images.views import View
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import ServingPrecision

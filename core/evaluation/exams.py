@@ -1,0 +1,134 @@
+"""Exams: queries about a suite or a holdout, over several lists of classes or in a gallery."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from core.datasets.manifests import Manifest, ManifestEntry, Part, Split
+from core.datasets.rules import Suite, SuiteKind, lineage_of
+from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
+from core.gate.kinds import ClassList
+from core.registry.versions import Version
+from core.values import Digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassEvaluation:
+    """Queries on the same images over several lists of classes, three of which are fields.
+
+    `own` shows what is forgotten. In `union`, all classes that the candidate has learned compete
+    too, so it shows what newer classes swallow. In `with_suites`, which is for holdouts, those of
+    the model's zero-shot suites do too, as for callers who ask with everything. Where a list adds
+    no class, the query is equal to the one before.
+    """
+
+    name: str
+    own: ClassQuery
+    union: ClassQuery
+    with_suites: ClassQuery
+
+    def over(self, asked: ClassList) -> ClassQuery:
+        """Return what the candidate is asked over one of the lists."""
+        if asked is ClassList.WITH_SUITES:
+            return self.with_suites
+        return self.own if asked is ClassList.OWN else self.union
+
+    def by_default(self, version: Version) -> ClassQuery:
+        """Return the query over what a version has learned; `union` if it is the candidate."""
+        return replace(self.own, classes=_union(self.own.classes, version.classes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrievalEvaluation:
+    """The query of a captioned suite or holdout, whose gallery is its own images.
+
+    `among` has all captioned images: a small holdout is searched for among these, as few images
+    are an easy question. None: it is judged in its own gallery.
+    """
+
+    name: str
+    own: RetrievalQuery
+    among: RetrievalQuery | None = None
+
+    @property
+    def asked(self) -> RetrievalQuery:
+        """The query by whose answers it is judged."""
+        return self.among or self.own
+
+    @property
+    def alone(self) -> "RetrievalEvaluation":
+        """The evaluation in its own gallery."""
+        return replace(self, among=None)
+
+    def over(self, _: ClassList) -> RetrievalQuery:
+        """Return the query, which has no classes."""
+        return self.own
+
+
+Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoredSuite:
+    """A suite with its images, and of an unlabelled one with the labels that were given since."""
+
+    suite: Suite
+    manifest: Manifest
+    labels: Mapping[Digest, str] = field(default_factory=dict)
+    split: Split = field(default_factory=Split)  # which draws the order of these
+
+
+def in_prompt_of(version: Version, query: ClassQuery) -> ClassQuery:
+    """Return a query in the prompt in which a version answers callers who send none."""
+    return replace(query, prompt=version.prompt)
+
+
+def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
+    """Return a suite's query on its images in one part; None if it has none with a text there."""
+    suite, entries = scored.suite, entries_in(part, scored.manifest.entries)
+    if not entries or suite.kind is SuiteKind.UNLABELLED:
+        return None
+    if suite.kind is SuiteKind.RETRIEVAL:
+        return RetrievalQuery(entries=entries)
+    return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
+
+
+def unlabelled_evaluation(
+    scored: ScoredSuite, learned: tuple[str, ...], part: Part = Part.TEST
+) -> UnlabelledEvaluation | None:
+    """Return the evaluation of an unlabelled suite; None of another, and for selection.
+
+    Its labels are of test images, and nothing is chosen by them.
+    """
+    suite = scored.suite
+    tests = entries_in(Part.TEST, scored.manifest.entries)
+    entries = in_order(tests, scored.split, lineage_of(suite.id))
+    if suite.kind is not SuiteKind.UNLABELLED or part is not Part.TEST or not entries:
+        return None
+    own = ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
+    return UnlabelledEvaluation(
+        name=suite.name,
+        own=own,
+        union=replace(own, classes=_union(own.classes, learned)),
+        labels=labelled_entries(entries, scored.labels),
+    )
+
+
+def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEntry, ...]:
+    """Return the images of a suite or holdout that are in one part."""
+    return tuple(entry for entry in entries if entry.part is part)
+
+
+def class_evaluation(
+    name: str, own: ClassQuery, learned: tuple[str, ...], of_suites: tuple[str, ...] = ()
+) -> ClassEvaluation:
+    """Return the queries of one over its own classes, those learned, and those of suites."""
+    union = replace(own, classes=_union(own.classes, learned))
+    with_suites = replace(union, classes=_union(union.classes, of_suites))
+    return ClassEvaluation(name=name, own=own, union=union, with_suites=with_suites)
+
+
+def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
+    """Return `own` and those names of `more` whose prompts are not in `own`; case is ignored."""
+    known = {name.lower() for name in own}
+    return own + tuple(name for name in more if name.lower() not in known)

@@ -1,0 +1,166 @@
+"""The measures of an evaluation: all paired comparisons that the gate judges."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.evaluation.class_losses import mean_change
+from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.estimates import estimated
+from core.evaluation.paired_hits import together
+from core.evaluation.results import (
+    EvaluationResults,
+)
+from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.evaluation.untaught import untaught
+from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
+from core.gate.levels import Spending
+from core.gate.measures import Measure
+from core.values import Digest
+
+
+def measures(results: EvaluationResults) -> list[Measure]:
+    """Return all measures of an evaluation.
+
+    These compare suites and other updates' holdouts with versions that the candidate may replace
+    and with versions further back, and the own holdout with the parent (the gain).
+    """
+    return [m for one in comparisons(results.plan) for m in _measured(results, one)]
+
+
+def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
+    """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
+
+    Of an unlabelled suite it is unknown which answers were right.
+    """
+    (exam, version), *_ = comparison.pairs
+    if isinstance(exam, UnlabelledEvaluation):
+        spending = vars(_spending(results, comparison))
+        yield from estimated(results, comparison, exam, version, **spending)
+        return
+    policy, hits = results.plan.policy, results.paired(comparison)
+    limit = policy.negative_flips
+    measured = [(hits, comparison.tolerance, False)]
+    if limit is not None and limits_flips(comparison) and any(hits.before):
+        measured.append((hits.formerly_right, limit, True))
+    live_difference = _live_difference(results, comparison)
+    spent = _spending(results, comparison)
+    level = spent.level or policy.alpha
+    is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
+    every_image = _on_every_image(results, comparison)
+    others = untaught(results, comparison, level)
+    of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
+    for compared, tolerance, formerly_right in measured:
+        yield Measure.of(
+            comparison.kind,
+            name=comparison.name,
+            baseline=comparison.baseline,
+            baseline_version=comparison.version,
+            tolerance=tolerance,
+            images=comparison.images,
+            distinct=compared.distinct,
+            now=compared.now,
+            before=compared.before,
+            design_effect=compared.design_effect(level),
+            alpha=policy.alpha,
+            minimum_count=policy.minimum_count,
+            pooled=comparison.pooled,
+            live_difference=None if formerly_right else live_difference,
+            asked=comparison.asked,
+            own_prompts=comparison.own_prompts,
+            classes=comparison.choices(results.meanings),
+            both_directions=comparison.kind is MeasureKind.GAIN and comparison.is_of_captions,
+            depth=comparison.depth,
+            formerly_right=formerly_right,
+            soft=compared.soft_flips(level) if is_soft else None,
+            editions=tuple(compared.earlier_editions(level)) if is_soft else (),
+            untaught=None if formerly_right else others,
+            every_image=None if formerly_right else every_image,
+            class_mean=mean_change(results, comparison) if of_classes else None,
+            by_one_answer=results.by_one_answer(comparison, compared),
+            **vars(spent),
+        )
+
+
+def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float | None:
+    """Return the change over all images, if some are near-duplicates, of which one alone counts.
+
+    Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
+    """
+    exams = [exam for exam, _ in comparison.pairs]
+    own = [one.exam for one in (results.plan.own, results.plan.own_captions) if one]
+    in_pool = comparison.pooled and not any(exam in own for exam in exams)
+    if in_pool or not _has_to_hold(comparison):
+        return None
+    candidate = results.plan.candidate
+    if comparison.is_of_captions:
+        ways = [results.found_on_each(comparison, candidate, way) for way in comparison.directions]
+        hits = together(hits for found in ways for _, hits in found)
+        images = len({entry.pixels for query, _ in ways[0] for entry in query.entries})
+        change = (sum(hits.now) - sum(hits.before)) / len(hits.now)
+        return change if images > hits.distinct else None
+    changes: dict[tuple[Digest, str], int] = {}
+    groups: set[Digest] = set()
+    for query, hits in results.on_each(comparison, candidate):
+        for entry, truth, now, before in zip(
+            query.entries, query.truths, hits.now, hits.before, strict=True
+        ):
+            changes[entry.pixels, truth] = now - before
+            groups.add(entry.group)
+    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else None
+
+
+def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:
+    """Return the difference of the live version in a cumulative comparison, if it has one."""
+    live = results.live_in(comparison)
+    if live is None:
+        return None
+    hits = results.paired(comparison, live)
+    return (sum(hits.now) - sum(hits.before)) / len(hits.now)
+
+
+def _has_to_hold(one: Comparison) -> bool:
+    """Return whether a loss has to be ruled out there: see `Measure.only_fails`."""
+    return one.asked is not ClassList.DEFAULT and one.depth == 1
+
+
+def limits_flips(compared: Comparison | Measure) -> bool:
+    """Return whether a policy's limit of negative flips is about a comparison.
+
+    It is about suites over their own list, and captions, and not against the root or a settled
+    version: the limit is for one update, and people notice what differs from the version that they
+    had before it.
+    """
+    own = compared.kind in SUITES and compared.asked is ClassList.OWN and compared.depth == 1
+    return own and compared.baseline not in {ROOT, SETTLED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Spent:
+    """The error that a measure spends, of the version's looks and of the line's budget, if any."""
+
+    verdicts: int | None = None
+    luck: float = 1.0
+    look: int = 1
+    level: float | None = None
+
+
+def _spending(results: EvaluationResults, comparison: Comparison) -> _Spent:
+    """Return the verdict and the look by the most used of a comparison's images, and its level.
+
+    A gain does not spend, as both are for forgetting, and has an error of its own.
+    """
+    policy = results.plan.policy
+    if comparison.kind is MeasureKind.GAIN:
+        return _Spent(level=policy.gain_error)
+    found = [results.spending.get(exam.own.digest, Spending()) for exam, _ in comparison.pairs]
+    most = Spending(
+        verdict=max(one.verdict for one in found),
+        luck=max(one.luck for one in found),
+        look=max(one.look for one in found),
+    )
+    return _Spent(
+        verdicts=most.verdict if policy.budget else None,
+        luck=most.luck,
+        look=most.look,
+        level=policy.level_of(most),
+    )
