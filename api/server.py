@@ -30,7 +30,8 @@ from core.bootstrap import require_own_database
 from core.errors import Malformed, NotReady, PerennialError, RequestTimeout, UnsafeConfiguration
 from core.operations.maintenance import check_readiness
 from core.platform import Platform
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.settings import Settings
 
 GRACE_S = 5  # for requests in flight; event streams are cut off after it

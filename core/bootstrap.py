@@ -32,7 +32,8 @@ from core.jobs.dataset_needs import will_embed, will_import, will_learn
 from core.jobs.queue import ON_CANCEL
 from core.platform import Platform
 from core.registry.promote import OBSTACLES, ON_MOVE, ON_POSTPONED
-from core.registry.rows import DELETE_WITH_MODEL, DELETE_WITH_WEIGHTS
+from core.registry.rows import DELETE_WITH_MODEL
+from core.registry.version_rows import DELETE_WITH_WEIGHTS
 from core.settings import Settings
 from core.tracing import Tracer, Untraced
 from core.trials.rows import artifacts_of_samples, delete_trials_of

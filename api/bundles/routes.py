@@ -19,7 +19,8 @@ from core.bundles.read import SignedBundle, has_first_file, read_origin, read_si
 from core.datasets.uploads import require_room
 from core.jobs.orders import JobType
 from core.principal import Role
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 
 router = Routes(tags=["bundles"], route_class=ThreadRoute)
 

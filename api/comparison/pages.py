@@ -31,7 +31,8 @@ from core.evaluation.report import Report
 from core.gate.measures import Ruling
 from core.principal import Role
 from core.registry.read import read_report
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 
 router = Routes(

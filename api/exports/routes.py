@@ -17,7 +17,8 @@ from core.exports.rows import Exports
 from core.jobs.orders import ExportOrder
 from core.principal import Role
 from core.registry.exports import Export, ExportFormat
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.upkeep import delete as deletion
 

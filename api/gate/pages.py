@@ -31,7 +31,8 @@ from core.recipes.fields import PromptTemplate
 from core.registry.configure import configure_model
 from core.registry.evidence import grow_holdout, grow_suite
 from core.registry.read import grown_holdouts_of, read_report, usual_prompt
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import retire_suite
 

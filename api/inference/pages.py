@@ -17,7 +17,8 @@ from core.inference.classify import Resolved, classification_of
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 
 router = Routes(

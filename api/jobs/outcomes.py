@@ -27,7 +27,7 @@ from core.jobs.orders import (
 from core.jobs.rules import NamedJob
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.values import DatasetId, ErasureId, JobId, Json, ModelId
 from core.vectors.rules import IndexVerdict
 

@@ -8,15 +8,7 @@ from fastapi import Header, Path, Response
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.answers import ANY, IfMatch, etag, expected_revision
 from api.http.routing import Routes, ThreadRoute
-from api.http.schemas import (
-    NAME_RULE,
-    AfterNumber,
-    Limit,
-    Page,
-    ReasonQuery,
-    number_after,
-    page_of,
-)
+from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, ReasonQuery, number_after, page_of
 from api.registry.schemas import AliasView, MoveView, Promotion, Rollback
 from core import errors
 from core.database.work import Work
@@ -24,7 +16,8 @@ from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
 from core.registry.promote import promote, roll_back
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.upkeep import delete as deletion
 
 router = Routes(prefix="/v1/models/{model}/aliases", tags=["aliases"], route_class=ThreadRoute)

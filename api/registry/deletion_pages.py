@@ -11,7 +11,8 @@ from api.pages.rendering import PageRequest
 from api.registry import routes, version_routes
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.upkeep.delete import COUNTED, requires_reason, was_taught
 from core.values import counted
 

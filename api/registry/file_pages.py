@@ -19,7 +19,8 @@ from core.exports.rows import Exports
 from core.jobs.orders import ExportOrder
 from core.principal import Role
 from core.registry.exports import ExportFormat
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 
 router = Routes(
     prefix=f"{PAGES}/models/{{model}}/versions/{{version}}",

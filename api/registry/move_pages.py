@@ -24,8 +24,9 @@ from core.registry.promote import (
     roll_back,
 )
 from core.registry.read import read_json
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 
 router = Routes(
     prefix=f"{PAGES}/models/{{model}}/aliases/{{alias}}",

@@ -12,14 +12,7 @@ from api.http.routing import PAGES, Routes
 from api.http.schemas import After, Number, VersionNumber
 from api.pages import plots
 from api.pages.browsing import PageRoute
-from api.pages.forms import (
-    SentForm,
-    choice_field,
-    fresh_key,
-    names_field,
-    sent_key,
-    short_field,
-)
+from api.pages.forms import SentForm, choice_field, fresh_key, names_field, sent_key, short_field
 from api.pages.rendering import PageRequest
 from api.registry.plots import LinedVersion, alias_plot, line_plot, summary_of
 from api.registry.report_pages import (
@@ -62,8 +55,9 @@ from core.registry.promote import (
     promotion_requirements,
 )
 from core.registry.read import added_to_line, read_report, report_digest
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, ServingPrecision, Version
 from core.training.convert import order_conversion
 

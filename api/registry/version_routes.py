@@ -50,8 +50,9 @@ from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.read import added_to_line, read_report, report_digest
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep import delete as deletion
 

@@ -24,17 +24,11 @@ from core.errors import FieldInvalid, PerennialError, TrialNotFound
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.trials.record import delete_samples, label_predictions
 from core.trials.rows import Trials, TrialSamples
-from core.trials.rules import (
-    LARGEST_SHARE,
-    Arm,
-    Trial,
-    TrialMode,
-    evidence_of,
-    next_point,
-)
+from core.trials.rules import LARGEST_SHARE, Arm, Trial, TrialMode, evidence_of, next_point
 from core.trials.run import start_trial, stop_trial
 from core.values import ModelId, PredictionId
 

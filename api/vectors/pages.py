@@ -19,7 +19,8 @@ from api.pages.plots import Drawing, box, cut, text
 from api.pages.rendering import PageRequest, isolate
 from core.errors import IndexReportNotFound, PerennialError
 from core.principal import Role
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.vectors.compare_index import embedding_maps, order_comparison
 from core.vectors.rules import EmbeddingMap, Point
 

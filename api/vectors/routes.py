@@ -16,7 +16,8 @@ from api.vectors import schemas
 from core import errors
 from core.datasets.rows import Datasets
 from core.principal import Role
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from core.vectors import reembed

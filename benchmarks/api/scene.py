@@ -47,7 +47,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, Progress, model_of
 from core.recipes.fields import DEFAULT_PROMPT
 from core.recipes.rules import Recipe
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version, VersionStatus
 from core.values import DatasetId, Digest, JobId, new_id, sha256
 from demo import images as pack_reader

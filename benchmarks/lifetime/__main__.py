@@ -39,7 +39,8 @@ from core.gate.rows import Policies
 from core.images.decoder import Decoder
 from core.platform import Platform
 from core.registry.read import suites_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.scoring.evaluator import VersionEvaluator
 from core.settings import Settings
 from demo.service import running_service

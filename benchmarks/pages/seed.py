@@ -56,7 +56,7 @@ from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.configure import configure_model
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
 from core.trials.rows import Trials, TrialSamples

@@ -51,7 +51,8 @@ from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT, Precision
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, ServingPrecision, TensorEntry, Weights
 from core.rejection.rules import Calibration
 from core.settings import Settings

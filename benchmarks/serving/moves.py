@@ -38,9 +38,10 @@ from benchmarks.serving.classify import served, serving
 from core.bootstrap import build, close
 from core.clip.model import load, publish
 from core.gate.rules import Verdict
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
+from core.registry.version_rows import Versions
 from core.registry.versions import Version, VersionStatus
 from core.settings import Settings
 from demo.service import Service

@@ -58,7 +58,8 @@ from core.registry.read import (
     read_json,
     suites_of,
 )
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import preflight_order, present_parent, replayed_features
 from core.training.update_model import exemplars_of, replayed_versions

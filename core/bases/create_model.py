@@ -20,7 +20,8 @@ from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.default_recipe import default_recipe
 from core.registry.marks import Marks
 from core.registry.promote import point_alias
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, VersionStatus, Weights
 from core.values import ModelId, PolicyId, clean_name, new_id
 

@@ -21,8 +21,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, Monitor
 from core.platform import Platform
 from core.registry.read import read_json
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Tries
+from core.registry.version_rows import Versions
 from core.training.trainer import Trainer
 from core.training.update_model import spec_of, warn_if_slow
 from core.values import Digest, JobId, Json, canonical_json, from_plain

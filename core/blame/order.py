@@ -7,7 +7,8 @@ from core.jobs.orders import BlameOrder, JobType
 from core.jobs.queue import JobRequest, find_replayed, order_for_model
 from core.jobs.rules import Job, JobNotifier
 from core.platform import Platform
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.training.order import require_replayable
 from core.training.update_model import spec_of

@@ -18,7 +18,7 @@ from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder
 from core.platform import Platform
 from core.recipes.rules import require_learnable
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.training.update_model import UpdateInputs, inputs_of_version
 from core.values import Digest, canonical_json, sha256

@@ -8,7 +8,8 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 
 

@@ -34,7 +34,8 @@ from core.registry.architecture import TOKENIZER
 from core.registry.configure import add_suite
 from core.registry.marks import Marks
 from core.registry.read import ancestors, grown_holdouts_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import (
     Model,
     Origin,

@@ -20,7 +20,7 @@ from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_suite
 from core.platform import Platform
 from core.registry.read import captions_held_out_of, holdout_of
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 from core.values import Digest, Json, sha256
 

@@ -18,7 +18,8 @@ from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
 from core.platform import Platform
 from core.registry.read import ancestors
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Json
 

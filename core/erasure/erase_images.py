@@ -42,7 +42,8 @@ from core.jobs.rules import Job, JobStatus, Monitor
 from core.platform import Platform
 from core.registry.marks import Marks
 from core.registry.read import added_images, holdout_of, read_added, read_json
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version, VersionStatus
 from core.trials.rows import Trials, TrialSamples
 from core.trials.rules import Sample, TrialEnd

@@ -11,7 +11,8 @@ from core.jobs.queue import unfinished_jobs
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias
 from core.registry.promote import expected_refusal
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import ModelId
 

@@ -25,7 +25,7 @@ from core.jobs.rules import Job, JobStatus
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 
 PRIORITY = 9  # as high as can be asked for: later orders come after, and other models get turns

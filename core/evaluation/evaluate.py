@@ -37,9 +37,10 @@ from core.outbox.rules import EventType, OutboxEvent
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, read_json
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict, shown_verdict
+from core.registry.version_rows import Versions
 from core.registry.versions import ServingPrecision, Version, version_path
 from core.rejection.queries import newest_of_root
 from core.rejection.rules import Calibration

@@ -29,7 +29,7 @@ from core.recipes.fields import PromptTemplate
 from core.registry.inheritance import inheritance, lost_updates
 from core.registry.promote import live_version
 from core.registry.read import added_images, ancestors, suites_of
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.values import Digest, SuiteId
 

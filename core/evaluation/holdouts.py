@@ -4,12 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.datasets.manifests import ManifestEntry, Part
-from core.evaluation.exams import (
-    ClassEvaluation,
-    RetrievalEvaluation,
-    class_evaluation,
-    entries_in,
-)
+from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation, class_evaluation, entries_in
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.rules import GatePolicy
 from core.registry.versions import Version

@@ -23,9 +23,9 @@ from core.evaluation.exams import entries_in
 from core.evaluation.judge import judged_images
 from core.evaluation.plan import EvaluationPlan
 from core.gate.rules import Verdict
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import VersionVerdict
+from core.registry.version_rows import Versions
 from core.values import Digest, SuiteId
 
 _OF = " of "  # between the number of labels and their suite

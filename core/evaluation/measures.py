@@ -7,9 +7,7 @@ from core.evaluation.class_losses import mean_change
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.paired_hits import together
-from core.evaluation.results import (
-    EvaluationResults,
-)
+from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledEvaluation
 from core.evaluation.untaught import untaught
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind

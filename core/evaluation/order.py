@@ -10,7 +10,7 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.read import ancestors
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 
 

@@ -29,7 +29,8 @@ from core.registry.read import (
     read_added,
     read_json,
 )
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import JobId
 

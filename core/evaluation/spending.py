@@ -20,9 +20,9 @@ from core.evaluation.looks import Look, Looks, are_alike, tested_images
 from core.evaluation.plan import EvaluationPlan
 from core.gate.levels import Spending, inherited_luck
 from core.registry.inheritance import places
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Tries, Verdicts
 from core.registry.verdicts import Try
+from core.registry.version_rows import Versions
 from core.registry.versions import Descent
 from core.values import Digest
 

@@ -27,7 +27,7 @@ from core.registry.read import (
     read_added,
     read_json,
 )
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json
 

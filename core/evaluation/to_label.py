@@ -16,7 +16,7 @@ from core.evaluation.unlabelled import disagreements
 from core.gate.rows import Policies
 from core.platform import Platform
 from core.registry.read import read_report, resolve
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.values import Digest
 
 

@@ -30,7 +30,8 @@ from core.recipes.rules import distinct
 from core.registry.architecture import require_exportable
 from core.registry.exports import Export, ExportFormat, require_equal
 from core.registry.read import suites_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import JobId
 

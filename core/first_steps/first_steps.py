@@ -44,7 +44,8 @@ from core.recipes.fields import PromptTemplate
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 from core.training.order import order_update
 from core.values import DatasetId, ModelId, PolicyId, new_id

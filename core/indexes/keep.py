@@ -31,7 +31,8 @@ from core.indexes.rules import (
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import was_live
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, IndexId, clean_name, new_id, require_unused
 from core.vectors.compare_index import read_index_report

@@ -18,7 +18,8 @@ from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.architecture import require_recipe_fits
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Weights
 from core.values import Json, ModelId, SuiteId
 

@@ -14,7 +14,8 @@ from core.errors import FieldInvalid, SuiteNotFound
 from core.platform import Platform
 from core.registry.inheritance import places
 from core.registry.read import added_images, holdout_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import SuiteId, new_id
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from core.database.work import Work
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import live_stack
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Descent, Version
 
 

@@ -41,9 +41,10 @@ from core.registry.promotable import (
     role_to_override,
 )
 from core.registry.read import added_images, ancestors, require_weights, scores_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict, worst
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import ModelId, PolicyId, clean_name
 

@@ -18,7 +18,8 @@ from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, Alias
 from core.registry.inheritance import places
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.values import Digest, ImageInput, Json, ModelId, SuiteId
 

@@ -15,7 +15,7 @@ from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rules import Job, JobNotifier, Monitor
 from core.platform import Platform
 from core.registry.read import ancestors
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights, in_precision
 from core.training.order import present_parent
 from core.training.update_model import add_candidate, pin_line

@@ -33,7 +33,7 @@ from core.recipes.fields import (
 from core.recipes.rules import Recipe, require_learnable
 from core.registry.alias_rows import Aliases
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, VersionStatus, Weights, require_same_images
 from core.training.trainer import Selection
 from core.values import ModelId

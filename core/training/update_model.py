@@ -24,7 +24,8 @@ from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
 from core.registry.marks import Marks
 from core.registry.read import ancestors, open_classes_of, parent_for_retraining, suites_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, precision_of
 from core.training.order import reference_entries, require_captions, selection_of, with_whole_recipe
 from core.training.trainer import Trainer, TrainingSpec

@@ -15,8 +15,9 @@ from core.registry.aliases import Alias, AliasMove, require_revision
 from core.registry.promotable import require_canary
 from core.registry.promote import promotion_requirements
 from core.registry.read import ImageInputs, locate, require_weights, scores_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode, Tried, require_share, require_trial

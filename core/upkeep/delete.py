@@ -24,8 +24,9 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import alias_moved, delete, require_revision
 from core.registry.exports import Export, ExportFormat
 from core.registry.inheritance import places
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import TrialEnd

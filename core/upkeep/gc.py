@@ -58,7 +58,8 @@ from core.jobs.queue import unfinished_jobs
 from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.trials.rows import Trials
 from core.upkeep.rows import ArtifactRoots

@@ -21,7 +21,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor
 from core.platform import Platform
 from core.registry.read import ancestors, captions_held_out_of, holdouts_of, suites_of
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import Digest, Json, canonical_json
 from core.vectors.embedder import Embedder, IndexComparison

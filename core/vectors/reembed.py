@@ -17,7 +17,8 @@ from core.jobs.queue import JobRequest, order_for_model
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobNotifier, Monitor, model_of
 from core.platform import Platform
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.values import DatasetId, Digest, canonical_json, json_lines, sha256
 from core.vectors.embedder import Embedder

@@ -29,7 +29,8 @@ from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.exports import ExportFormat
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import (
     Model,
     ServingPrecision,

@@ -13,7 +13,7 @@ from core.engines.served import ServedModel
 from core.errors import ArtifactMissing, Corrupt, TrialNotFound, Unavailable, VersionNotFound
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Weights, precision_of
 from core.trials.rows import Trials
 from core.values import Digest

@@ -18,7 +18,8 @@ from core.jobs.monitor import JobMonitor
 from core.jobs.rules import JobStatus
 from core.principal import Role
 from core.registry.marks import Marks
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version, Weights
 from core.settings import Settings
 from core.upkeep.delete import retire_suite

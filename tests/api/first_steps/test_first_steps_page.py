@@ -14,7 +14,8 @@ from core.job_types.run import run_next_job
 from core.jobs.queue import JobRequest
 from core.jobs.rows import Jobs
 from core.principal import Principal, Role
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.training.order import order_update
 from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.image_pack import make_pack

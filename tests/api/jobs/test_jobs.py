@@ -21,7 +21,8 @@ from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Progress
 from core.principal import Role
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.values import ErasureId, JobId
 from tests.support.api.archives import zipped
 from tests.support.api.browsing import Browser, browser_of

@@ -6,7 +6,7 @@ import pytest
 
 from core.gate.rules import Verdict
 from core.principal import Role
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service, code_of

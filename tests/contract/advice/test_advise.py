@@ -15,7 +15,7 @@ from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.recipes.fields import Method, TeacherPolicy
 from core.recipes.rules import Recipe
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import some_weights

@@ -28,7 +28,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus
 from core.outbox.rows import Outbox, Webhooks
 from core.platform import Platform
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Weights
 from core.settings import Settings
 from core.upkeep.rows import ArtifactRoots

@@ -28,7 +28,7 @@ from core.jobs.orders import JobType
 from core.jobs.queue import cancel_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.upkeep.delete import delete_version
 from core.values import ErasureId
 from tests.support.api.seeds import a_candidate

@@ -25,7 +25,7 @@ from core.recipes.fields import Method, MixingChoice
 from core.recipes.rules import Recipe
 from core.registry.evidence import grow_holdout
 from core.registry.marks import Marks
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Origin, Version
 from core.upkeep.delete import delete_dataset, delete_dataset_version, delete_version
 from core.values import Digest

@@ -17,7 +17,7 @@ from core.errors import ArtifactMissing
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus, Monitor
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from tests.support.erasures import entry_of, erase, order
 from tests.support.factories import NOW, a_dataset, a_job, a_row, digest
 from tests.support.scene import Scene, nothing

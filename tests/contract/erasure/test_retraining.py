@@ -32,7 +32,7 @@ from core.jobs.rules import JobStatus
 from core.recipes.fields import LabelSpace
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_dataset_version, delete_version
 from core.upkeep.gc import collect_garbage

@@ -5,8 +5,8 @@ import pytest
 from core.errors import EvaluationStale, GateFailed
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import (

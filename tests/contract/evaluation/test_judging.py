@@ -22,7 +22,7 @@ from core.jobs.rules import JobStatus, Monitor
 from core.principal import Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.rejection.rules import Calibration
 from core.values import Digest

@@ -9,7 +9,7 @@ from core.gate.kinds import ClassList, MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import a_candidate

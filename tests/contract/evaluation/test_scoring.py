@@ -18,7 +18,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.configure import configure_model
 from core.registry.read import read_report, scores_of
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import a_candidate

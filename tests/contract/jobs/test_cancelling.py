@@ -36,7 +36,7 @@ from core.jobs.rules import JobStatus, Monitor
 from core.operations.maintenance import delete_expired, end_cancelled_jobs
 from core.principal import Principal, Role
 from core.registry.configure import configure_model
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, ServingPrecision
 from core.settings import Settings
 from core.training.order import order_update

@@ -19,7 +19,7 @@ from core.jobs.claims import claimable_heads
 from core.jobs.orders import EvaluateOrder, JobType, Queue
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from tests.support.claims import claim, queue, store, succeed
 from tests.support.factories import NOW, a_job, a_job_of_no_model

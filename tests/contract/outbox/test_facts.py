@@ -15,7 +15,7 @@ from core.outbox.rules import Delivery, Webhook
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.promote import point_alias
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_alias
 from tests.support.api.seeds import a_candidate

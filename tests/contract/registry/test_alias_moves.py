@@ -11,7 +11,7 @@ from core.errors import ArtifactGone, FieldInvalid, GateFailed, NameInvalid, Sta
 from core.gate.rules import Verdict
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import AliasMove, MoveKind
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Weights
 from core.values import Digest
 from tests.support.api.seeds import a_candidate, a_verdict

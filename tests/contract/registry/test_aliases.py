@@ -9,7 +9,7 @@ from core.errors import AliasNotFound, StaleRevision
 from core.jobs.rows import Jobs
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, MoveKind
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from tests.support.factories import NOW, a_job, a_move, a_version
 

@@ -32,8 +32,8 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.principal import Principal, Role
 from core.registry.evidence import grow_holdout
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_model, delete_version
 from core.values import Digest

@@ -15,7 +15,8 @@ from core.principal import Principal, Role
 from core.recipes.fields import Method
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, VersionStatus
 from core.values import DatasetId
 from tests.support.factories import (

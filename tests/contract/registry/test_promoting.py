@@ -9,7 +9,7 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Json
 from tests.support.api.seeds import a_candidate, a_verdict

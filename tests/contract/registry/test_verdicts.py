@@ -15,8 +15,9 @@ from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.promote import promote
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, VersionStatus
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialEnd, TrialMode

@@ -36,8 +36,8 @@ from core.jobs.orders import ConvertOrder, EvaluateOrder
 from core.jobs.queue import JobRequest, cancel_job
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.principal import Principal, Role
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, ServingPrecision, VersionStatus, Weights
 from core.training.convert import order_conversion
 from core.trials.rows import Trials

@@ -21,7 +21,8 @@ from core.recipes.fields import Method, MixingChoice
 from core.recipes.rules import Recipe
 from core.registry.evidence import grow_holdout
 from core.registry.promote import promote
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.training.trainer import TrainingSpec
 from core.training.update_model import inputs_of_version, spec_of

@@ -39,7 +39,8 @@ from core.recipes.fields import LabelSpace, Method, MixingChoice, TeacherPolicy
 from core.recipes.rules import Recipe
 from core.registry.configure import configure_model
 from core.registry.default_recipe import default_recipe
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.training.order import order_update
 from core.values import DatasetId, Digest

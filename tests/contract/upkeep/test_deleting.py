@@ -41,8 +41,9 @@ from core.principal import Principal, Role
 from core.recipes.rules import Recipe
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
+from core.registry.version_rows import Versions
 from core.registry.versions import Descent, Model
 from core.training.order import order_update
 from core.upkeep.delete import (

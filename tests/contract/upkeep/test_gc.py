@@ -17,7 +17,7 @@ from core.datasets.rows import Datasets
 from core.engines.rows import EngineChecks
 from core.errors import ArtifactsUnavailable
 from core.jobs.rules import JobStatus
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.upkeep.gc import Amount, collect_garbage
 from core.upkeep.rows import ArtifactRoots

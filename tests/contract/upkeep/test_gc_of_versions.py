@@ -15,7 +15,7 @@ from core.jobs.orders import EvaluateOrder
 from core.jobs.queue import cancel_job
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights
 from core.upkeep.gc import Amount, CollectionResult, collect_garbage
 from core.values import ModelId

@@ -13,7 +13,7 @@ from core.datasets.rules import DatasetRef, DatasetVersion
 from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
 from core.jobs.queue import JobRequest
 from core.jobs.rules import Job, JobStatus
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.upkeep.delete import delete_dataset_version, delete_model
 from core.values import Digest

@@ -15,7 +15,8 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION
 from core.registry.promote import roll_back
 from core.registry.read import require_weights
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 from core.upkeep.gc import tensors_of
 from core.values import Digest

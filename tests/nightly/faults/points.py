@@ -32,14 +32,14 @@ WRITES = {
     ("core.jobs.rows:Jobs", "set_checkpoint"): "checkpoint",
     ("core.jobs.rows:Jobs", "set_version"): "publish",
     ("core.evaluation.rows:AnswerCache", "add"): "evaluate",
-    ("core.registry.rows:Versions", "save"): "verdict",
+    ("core.registry.version_rows:Versions", "save"): "verdict",
     ("core.registry.alias_rows:Aliases", "move"): "promote",
     ("core.jobs.rows:Jobs", "add"): "order",
     ("core.datasets.rows:Datasets", "add_images"): "import",
     ("core.erasure.rows:Erasures", "save"): "erase",
     ("core.exports.rows:Exports", "put"): "export",
     ("core.trials.rows:Predictions", "save"): "label",
-    ("core.registry.rows:Versions", "add"): "version",
+    ("core.registry.version_rows:Versions", "add"): "version",
 }
 
 # Module and function that put an artifact, and what it is.

@@ -16,7 +16,7 @@ from core.jobs.rules import Job, JobStatus, model_of
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, MoveKind, live_stack
 from core.registry.read import require_weights
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights, in_precision
 from core.upkeep.gc import expand, roots_of
 from core.upkeep.rows import ArtifactRoots

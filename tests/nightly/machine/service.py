@@ -35,7 +35,7 @@ from core.registry.alias_rows import Aliases
 from core.registry.aliases import by_override, live_stack
 from core.registry.configure import configure_model
 from core.registry.evidence import grow_holdout, grow_suite
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import TrialMode

@@ -11,9 +11,9 @@ from core.gate.rules import Verdict
 from core.jobs.rules import Job
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import AliasMove, MoveKind, live_stack
-from core.registry.rows import Versions
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import ORDER, VersionVerdict
+from core.registry.version_rows import Versions
 from core.registry.versions import Descent, Model, Version
 from core.trials.rows import Trials
 from core.trials.rules import Trial, TrialMode

@@ -27,7 +27,8 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
 from core.registry.configure import configure_model
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.settings import Settings
 from core.upkeep.gc import collect_garbage

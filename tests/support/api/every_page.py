@@ -7,7 +7,8 @@ from core.datasets.rules import DatasetKind
 from core.exports.rows import Exports
 from core.platform import Platform
 from core.registry.exports import Export, ExportFormat
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.trials.rows import Trials
 from core.trials.rules import CoursePoint
 from perennial.client import Client

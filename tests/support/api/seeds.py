@@ -13,9 +13,10 @@ from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.default_recipe import default_recipe
 from core.registry.promote import point_alias
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
+from core.registry.version_rows import Versions
 from core.registry.versions import (
     Model,
     ServingPrecision,

@@ -26,14 +26,7 @@ from benchmarks.calibration.sample import ROOT as BUNDLED
 from benchmarks.calibration.soft import EXTREMES, SoftCounts, bounds, power
 from benchmarks.gate_updates import enough, newcomer, one_class, swallowing
 from core.advice.rules import images_needed
-from core.gate.intervals import (
-    Flips,
-    corrected_score,
-    design_effect,
-    p_below,
-    score,
-    soft_effect,
-)
+from core.gate.intervals import Flips, corrected_score, design_effect, p_below, score, soft_effect
 from core.gate.kinds import MeasureKind
 from core.gate.measures import Measure
 from core.gate.sample_size import images_to_settle

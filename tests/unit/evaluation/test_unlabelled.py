@@ -21,13 +21,7 @@ from core.gate.levels import Spending, label_counts, label_share
 from core.gate.measures import Measure
 from core.gate.rules import Verdict
 from core.values import SuiteId
-from tests.support.evaluation.evaluations import (
-    entries,
-    live_line,
-    policy,
-    second_update,
-    suite,
-)
+from tests.support.evaluation.evaluations import entries, live_line, policy, second_update, suite
 from tests.support.evaluation.evidence import evidence_of, opened
 from tests.support.evaluation.unlabelled import (
     ORDER,

@@ -15,7 +15,8 @@ from core.datasets.rows import Datasets
 from core.errors import ArtifactCorrupt
 from core.jobs.rules import JobStatus
 from core.registry.aliases import PRODUCTION
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Version
 from core.upkeep.gc import roots_of, tensors_of
 from core.upkeep.rows import ArtifactRoots

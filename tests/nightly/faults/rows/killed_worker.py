@@ -13,7 +13,8 @@ from typing import Any
 
 from core.datasets.rows import ErasedImages
 from core.jobs.rules import JobStatus
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.values import JobId, sha256
 from tests.nightly.faults import line
 from tests.nightly.faults.points import KILL

@@ -19,7 +19,8 @@ from safetensors.numpy import save
 
 from core.gate.rules import Verdict
 from core.registry.promote import ON_POSTPONED
-from core.registry.rows import Models, Versions
+from core.registry.rows import Models
+from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import canonical_json, sha256
 from core.vectors.rows import IndexReports

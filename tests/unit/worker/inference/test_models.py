@@ -17,7 +17,7 @@ from core.inference.wire import TEXTS_AT_ONCE
 from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.rows import Versions
+from core.registry.version_rows import Versions
 from core.registry.versions import ServingPrecision, in_precision
 from core.trials.rows import Trials
 from core.values import Digest, ModelId
