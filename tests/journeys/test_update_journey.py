@@ -13,7 +13,7 @@ from demo.walkthrough import AMONG_ALL, EARLIER, NEW, accuracies, changes
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.types import Job
-from tests.unit.gate.test_second_implementation import agrees
+from tests.support.second_gate.verdict import agrees
 
 CLASSES = 4  # of an update
 

@@ -1,0 +1,209 @@
+"""Answers that count, of the candidate and of a version before it, as evidence has them."""
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any
+
+from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row
+
+
+def default(exam: Json, version: Json) -> Json:
+    """The question that callers ask a version who send no classes."""
+    own = exam["own"]
+    known = {name.lower() for name in own["classes"]}
+    more = [name for name in version["classes"] if name.lower() not in known]
+    return {**own, "classes": [*own["classes"], *more]}
+
+
+def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: Json) -> list[Row]:
+    """The answers about each image, or each caption, that are right now, and before."""
+    kind, asked, given = about["kind"], about["asked"], []
+    for who in (now, before):
+        query = default(exam, who) if asked == "default" else exam.get(asked, exam["own"])
+        prompt = {"prompt": who["prompt"]} if about["own_prompts"] else {}
+        given.append((who, {**query, **prompt}))
+    groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
+    if kind == "text_to_image":
+        texts = [texts for _, _, _, *texts in query["entries"]]
+        groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
+    if kind in DIRECTIONS:
+        both = zip(
+            *(evidence.found(who, exam, kind, about["depth"]) for who in (now, before)), strict=True
+        )
+        return [
+            (new, old, group, born, "", None)
+            for (new, old), (group, born) in zip(both, groups, strict=True)
+        ]
+    labels = [evidence.meaning(label) for *_, label in query["entries"]]
+    hits = (evidence.right(who, its, kind) for who, its in given)
+    soft = [evidence.soft(who, its, kind) for who, its in given]
+    rows: list[Row] = []
+    for place, (new, old, (group, born)) in enumerate(zip(*hits, groups, strict=True)):
+        change = None
+        if soft[0] is not None and soft[1] is not None:
+            change = (new - old) / 2 + (soft[0][place] - soft[1][place]) / query["views"] / 2
+        rows.append((new, old, group, born, labels[place], change))
+    return rows
+
+
+def first_ones(query: Json, *, each_class: bool) -> list[int]:
+    """The places of the images that count: of each group, or class in it, the one that came first.
+
+    Of several in an edition it is no copy of an older one, or has the smallest digest.
+    """
+    best: dict[tuple[str, str], tuple[int, bool, str, int]] = {}
+    for place, (pixels, oldest, born, *texts) in enumerate(query["entries"]):
+        key = oldest or pixels, texts[0].lower() if each_class else ""
+        this = born, oldest is not None, pixels, place
+        best[key] = min(best.get(key, this), this)
+    return sorted(place for *_, place in best.values())
+
+
+def taught_since(evidence: Evidence, before: Json) -> set[str]:
+    """The classes that the candidate, and its ancestors that are none of a version, were taught."""
+    plan = evidence.plan
+    known = {one["number"]: one for one in (plan["root"], plan["parent"], *plan["teachers"])}
+
+    def line(at: Json | None) -> Iterator[Json]:
+        if at is not None:
+            yield at
+            yield from line(known.get(at["parent"]))
+
+    theirs = [one["number"] for one in line(before)]
+    since = [one for one in line(plan["candidate"]) if one["number"] not in theirs]
+    return {evidence.meaning(name) for one in since for name in one["update_classes"]}
+
+
+def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) -> list[Row]:
+    """The answers that are right now, and before: one for each group, with its captions.
+
+    The gain in captions has those of both directions.
+
+    Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
+    order, if it is by any of these. With `others`, only those count that show a class which was not
+    taught since the version before.
+    """
+    if about["kind"] == "gain" and "among" in about["pairs"][0][0]:
+        return [row for way in DIRECTIONS for row in paired(evidence, {**about, "kind": way}, now)]
+    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[tuple[str, str], list[Row]]()
+    for exam, version in about["pairs"]:
+        rows = answers_on(evidence, about, now, exam, version)
+        query = exam.get(about["asked"], exam["own"])
+        if others:
+            taught = taught_since(evidence, version)
+            labels = [evidence.meaning(label) for *_, label in query["entries"]]
+            rows = [row for row, label in zip(rows, labels, strict=True) if label not in taught]
+            shown = zip(query["entries"], labels, strict=True)
+            query = {**query, "entries": [one for one, label in shown if label not in taught]}
+        counted = first_ones(query, each_class=earlier)
+        if about["kind"] == "text_to_image":
+            told = [
+                (place, text)
+                for place, (_, _, _, *texts) in enumerate(query["entries"])
+                for text in texts
+            ]
+        else:
+            told = [(place, "") for place in range(len(query["entries"]))]
+        for (place, text), row in zip(told, rows, strict=True):
+            if place in counted:
+                found.setdefault((row[2], text), []).append(row)
+    return [min(rows[::-1], key=tells) for rows in found.values()]
+
+
+def tells(row: "Row | ClassRow") -> int:
+    """The answer that counts of an image taught several times: lost, kept, gained, or neither."""
+    return [(False, True), (True, True), (True, False), (False, False)].index(row[:2])
+
+
+def on_every_image(evidence: Evidence, about: Json) -> float:
+    """The change over all images, if there are near-duplicates, which count once otherwise."""
+    changes, groups = dict[tuple[str, str], int](), set[str]()
+    gain_in_captions = about["kind"] == "gain" and "among" in about["pairs"][0][0]
+    if gain_in_captions or about["kind"] in DIRECTIONS:
+        candidate = evidence.plan["candidate"]
+        every = [
+            row
+            for way in (DIRECTIONS if gain_in_captions else (about["kind"],))
+            for pair in about["pairs"]
+            for row in answers_on(evidence, {**about, "kind": way}, candidate, *pair)
+        ]
+        images = {row[0] for exam, _ in about["pairs"] for row in exam["own"]["entries"]}
+        copied = len(images) > len({row[2] for row in every})
+        return sum(row[0] - row[1] for row in every) / len(every) if copied else inf
+    for exam, version in about["pairs"]:
+        rows = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
+        for (pixels, *_, label), row in zip(exam["own"]["entries"], rows, strict=True):
+            changes[pixels, label.lower()] = row[0] - row[1]
+            groups.add(row[2])
+    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else inf
+
+
+def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int, list[Any], float]:
+    """Images, disagreements, how many of the first count, these that show a class, and a share.
+
+    Those count that have labels without a gap: all, or half of them, a quarter and so on.
+    """
+    exam = about["pairs"][0][0]
+    query, candidate = exam[about["asked"]], evidence.plan["candidate"]
+    names = [evidence.meaning(name) for name in query["classes"]] + [None]
+    pixels = [row[0] for row in query["entries"]]
+    shown = {name.lower() for name in exam["own"]["classes"]}
+    labels = {
+        row[0]: evidence.meaning(row[-1]) if row[-1].lower() in shown else ""
+        for row in exam["labels"]
+    }
+    given = [
+        (who, {**query, "prompt": who["prompt"]} if about["own_prompts"] else query)
+        for who in (candidate, other)
+    ]
+    said = [evidence.answers(who, its)["predicted"] for who, its in given]
+    apart = [
+        (one, names[new], names[old])
+        for one, new, old in zip(pixels, *said, strict=True)
+        if names[new] != names[old]
+    ]
+    hits = [(labels.get(one), new, old) for one, new, old in apart]
+    gap = next((n for n, (truth, *_) in enumerate(hits) if truth is None), len(hits))
+    images, total, least = len(pixels), len(apart), evidence.policy["minimum_count"]
+    sizes = [total]
+    while (half := -(-sizes[-1] // 2)) < sizes[-1] and half * images >= min(least, images) * total:
+        sizes.append(half)
+    for n, size in enumerate(sizes):
+        rows = [(new == truth, old == truth) for truth, new, old in hits[:size] if truth]
+        if size <= gap and (n == 0 or len(rows) * images >= least * total):
+            share = 2.0 ** -min(n + 1, len(sizes) - 1)
+            return images, total, size, rows, share
+    return images, total, -1, [], 1.0
+
+
+# Right now, right before, what the live version had, the edition, and the number of the holdout.
+ClassRow = tuple[bool, bool, bool, int, int]
+
+
+def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list[ClassRow]]:
+    """The images of each class, and those of an earlier edition that had fewer of the class.
+
+    Of several holdouts, the classes of which more than one has an image.
+    """
+    classes: dict[str, dict[str, list[ClassRow]]] = {}
+    for number, (exam, version) in enumerate(one["pairs"]):
+        query = exam[one["asked"]]
+        rows = at_live = answers_on(evidence, one, evidence.plan["candidate"], exam, version)
+        if one["live"] is not None:
+            at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
+        for place in first_ones(query, each_class=True):
+            now, before, group, born, *_ = rows[place]
+            of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
+            row = now, before, at_live[place][0], born, number
+            of_class.setdefault(group, []).append(row)
+    found: dict[tuple[str, int | None], list[ClassRow]] = {}
+    for label, each in classes.items():
+        holdouts = {number for rows in each.values() for *_, number in rows}
+        if len(one["pairs"]) > 1 and len(holdouts) < 2:
+            continue
+        found[label, None] = whole = [min(rows[::-1], key=tells) for rows in each.values()]
+        for edition in {born for *_, born, _ in whole}:
+            some = [row for row in whole if row[3] <= edition]
+            if len(some) < len(whole):
+                found[label, edition] = some
+    return found

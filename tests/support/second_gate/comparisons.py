@@ -1,0 +1,223 @@
+"""All that is compared, with which version, and the loss that is allowed."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from tests.support.second_gate.answers import default
+from tests.support.second_gate.bounds import measured
+from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, choices, distinct
+
+
+def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """All that is compared: suites, each earlier holdout, these together, and the gain."""
+    plan = evidence.plan
+    live, candidate = plan["live"], plan["candidate"]
+    versions = {"parent": plan["parent"], "live version": live, "root": plan["root"]}
+    there = {role: one for role, one in versions.items() if one is not None}
+    classes = [*plan["zero_shot"], *plan["unlabelled"]]
+    for kind, suites in (("zero_shot", classes), ("captions", plan["retrieval"])):
+        for one in suites:
+            roles = {role: [(one, version)] for role, version in there.items()}
+            kinds = product(DIRECTIONS, (1, 5)) if kind == "captions" else [(kind, 1)]
+            for each, depth in kinds:
+                yield from of_roles(evidence, each, roles, depth=depth)
+                if "labels" not in one:
+                    for earlier in between(plan, one["name"]):
+                        settled = {"settled version": [(one, earlier)]}
+                        found = of_roles(evidence, each, settled, lists=("own",), depth=depth)
+                        yield from (it for it in found if not it["own_prompts"])
+    own = [one for one in plan["holdouts"] if one["learner"]["digest"] == candidate["digest"]]
+    earlier = [one for one in plan["holdouts"] if one not in own]
+    kept = earlier + plan["live_holdouts"]
+
+    def pairs(some: Sequence[Json], asked: str) -> dict[str, list[tuple[Json, Json]]]:
+        known = plan["live_lineage"]
+        return {
+            "parent": [(h["exam"], plan["parent"]) for h in some if h in earlier],
+            "live version": [
+                (h["exam"], live)
+                for h in some
+                if live and (asked != "default" or h["learner"]["number"] in known)
+            ],
+            "settled version": [(h["common"], h["settled"]) for h in some if h["common"]],
+            "anchor": [(h["exam"], h["anchor"]) for h in some if h["anchor"]],
+        }
+
+    least = evidence.policy["minimum_count"]
+    lists = ("own", "union", "with_suites", "default")
+
+    def small(most: int) -> dict[str, dict[str, list[tuple[Json, Json]]]]:
+        together: dict[str, dict[str, list[tuple[Json, Json]]]] = {asked: {} for asked in lists}
+        for asked in lists:
+            for role, found in pairs(kept, asked).items():
+                longest = "union" if asked == "default" else asked
+                few = [
+                    p
+                    for p in found
+                    if distinct(p[0]) < most and choices(evidence, p[0][longest]) > 1
+                ]
+                if len(few) > 1:
+                    together[asked][role] = few
+        return together
+
+    together = small(least)
+    for one in kept:
+        for asked in lists:
+            own_pairs = pairs([one], asked)
+            among = {
+                (asked, role)
+                for role, found in together.get(asked, {}).items()
+                if all(p in found for p in own_pairs[role])
+            }
+            yield from of_roles(evidence, "holdout", own_pairs, among, lists=(asked,))
+    for asked, roles in together.items():
+        yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
+    larger = together
+    for most in (min(88, least), min(22, least)):  # the smallest among them can only fail
+        smallest = small(most)
+        for asked, roles in smallest.items():
+            apart = {role: p for role, p in roles.items() if p != larger[asked].get(role)}
+            within = {(asked, role) for role in apart}
+            yield from of_roles(evidence, "holdouts", apart, within, lists=(asked,))
+        larger = smallest
+    yield from of_captions(evidence)
+    own += [one for one in plan["captioned"] if one["learner"]["digest"] == candidate["digest"]]
+    if live is not None and live["digest"] != plan["parent"]["digest"]:
+        for one in own:
+            beside = {"live version": [(one["exam"], live)]}
+            among = {("own", "live version")}
+            ways = product(DIRECTIONS, (1, 5)) if "among" in one["exam"] else [("holdout", 1)]
+            for kind, depth in ways:
+                yield from of_roles(evidence, kind, beside, among, lists=("own",), depth=depth)
+    for one in own:
+        for depth in (1, 5) if "among" in one["exam"] else (1,):
+            roles = {"parent": [(one["exam"], plan["parent"])]}
+            yield from of_roles(evidence, "gain", roles, depth=depth)
+
+
+def between(plan: Json, suite: str) -> list[Json]:
+    """The earlier versions that went live by passing, with which a suite is compared, too."""
+    roles = [plan["candidate"], plan["parent"], plan["root"], plan["live"] or plan["root"]]
+    there = [one["digest"] for one in roles]
+    found = [*plan["settled"].get(suite, []), *plan["live_settled"].get(suite, [])]
+    return [one for one in found if one["digest"] not in there]
+
+
+def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
+    """The holdouts of other updates of captions, and the small ones together."""
+    plan, live, least = evidence.plan, evidence.plan["live"], evidence.policy["minimum_count"]
+    candidate = plan["candidate"]["digest"]
+    earlier = [one for one in plan["captioned"] if one["learner"]["digest"] != candidate]
+    every: dict[str, list[tuple[Json, Json]]] = {}
+    each: list[dict[str, list[tuple[Json, Json]]]] = []
+    for one in earlier + plan["live_captioned"]:
+        there = {"live version": live, "settled version": one["settled"]}
+        if one in earlier:
+            there = {"parent": plan["parent"], **there}
+        now = {role: version["digest"] for role, version in there.items() if version}
+        roles = {}
+        for role, version in there.items():
+            if version is None:
+                continue
+            exam = one["exam"]
+            replaced = [now[name] for name in ("parent", "live version") if name in now]
+            if role == "settled version" and version["digest"] not in replaced:
+                exam = {**exam, "among": None}  # it has answered about the holdout alone
+            roles[role] = [(exam, version)]
+            texts = {text for row in (exam["among"] or exam["own"])["entries"] for text in row[3:]}
+            if distinct(exam) < least and len(texts) > 1:
+                every.setdefault(role, []).append((exam, version))
+        each.append(roles)
+    pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
+    for kind, depth in product(DIRECTIONS, (1, 5)):
+        for roles in each:
+            inside = {
+                ("own", role)
+                for role, pairs in roles.items()
+                if all(one in pools.get(role, []) for one in pairs)
+            }
+            yield from of_roles(evidence, kind, roles, inside, depth=depth)
+        yield from of_roles(evidence, kind, pools, depth=depth)
+
+
+def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
+    """The loss that is allowed; None if that is not compared."""
+    if kind == "gain":
+        return -policy["wanted_gain"] if asked == "own" else None
+    if asked in {"with_suites", "default"} and kind not in {"holdout", "holdouts"}:
+        return None
+    if asked == "default":
+        return policy["default_list_tolerance"] if role in {"parent", "live version"} else None
+    if asked == "with_suites":
+        if role == "settled version":
+            return None
+        same = "swallow_tolerance" if role == "anchor" else "holdout_tolerance"
+        return max(policy["union_tolerance"], policy[same])
+    if kind in {"holdout", "holdouts"}:
+        if role == "anchor":  # the settled version that answers the candidate's list
+            return policy["swallow_tolerance"] if asked == "union" else None
+        if role == "settled version":
+            return policy["settled_tolerance"] if asked == "own" else None
+        return policy["holdout_tolerance"]
+    if asked == "union":
+        if kind != "zero_shot":
+            return None
+        wide = max(policy["union_tolerance"], policy["root_tolerance"])
+        return wide if role == "root" else policy["union_tolerance"]
+    if role == "settled version":
+        return max(policy["settled_tolerance"], policy["root_tolerance"])
+    return policy["root_tolerance" if role == "root" else "parent_tolerance"]
+
+
+def of_roles(
+    evidence: Evidence,
+    kind: str,
+    roles: Mapping[str, Sequence[tuple[Json, Json]]],
+    together: set[tuple[str, str]] = set(),  # noqa: B006
+    lists: Sequence[str] = ("own", "union", "with_suites", "default"),
+    depth: int = 1,
+) -> Iterator[dict[str, Any]]:
+    """The measures on some images against each role; roles of one version are one baseline."""
+    shorter = {"own": "own", "union": "own", "with_suites": "union", "default": "default"}
+    for asked in lists:
+        before = shorter[asked]
+        same: dict[str, list[str]] = {}
+        for role, pairs in roles.items():
+            limit = tolerance(evidence.policy, kind, asked, role)
+            other = any(exam.get(asked) != exam.get(before) for exam, _ in pairs)
+            if limit is not None and asked == "default":
+                now = evidence.plan["candidate"]
+                other = any(default(exam, now) != default(exam, version) for exam, version in pairs)
+            if pairs and limit is not None and (asked == "own" or other):
+                key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
+                same.setdefault(key, []).append(role)
+        for names in same.values():
+            in_pool = {(asked, name) for name in names} <= together
+            pairs, own = roles[names[0]], evidence.plan["candidate"]["prompt"]
+            differ = any(
+                exam["own"].get("prompt", prompt) != prompt  # captions are asked in none
+                for exam, version in pairs
+                for prompt in (own, version["prompt"])
+            )
+            for own_prompts in (False, True)[: 1 + differ]:
+                yield from measured(
+                    evidence,
+                    kind=kind,
+                    asked=asked,
+                    pairs=pairs,
+                    own_prompts=own_prompts,
+                    baseline=" and ".join(
+                        "settled version" if name == "anchor" else name
+                        for name in names
+                        if name != "live version" or "parent" not in names
+                    ),
+                    tolerance=min(
+                        tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
+                    )
+                    if kind != "gain" or depth == 1
+                    else 0.0,
+                    depth=depth,
+                    pooled=in_pool,
+                )

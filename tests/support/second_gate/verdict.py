@@ -1,0 +1,178 @@
+"""The gate's verdict, computed a second time from evidence alone.
+
+This package uses no rule of `core`, so that a formula which is changed there is found out. Sources:
+docs/how-to/policy.md, ADR 12, 21 and 41; Tango (1998), Laud (2017), Obuchowski (1998), Holm (1979).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from tests.support.second_gate.answers import by_class
+from tests.support.second_gate.bounds import only_fails
+from tests.support.second_gate.comparisons import measures
+from tests.support.second_gate.evidence import Evidence, Json
+from tests.support.second_gate.formulas import class_p
+
+SAME = pytest.approx
+
+
+def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
+    """The verdict, and the measures with their outcomes."""
+    found, alpha = list(measures(evidence)), evidence.policy["alpha"]
+    family = [*found]
+    for one in found:
+        if others := one.get("untaught"):
+            family.append({"p": others["p"], "of": one, "inherited": others["inherited"]})
+    ordered = sorted(family, key=lambda one: one["p"])
+    below = []
+    for left, one in zip(range(len(ordered), 0, -1), ordered, strict=True):
+        if one["p"] >= alpha / left:  # Holm's step-down ends
+            break
+        below.append(one)
+    for one in found:
+        beyond = one["live"] is not None and one["live"] < -one["tolerance"]
+        holds = one["lower"] >= -one["tolerance"] and one["held_back_by"] is None
+        holds = holds and not one.get("held_back_by_untaught", False)
+        holds = holds or (only_fails(one) and not beyond)
+        failing = any(one is other for other in below) and not beyond
+        failing |= any(other.get("of") is one and not other["inherited"] for other in below)
+        one["outcome"] = "fails" if failing else "holds" if holds else "open"
+    kept = [one for one in found if one["kind"] != "gain"]
+    least = evidence.policy["minimum_count"]
+    guarded = any(
+        one["distinct"] >= least and not one["pooled"] and one["shown"] and one["asked"] == "own"
+        for one in kept
+        if one["depth"] == 1
+    )
+    guarded = guarded and any(
+        evidence.plan[one] for one in ("zero_shot", "unlabelled", "retrieval")
+    )
+    beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
+    stands = not beside.isdisjoint(evidence.facts["failed_before"])
+    if (
+        stands
+        or useless(evidence)
+        or False in lost_classes(evidence, found).values()
+        or any(one["outcome"] == "fails" for one in found)
+    ):
+        return "failed", found
+    passed = guarded and len(kept) < len(found) and {one["outcome"] for one in found} == {"holds"}
+    passed = passed and not lost_classes(evidence, found)
+    passed = passed and not evidence.to_label
+    return "passed" if passed else "inconclusive", found
+
+
+def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, ...], bool]:
+    """The classes that have lost too much, each with where, and whether the live one has, too."""
+    limit, alpha = evidence.policy["class_tolerance"], evidence.policy["alpha"]
+    if limit is None:
+        return {}
+    every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
+    for one in found:
+        kinds = {"holdout", "holdouts"}
+        asked = one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union")
+        if one["kind"] not in {"zero_shot", "gain", *kinds} or one["flips"] or not asked:
+            continue
+        if one["kind"] == "holdouts" and one["pooled"]:
+            continue
+        exams = tuple(exam["name"] for exam, _ in one["pairs"])
+        if {"labels", "among"} & one["pairs"][0][0].keys():  # unlabelled, or captions
+            continue
+        name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
+        for (label, edition), each in by_class(evidence, one).items():
+            pairs = [row[:2] for row in each]
+            gained = sum(now > before for now, before in pairs)
+            lost = sum(now < before for now, before in pairs)
+            net = sum(before - standing for _, before, standing, *_ in each)
+            inherited = one["live"] is not None and net > limit * len(pairs)
+            what = (label, name, one["asked"], one["baseline"], one["own_prompts"], edition)
+            p = class_p(len(pairs), gained, lost, limit)
+            every.append((p, (one["kind"], *exams), inherited, what))
+    weights = {of: 1 / sum(of == other for _, other, *_ in every) for _, of, *_ in every}
+    every.sort(key=lambda one: one[0] / weights[one[1]])
+    significant = {}
+    for n, (p, of, inherited, name) in enumerate(every):
+        if p >= alpha * weights[of] / sum(weights[other] for _, other, *_ in every[n:]):
+            break
+        significant[name] = inherited
+    return significant
+
+
+def useless(evidence: Evidence) -> bool:
+    """True if an answer of the candidate is of no class or rank, because its scores are NaN."""
+    plan = evidence.plan
+    exams = [*plan["zero_shot"], *plan["unlabelled"], *(one["exam"] for one in plan["holdouts"])]
+    exams += [one["exam"] for one in plan["live_holdouts"]]
+    queries = [query for exam in exams for query in (exam["own"], exam["union"])]
+    queries += [
+        one["exam"]["with_suites"]
+        for one in (*plan["holdouts"], *plan["live_holdouts"])
+        if one["learner"]["digest"] != plan["candidate"]["digest"]
+    ]
+    return any(
+        max(evidence.answers(plan["candidate"], query)["predicted"]) == len(query["classes"])
+        for query in queries
+    )
+
+
+def agrees(file: bytes) -> str:
+    """The verdict of a file's report, which has every measure, each number and outcome as here."""
+    evidence = Evidence(file)
+    stated = {
+        (
+            one["kind"],
+            one["asked"],
+            one["baseline"],
+            one["own_prompts"],
+            one["name"],
+            one["formerly_right"],
+            one["depth"],
+        ): one
+        for one in evidence.report["measures"]
+    }
+    given, found = verdict(evidence)
+    where = ("class_name", "name", "asked", "baseline", "own_prompts", "edition")
+    stated_lost = [
+        one
+        | {
+            "class_name": one["class_name"].lower(),
+            "name": one["name"].replace(" of the live version", "").replace(" of both lines", ""),
+        }
+        for one in evidence.report["lost_classes"]
+    ]
+    assert {tuple(one[key] for key in where) for one in stated_lost} == {
+        *lost_classes(evidence, found)
+    }
+    assert len(found) == len(evidence.report["measures"]) == len(stated)
+    for one in found:
+        names = one["name"]
+        key = (one["kind"], one["asked"], one["baseline"], one["own_prompts"])
+        (told,) = [
+            value
+            for (*same, name, flips, depth), value in stated.items()
+            if tuple(same) == key
+            and flips is one["flips"]
+            and depth == one["depth"]
+            and (
+                name.startswith((f"{len(names)} updates", f"{len(names)} captioned updates"))
+                if len(names) > 1
+                else name == names[0]
+            )
+        ]
+        for field in ("distinct", "count", "gained", "lost", "outcome", "pooled", "held_back_by"):
+            assert told[field] == one[field], (key, field, told[field], one[field])
+        for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):
+            same = SAME(one[field], abs=1e-9, rel=1e-9)
+            assert told[field] == same, (key, field, told[field], one[field])
+        others = one.get("untaught")
+        assert told["held_back_by_untaught"] == one.get("held_back_by_untaught", False), key
+        assert (told["untaught"] is None) == (others is None), key
+        for field in ("distinct", "count", "gained", "lost", "design_effect"):
+            if others is not None:
+                assert told["untaught"][field] == SAME(others[field]), (key, field)
+        assert told["live_difference"] == (None if one["live"] is None else SAME(one["live"]))
+        assert told["level"] == (None if one["level"] is None else SAME(one["level"]))
+    assert evidence.report["verdict"] == given
+    return given
