@@ -1,31 +1,42 @@
 """Commands, in this process, against a whole service on SQLite with a worker in a thread."""
 
+import itertools
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import psycopg
 import pytest
 from pydantic import SecretStr
 
 from core.datasets.manifests import Side
 from core.datasets.thumbnail_rows import PlacedGroups
+from core.gate.rules import Verdict
 from core.job_types.run import run_next_job
 from core.platform import Platform
+from core.registry.versions import Model
 from core.values import Digest
 from devtools.programs import with_pgvector
 from devtools.servers import FAST, postgres_server
 from perennial.client import Client
 from perennial.commands.main import main
+from perennial.indexes.keep import Keeper
+from perennial.indexes.pgvector import PgVectorStore
+from perennial.indexes.sources import DatasetSource
 from perennial.requests import ImageFile
 from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, picture_sides, pictures_on
 from tests.support.api.oracle import Oracle, an_oracle, settings_with
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.served import serving
 from tests.support.api.service import KEY as ADMIN
 from tests.support.bundles import OURS
+from tests.support.learning.tiny_tools import vector
 from tests.support.scene import Script
 from tests.support.tools import tools_of
 
@@ -175,3 +186,109 @@ def rows(printed: str, cells: int) -> list[list[str]]:
     """The first cells of the lines of tables."""
     lines = (line for line in printed.splitlines() if line.startswith("│"))
     return [[cell.strip() for cell in line.strip("│").split("│")][:cells] for line in lines]
+
+
+_numbers = itertools.count(1)
+
+
+@dataclass(kw_only=True)
+class Shop:
+    """A model of its own with a dataset, and an index of its images."""
+
+    site: Site
+    model: Model
+    name: str
+    address: str
+    folder: Path
+
+    @property
+    def client(self) -> Any:
+        return self.site.client
+
+    def upload(self, *numbers: int) -> None:
+        """Put pictures into the dataset, and freeze it."""
+        images = [("cat", ImageFile(file_name="a.png", data=picture(n))) for n in numbers]
+        self.client.datasets.upload(self.name, images)
+        self.client.datasets.freeze(self.name)
+
+    def child(self) -> int:
+        """Teach the live version: the child has passed the gate."""
+        live = self.client.aliases.get(self.model.name)["version"]
+        made = a_candidate(self.site.platform, self.model, verdict=Verdict.PASSED, parent=live)
+        return made.number
+
+    @contextmanager
+    def store(self) -> Iterator[PgVectorStore]:
+        store = PgVectorStore(self.address, self.name)
+        try:
+            yield store
+        finally:
+            store.close()
+
+    @contextmanager
+    def keeper(self, wrapped: Callable[[Any], Any] = lambda one: one) -> Iterator[Keeper]:
+        with self.store() as store:
+            source = DatasetSource(
+                self.client, self.model.name, self.name, self.folder, lambda _: None
+            )
+            yield Keeper(
+                wrapped(self.client),
+                wrapped(store),
+                wrapped(source),
+                model=self.model.name,
+                index=self.name,
+            )
+
+    def digest(self, version: int) -> str:
+        return self.client.versions.get(self.model.name, version)["digest"]
+
+    def expected(self, version: int) -> dict[str, Any]:
+        """The vectors that a worker makes of the newest images by a version."""
+        newest = list(self.client.datasets.versions(self.name))[-1]["number"]
+        images = self.client.datasets.frozen_images(self.name, newest)
+        digest = self.digest(version)
+        return {
+            one["pixels"]: np.frombuffer(vector(digest, one["pixels"]), "<f4") for one in images
+        }
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            return connection.execute(statement).fetchall()
+
+    def sql_do(self, statement: str) -> None:
+        with psycopg.connect(self.address, autocommit=True) as connection:
+            connection.execute(statement)
+
+    def seen(self) -> tuple[int, str, dict[str, Any]]:
+        """The rows of the view: one version, its digest and its vectors."""
+        found = self.sql(f'SELECT id, version, digest, vector::text FROM "{self.name}"')
+        ((version, digest),) = {(row[1], row[2]) for row in found}
+        vectors = {row[0]: np.array(json.loads(row[3]), "f") for row in found}
+        assert len(vectors) == len(found), "twice"
+        return version, digest, vectors
+
+    def require_true(self, version: int) -> None:
+        """The view has all vectors of a version, once, and nothing else."""
+        found, digest, vectors = self.seen()
+        assert (found, digest) == (version, self.digest(version))
+        expected = self.expected(version)
+        assert vectors.keys() == expected.keys()
+        for name, one in expected.items():
+            np.testing.assert_allclose(vectors[name], one, rtol=1e-6)
+
+
+@pytest.fixture
+def shop(site: Site, address: str, tmp_path: Path) -> Shop:
+    """An index of six images without vectors."""
+    name = f"shop{next(_numbers)}"
+    made = Shop(
+        site=site,
+        model=a_root(site.platform, name),
+        name=name,
+        address=address,
+        folder=tmp_path,
+    )
+    site.client.datasets.create(name)
+    made.upload(*range(6))
+    site.client.indexes.create(name, name, store="pgvector", dataset=name)
+    return made

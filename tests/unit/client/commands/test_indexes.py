@@ -1,149 +1,25 @@
-"""Indexes in a real PostgreSQL with pgvector, and in Qdrant's local mode, that follow an alias."""
+"""Indexes in a real PostgreSQL with pgvector that follow an alias."""
 
 import itertools
-import json
-import re
-import shlex
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psycopg
 import pytest
 from safetensors.numpy import save
 
-from core.gate.rules import Verdict
 from core.registry.promote import ON_POSTPONED
-from core.registry.rows import Models
 from core.registry.version_rows import Versions
-from core.registry.versions import Model
-from core.values import canonical_json, sha256
+from core.values import canonical_json
 from core.vectors.rows import IndexReports
 from core.vectors.rules import IndexReport
 from perennial.errors import ServiceError
-from perennial.indexes.keep import Keeper
-from perennial.indexes.pgvector import PgVectorStore
 from perennial.indexes.search import search
-from perennial.indexes.sources import DatasetSource
 from perennial.indexes.store import IndexFailure, Live, Pace
-from perennial.requests import ImageFile
-from perennial.terminal.session import ERROR, USAGE
-from tests.support.api.image_files import picture
-from tests.support.api.seeds import a_candidate, a_root
 from tests.support.factories import NOW, a_job
 from tests.support.learning.tiny_tools import vector
-from tests.support.places import ROOT
-from tests.unit.client.commands.conftest import Run, Site, rows
-
-_numbers = itertools.count(1)
-
-
-@dataclass(kw_only=True)
-class Shop:
-    """A model of its own with a dataset, and an index of its images."""
-
-    site: Site
-    model: Model
-    name: str
-    address: str
-    folder: Path
-
-    @property
-    def client(self) -> Any:
-        return self.site.client
-
-    def upload(self, *numbers: int) -> None:
-        """Put pictures into the dataset, and freeze it."""
-        images = [("cat", ImageFile(file_name="a.png", data=picture(n))) for n in numbers]
-        self.client.datasets.upload(self.name, images)
-        self.client.datasets.freeze(self.name)
-
-    def child(self) -> int:
-        """Teach the live version: the child has passed the gate."""
-        live = self.client.aliases.get(self.model.name)["version"]
-        made = a_candidate(self.site.platform, self.model, verdict=Verdict.PASSED, parent=live)
-        return made.number
-
-    @contextmanager
-    def store(self) -> Iterator[PgVectorStore]:
-        store = PgVectorStore(self.address, self.name)
-        try:
-            yield store
-        finally:
-            store.close()
-
-    @contextmanager
-    def keeper(self, wrapped: Callable[[Any], Any] = lambda one: one) -> Iterator[Keeper]:
-        with self.store() as store:
-            source = DatasetSource(
-                self.client, self.model.name, self.name, self.folder, lambda _: None
-            )
-            yield Keeper(
-                wrapped(self.client),
-                wrapped(store),
-                wrapped(source),
-                model=self.model.name,
-                index=self.name,
-            )
-
-    def digest(self, version: int) -> str:
-        return self.client.versions.get(self.model.name, version)["digest"]
-
-    def expected(self, version: int) -> dict[str, Any]:
-        """The vectors that a worker makes of the newest images by a version."""
-        newest = list(self.client.datasets.versions(self.name))[-1]["number"]
-        images = self.client.datasets.frozen_images(self.name, newest)
-        digest = self.digest(version)
-        return {
-            one["pixels"]: np.frombuffer(vector(digest, one["pixels"]), "<f4") for one in images
-        }
-
-    def sql(self, statement: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.address, autocommit=True) as connection:
-            return connection.execute(statement).fetchall()
-
-    def sql_do(self, statement: str) -> None:
-        with psycopg.connect(self.address, autocommit=True) as connection:
-            connection.execute(statement)
-
-    def seen(self) -> tuple[int, str, dict[str, Any]]:
-        """The rows of the view: one version, its digest and its vectors."""
-        found = self.sql(f'SELECT id, version, digest, vector::text FROM "{self.name}"')
-        ((version, digest),) = {(row[1], row[2]) for row in found}
-        vectors = {row[0]: np.array(json.loads(row[3]), "f") for row in found}
-        assert len(vectors) == len(found), "twice"
-        return version, digest, vectors
-
-    def require_true(self, version: int) -> None:
-        """The view has all vectors of a version, once, and nothing else."""
-        found, digest, vectors = self.seen()
-        assert (found, digest) == (version, self.digest(version))
-        expected = self.expected(version)
-        assert vectors.keys() == expected.keys()
-        for name, one in expected.items():
-            np.testing.assert_allclose(vectors[name], one, rtol=1e-6)
-
-
-@pytest.fixture
-def shop(site: Site, address: str, tmp_path: Path) -> Shop:
-    """An index of six images without vectors."""
-    name = f"shop{next(_numbers)}"
-    made = Shop(
-        site=site,
-        model=a_root(site.platform, name),
-        name=name,
-        address=address,
-        folder=tmp_path,
-    )
-    site.client.datasets.create(name)
-    made.upload(*range(6))
-    site.client.indexes.create(name, name, store="pgvector", dataset=name)
-    return made
+from tests.unit.client.commands.conftest import Shop
 
 
 def states(shop: Shop) -> dict[int, str]:
@@ -507,118 +383,3 @@ def test_the_service_refuses_vectors_that_may_lose_more_than_the_index_allows(sh
         keeper.move(version)
     shop.require_true(version)
     assert methods(shop)[version] == ("embedded", None, None)
-
-
-# The command.
-
-
-@pytest.fixture
-def at(address: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PERENNIAL_INDEX_TABLE", address)
-    return address
-
-
-def test_an_index_is_created_moved_searched_and_deleted_by_commands(
-    shop: Shop, perennial: Run, at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        shop.site.oracle, "vectors", lambda digest, data: vector(digest, sha256(data))
-    )
-    model = ("--model", shop.name)
-    perennial("index", "delete", shop.name, *model, "--yes")
-    made = perennial("index", "create", shop.name, *model, "--dataset", shop.name)
-    assert rows(made.out, 6) == [["1", "live", "embedded", "", "6", "6"]], made.err
-    version = shop.child()
-    refused = perennial("promote", f"{shop.name}:{version}")
-    assert (refused.code, f"perennial index move {shop.name}" in refused.err) == (ERROR, True)
-    moved = perennial("index", "move", shop.name, f"{shop.name}:{version}")
-    assert rows(moved.out, 2) == [["1", "retired"], [str(version), "live"]], moved.err
-    assert perennial("rollback", shop.name, "--reason", "worse").code == 0
-    synced = perennial("index", "sync", shop.name, *model)
-    assert rows(synced.out, 2) == [["1", "live"], [str(version), "retired"]], synced.err
-    found = perennial("index", "search", shop.name, *model, "--text", "a cat", "--limit", 2)
-    assert "by version 1, digest " in found.out
-    assert len(rows(found.out, 1)) == 2
-    assert rows(perennial("index", "list", *model).out, 2) == [[shop.name, "pgvector"]]
-    assert perennial("index", "show", shop.name, *model).out == synced.out
-    assert perennial("index", "delete", shop.name, *model, "--yes").code == 0
-    assert perennial("promote", f"{shop.name}:{version}", "--reason", "free").code == 0
-
-
-def test_files_are_indexed_by_their_paths_and_unreadable_ones_left_out(
-    shop: Shop, perennial: Run, at: str, tmp_path: Path
-) -> None:
-    folder, name = tmp_path / "images", f"{shop.name}-files"
-    (folder / "new").mkdir(parents=True)
-    for number, place in enumerate(("a.png", "new/b.png", "new/c.png")):
-        (folder / place).write_bytes(picture(number))
-    (folder / "notes.txt").write_text("no image")
-    create = ("index", "create", name, "--model", shop.name, "--files", folder)
-    ended = perennial(*create)
-    assert rows(ended.out, 6)[-1] == ["1", "live", "embedded", "", "3", "3"], ended.err
-    assert "notes.txt is left out" in ended.err
-    (folder / "a.png").unlink()
-    (folder / "new/b.png").write_bytes(picture(7))
-    perennial("index", "sync", name, "--model", shop.name, "--files", folder)
-    digests = {sha256((folder / place).read_bytes()) for place in ("new/b.png", "new/c.png")}
-    assert {row[0] for row in shop.sql(f'SELECT source FROM "{name}_v1"')} == digests
-
-
-def test_the_commands_of_the_guide_do_what_it_says(
-    site: Site, perennial: Run, at: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(site.oracle, "vectors", lambda digest, data: vector(digest, sha256(data)))
-    with site.platform.transactions(read_only=True) as work:
-        model = work[Models].get("demo")
-    a_candidate(site.platform, model, verdict=Verdict.PASSED)
-    images = [("bag", ImageFile(file_name="a.png", data=picture(n))) for n in range(3)]
-    site.client.datasets.create("products")
-    site.client.datasets.upload("products", images)
-    site.client.datasets.freeze("products")
-    page = (ROOT / "docs/how-to/vector-index.md").read_text("utf-8")
-    lines = re.findall(r"^perennial (.*)$", page, flags=re.MULTILINE)
-    assert len(lines) >= 8
-    for line in lines:
-        ended = perennial(*shlex.split(line))
-        assert ended.code == 0, f"{line}\n{ended.err}"
-
-
-SECRET = "hunter2-of-the-index"
-
-
-def test_a_password_stays_out_of_arguments_replies_audit_and_messages(
-    shop: Shop, perennial: Run
-) -> None:
-    sync = ("index", "sync", shop.name, "--model", shop.name)
-    for address in (
-        f"postgresql://u:{SECRET}@localhost/db",
-        f"postgresql://localhost/db?password={SECRET}",
-        f"host=localhost password={SECRET}",
-        f"postgresql://u:{SECRET}@[/db",
-    ):
-        ended = perennial(*sync, "--table", address)
-        assert (ended.code, SECRET in ended.out + ended.err) == (USAGE, False)
-
-
-def test_a_password_of_the_environment_is_shown_nowhere(
-    shop: Shop, perennial: Run, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PGPASSWORD", SECRET)
-    sync = ("index", "sync", shop.name, "--model", shop.name)
-    done = perennial(*sync, "--table", address)
-    assert done.code == 0, done.err
-    told = done.out + done.err
-    for wrong in (f"postgresql://u:{SECRET}@[/db", f"postgresql://u:{SECRET}@127.0.0.1:1/db"):
-        monkeypatch.setenv("PERENNIAL_INDEX_TABLE", wrong)
-        failed = perennial(*sync)
-        assert failed.code == ERROR
-        told += failed.out + failed.err
-    events = list(shop.client.audit.events())
-    jobs = list(shop.client.jobs.list(model=shop.name))
-    told += json.dumps([events, jobs, shop.client.indexes.list(shop.name)])
-    home = shop.site.platform.settings.home
-    told += "".join(
-        path.read_text("latin-1") for path in home.rglob("*") if path.is_file()
-    )  # the service's database, logs and messages
-    assert SECRET not in told
-    assert shop.address not in told
