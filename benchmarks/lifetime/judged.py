@@ -11,7 +11,7 @@ from core.datasets.manifests import Manifest, ManifestEntry, Part
 from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.evaluation.answers import Answers, ClassAnswers
 from core.evaluation.comparisons import comparisons
-from core.evaluation.exams import RetrievalEvaluation, ScoredSuite
+from core.evaluation.exams import RetrievalExam, ScoredSuite
 from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.measures import measures
 from core.evaluation.plan import EvaluationPlan, plan_queries
@@ -118,7 +118,7 @@ def _compared(plan: EvaluationPlan) -> Iterator[tuple[Version, EvalQuery]]:
     for comparison in comparisons(plan):
         for exam, before in comparison.pairs:
             for version in (plan.candidate, before):
-                if isinstance(exam, RetrievalEvaluation):
+                if isinstance(exam, RetrievalExam):
                     yield version, exam.own
                 else:
                     yield version, comparison.query(exam, version)

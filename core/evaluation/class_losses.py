@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from core.evaluation.comparisons import Comparison, comparisons
-from core.evaluation.exams import ClassEvaluation
+from core.evaluation.exams import ClassExam
 from core.evaluation.paired_hits import firsts, tells
 from core.evaluation.results import EvaluationResults
 from core.gate.classes import ClassLoss
@@ -26,7 +26,7 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
-        if isinstance(exam, ClassEvaluation) and not (overlaps or again):
+        if isinstance(exam, ClassExam) and not (overlaps or again):
             yield from _of_each(results, one)
 
 

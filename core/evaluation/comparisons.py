@@ -29,11 +29,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 
-from core.evaluation.exams import ClassEvaluation, Exam, RetrievalEvaluation, in_prompt_of
-from core.evaluation.holdouts import CaptionedHoldout, HoldoutEvaluation
+from core.evaluation.exams import ClassExam, Exam, RetrievalExam, in_prompt_of
+from core.evaluation.holdouts import CaptionedHoldout, ClassHoldout
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
-from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.evaluation.unlabelled import UnlabelledExam
 from core.gate.kinds import DEPTHS, DIRECTIONS, LIVE, PARENT, ROOT, SETTLED, ClassList, MeasureKind
 from core.registry.versions import Version
 
@@ -43,9 +43,9 @@ Roles = Mapping[ClassList, Mapping[str, Pairs]]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A comparison of the candidate with a baseline, on the images of one or several evaluations.
+    """A comparison of the candidate with a baseline, on the images of one or several exams.
 
-    `pairs` are the evaluations, each with the version that the candidate is compared with on it:
+    `pairs` are the exams, each with the version that the candidate is compared with on it:
     the same for all, but for settled versions.
     """
 
@@ -62,7 +62,7 @@ class Comparison:
     @property
     def is_of_captions(self) -> bool:
         """True if it is about searches among images and their captions."""
-        return isinstance(self.pairs[0][0], RetrievalEvaluation)
+        return isinstance(self.pairs[0][0], RetrievalExam)
 
     @property
     def is_of_holdouts(self) -> bool:
@@ -79,10 +79,10 @@ class Comparison:
         """The number of images; one in several holdouts counts once."""
         return len({entry.pixels for exam, _ in self.pairs for entry in exam.own.entries})
 
-    def query(self, exam: ClassEvaluation | UnlabelledEvaluation, version: Version) -> ClassQuery:
-        """Return what a version is asked on the images of an evaluation."""
+    def query(self, exam: ClassExam | UnlabelledExam, version: Version) -> ClassQuery:
+        """Return what a version is asked on the images of an exam."""
         query = exam.over(self.asked)
-        if self.asked is ClassList.DEFAULT and isinstance(exam, ClassEvaluation):
+        if self.asked is ClassList.DEFAULT and isinstance(exam, ClassExam):
             query = exam.by_default(version)
         return in_prompt_of(version, query) if self.own_prompts else query
 
@@ -177,7 +177,7 @@ def _with_settled(
 
     They answered over the suite's own list and in its prompt when they were candidates.
     """
-    if isinstance(suite, UnlabelledEvaluation):
+    if isinstance(suite, UnlabelledExam):
         return
     for version in plan.settled_for(suite.name):
         roles = {ClassList.OWN: {SETTLED: ((suite, version),)}}
@@ -208,12 +208,12 @@ def _small_captioned_ones(plan: EvaluationPlan) -> Mapping[str, Pairs]:
 
 
 def _has_captions_to_choose(exam: Exam) -> bool:
-    found = exam.asked.entries if isinstance(exam, RetrievalEvaluation) else ()
+    found = exam.asked.entries if isinstance(exam, RetrievalExam) else ()
     return len({text for entry in found for text in entry.texts}) > 1
 
 
 def _of_holdouts(
-    plan: EvaluationPlan, holdouts: Sequence[HoldoutEvaluation], asked: ClassList
+    plan: EvaluationPlan, holdouts: Sequence[ClassHoldout], asked: ClassList
 ) -> Mapping[str, Pairs]:
     """Return the pairs of each role, without holdouts whose classes the role has not learned."""
     live, known = plan.live, plan.live_lineage
@@ -323,7 +323,7 @@ def _with_each(
 
 def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool:
     """Return whether callers who send no prompt get other answers than those that are compared."""
-    if isinstance(exam, RetrievalEvaluation):
+    if isinstance(exam, RetrievalExam):
         return False
     return {candidate.prompt, version.prompt} != {exam.own.prompt}
 
@@ -331,7 +331,7 @@ def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool
 def _has_list(pairs: Pairs, asked: ClassList) -> bool:
     """Return whether a list is one of its own: not where it has no other classes."""
     if asked is ClassList.DEFAULT:
-        exams = ((exam, version) for exam, version in pairs if isinstance(exam, ClassEvaluation))
+        exams = ((exam, version) for exam, version in pairs if isinstance(exam, ClassExam))
         return any(exam.by_default(version).digest != exam.union.digest for exam, version in exams)
     own = asked is ClassList.OWN
     lists = ((exam.over(asked), exam.over(asked.shorter)) for exam, _ in pairs)
@@ -341,9 +341,9 @@ def _has_list(pairs: Pairs, asked: ClassList) -> bool:
 def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
     if len(pairs) == 1:
         return pairs[0][0].name
-    captioned = isinstance(pairs[0][0], RetrievalEvaluation)
-    earlier: Sequence[HoldoutEvaluation | CaptionedHoldout] = plan.earlier
-    kept: Sequence[HoldoutEvaluation | CaptionedHoldout] = plan.kept
+    captioned = isinstance(pairs[0][0], RetrievalExam)
+    earlier: Sequence[ClassHoldout | CaptionedHoldout] = plan.earlier
+    kept: Sequence[ClassHoldout | CaptionedHoldout] = plan.kept
     if captioned:
         earlier, kept = plan.earlier_captions, plan.kept_captions
     names = {exam.name for exam, _ in pairs}

@@ -7,7 +7,7 @@ from typing import Any
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import AnswersByQuery, EvaluationResults
-from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation
+from core.evaluation.unlabelled import SampledHits, UnlabelledExam
 from core.gate.measures import Measure
 from core.gate.reasons import unlabelled
 from core.registry.versions import Version
@@ -16,7 +16,7 @@ from core.registry.versions import Version
 def estimated(
     results: EvaluationResults,
     comparison: Comparison,
-    exam: UnlabelledEvaluation,
+    exam: UnlabelledExam,
     before: Version,
     **spent: Any,
 ) -> Iterator[Measure]:
@@ -89,10 +89,10 @@ def to_label(results: EvaluationResults) -> Iterator[str]:
 
 def _sampled(
     results: EvaluationResults,
-) -> Iterator[tuple[Comparison, UnlabelledEvaluation, SampledHits]]:
+) -> Iterator[tuple[Comparison, UnlabelledExam, SampledHits]]:
     for one in comparisons(results.plan):
         (exam, before), *_ = one.pairs
-        if isinstance(exam, UnlabelledEvaluation):
+        if isinstance(exam, UnlabelledExam):
             yield one, exam, results.sampled(one, exam, before)
 
 

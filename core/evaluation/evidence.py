@@ -19,7 +19,7 @@ from core.evaluation.answers import (
     answers_to_json,
     views_to_json,
 )
-from core.evaluation.exams import RetrievalEvaluation
+from core.evaluation.exams import RetrievalExam
 from core.evaluation.holdouts import CaptionedHoldout
 from core.evaluation.judge import BesideVerdict, build_report, verdicts_beside
 from core.evaluation.plan import EvaluationPlan
@@ -187,10 +187,10 @@ def shown_entries(query: EvalQuery) -> Entries:
 
 
 def _without_captions(plan: EvaluationPlan) -> EvaluationPlan:
-    def shown(exam: RetrievalEvaluation) -> RetrievalEvaluation:
+    def shown(exam: RetrievalExam) -> RetrievalExam:
         own = RetrievalQuery(entries=shown_entries(exam.own))
         among = exam.among and RetrievalQuery(entries=shown_entries(exam.among))
-        return RetrievalEvaluation(name=exam.name, own=own, among=among)
+        return RetrievalExam(name=exam.name, own=own, among=among)
 
     def held_out(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
         return tuple(replace(one, exam=shown(one.exam)) for one in holdouts)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field, replace
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Split
 from core.datasets.rules import Suite, SuiteKind, lineage_of
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
-from core.evaluation.unlabelled import UnlabelledEvaluation, in_order, labelled_entries
+from core.evaluation.unlabelled import UnlabelledExam, in_order, labelled_entries
 from core.gate.kinds import ClassList
 from core.registry.versions import Version
 from core.values import Digest
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassEvaluation:
+class ClassExam:
     """Queries on the same images over several lists of classes, three of which are fields.
 
     `own` shows what is forgotten. In `union`, all classes that the candidate has learned compete
@@ -39,7 +39,7 @@ class ClassEvaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RetrievalEvaluation:
+class RetrievalExam:
     """The query of a captioned suite or holdout, whose gallery is its own images.
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
@@ -56,8 +56,8 @@ class RetrievalEvaluation:
         return self.among or self.own
 
     @property
-    def alone(self) -> "RetrievalEvaluation":
-        """The evaluation in its own gallery."""
+    def alone(self) -> "RetrievalExam":
+        """The exam in its own gallery."""
         return replace(self, among=None)
 
     def over(self, _: ClassList) -> RetrievalQuery:
@@ -65,7 +65,7 @@ class RetrievalEvaluation:
         return self.own
 
 
-Exam = ClassEvaluation | RetrievalEvaluation | UnlabelledEvaluation
+Exam = ClassExam | RetrievalExam | UnlabelledExam
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,10 +93,10 @@ def suite_query(scored: ScoredSuite, part: Part) -> EvalQuery | None:
     return ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
 
 
-def unlabelled_evaluation(
+def unlabelled_exam(
     scored: ScoredSuite, learned: tuple[str, ...], part: Part = Part.TEST
-) -> UnlabelledEvaluation | None:
-    """Return the evaluation of an unlabelled suite; None of another, and for selection.
+) -> UnlabelledExam | None:
+    """Return the exam of an unlabelled suite; None of another, and for selection.
 
     Its labels are of test images, and nothing is chosen by them.
     """
@@ -106,7 +106,7 @@ def unlabelled_evaluation(
     if suite.kind is not SuiteKind.UNLABELLED or part is not Part.TEST or not entries:
         return None
     own = ClassQuery(entries=entries, classes=suite.classes, prompt=suite.prompt)
-    return UnlabelledEvaluation(
+    return UnlabelledExam(
         name=suite.name,
         own=own,
         union=replace(own, classes=_union(own.classes, learned)),
@@ -119,13 +119,13 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
     return tuple(entry for entry in entries if entry.part is part)
 
 
-def class_evaluation(
+def class_exam(
     name: str, own: ClassQuery, learned: tuple[str, ...], of_suites: tuple[str, ...] = ()
-) -> ClassEvaluation:
+) -> ClassExam:
     """Return the queries of one over its own classes, those learned, and those of suites."""
     union = replace(own, classes=_union(own.classes, learned))
     with_suites = replace(union, classes=_union(union.classes, of_suites))
-    return ClassEvaluation(name=name, own=own, union=union, with_suites=with_suites)
+    return ClassExam(name=name, own=own, union=union, with_suites=with_suites)
 
 
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:

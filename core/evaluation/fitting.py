@@ -12,8 +12,8 @@ from core.database.work import Work
 from core.datasets.manifests import VALIDATION_SHARE, Part
 from core.datasets.rules import DatasetRef
 from core.evaluation.comparisons import comparisons
-from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation
-from core.evaluation.holdouts import HeldOutUpdate, HoldoutEvaluation
+from core.evaluation.exams import ClassExam, RetrievalExam
+from core.evaluation.holdouts import ClassHoldout, HeldOutUpdate
 from core.evaluation.measures import measures
 from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
 from core.evaluation.queries import EvalQuery
@@ -58,9 +58,9 @@ def asked_beside(plan: EvaluationPlan) -> Mapping[Digest, tuple[EvalQuery, ...]]
         for exam, compared in comparison.pairs:
             for version in (*always, compared):
                 query: EvalQuery = exam.own
-                if isinstance(exam, ClassEvaluation):
+                if isinstance(exam, ClassExam):
                     query = comparison.query(exam, version)
-                elif isinstance(exam, RetrievalEvaluation):
+                elif isinstance(exam, RetrievalExam):
                     query = exam.asked
                 found.setdefault(version.digest, {})[query.digest] = query
     return {digest: tuple(queries.values()) for digest, queries in found.items()}
@@ -105,7 +105,7 @@ def plan_to_fit(
     plan = _plan(work, artifacts, model, line, _candidate(parent, classes, prompt), beside)
     known = work[Versions].some(model.id, beside.asked)
 
-    def pinned(one: HoldoutEvaluation, otherwise: Version) -> HoldoutEvaluation:
+    def pinned(one: ClassHoldout, otherwise: Version) -> ClassHoldout:
         number = beside.settled.get(str(one.learner.number))
         version = otherwise if number is None else known[number]
         return replace(one, settled=version, anchor=version)

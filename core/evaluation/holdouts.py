@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.datasets.manifests import ManifestEntry, Part
-from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation, class_evaluation, entries_in
+from core.evaluation.exams import ClassExam, RetrievalExam, class_exam, entries_in
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.gate.rules import GatePolicy
 from core.registry.versions import Version
@@ -27,7 +27,7 @@ class HeldOutUpdate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HoldoutEvaluation:
+class ClassHoldout:
     """An update's holdout, with the version that learned it and the settled one.
 
     The settled version is the first of the line after the learner that a passing verdict let go
@@ -42,8 +42,8 @@ class HoldoutEvaluation:
     learner: Version
     settled: Version
     anchor: Version | None = None
-    exam: ClassEvaluation
-    common: ClassEvaluation | None  # on what learner and settled version can answer about
+    exam: ClassExam
+    common: ClassExam | None  # on what learner and settled version can answer about
     added: SuiteId | None = None  # the images that were added to what the update held out
     at_first: tuple[ManifestEntry, ...] = ()  # the images without these
 
@@ -64,7 +64,7 @@ class CaptionedHoldout:
 
     learner: Version
     settled: Version | None
-    exam: RetrievalEvaluation
+    exam: RetrievalExam
 
 
 def holdout_name(learner: Version) -> str:
@@ -83,15 +83,15 @@ def holdout_query(learner: Version, entries: tuple[ManifestEntry, ...]) -> Class
     return ClassQuery(entries=entries, classes=learner.classes, prompt=learner.prompt)
 
 
-def holdout_evaluations(
+def class_holdouts(
     updates: Sequence[HeldOutUpdate],
     candidate: Version,
     of_suites: tuple[str, ...],
     part: Part,
     views: int,
     can_answer: Callable[[Version, EvalQuery], bool],
-) -> tuple[HoldoutEvaluation, ...]:
-    """Return the evaluations of the holdouts; the updates may be of several lines, oldest first."""
+) -> tuple[ClassHoldout, ...]:
+    """Return the holdouts with their exams; the updates may be of several lines, oldest first."""
     found = []
     for update in updates:
         learner, name = update.version, holdout_name(update.version)
@@ -100,13 +100,13 @@ def holdout_evaluations(
         if entries:
             own = replace(holdout_query(learner, entries), views=views)
             settled = next(_passed(learner, updates, candidate), learner)
-            exam = class_evaluation(name, own, candidate.classes, of_suites)
-            common: ClassEvaluation | None = exam
+            exam = class_exam(name, own, candidate.classes, of_suites)
+            common: ClassExam | None = exam
             if entries != at_first and not all(can_answer(one, own) for one in (learner, settled)):
                 first = replace(holdout_query(learner, at_first), views=views)
-                common = class_evaluation(name, first, candidate.classes) if at_first else None
+                common = class_exam(name, first, candidate.classes) if at_first else None
             found.append(
-                HoldoutEvaluation(
+                ClassHoldout(
                     learner=learner,
                     settled=settled,
                     exam=exam,
@@ -135,13 +135,13 @@ def captioned_holdouts(
                 CaptionedHoldout(
                     learner=learner,
                     settled=next((one for one in settled if can_answer(one, own)), None),
-                    exam=RetrievalEvaluation(name=captions_name(learner), own=own),
+                    exam=RetrievalExam(name=captions_name(learner), own=own),
                 )
             )
     return tuple(found)
 
 
-def gallery_of(exams: Iterable[RetrievalEvaluation]) -> RetrievalQuery:
+def gallery_of(exams: Iterable[RetrievalExam]) -> RetrievalQuery:
     """Return the query on all images of several; an image that is in several has all captions."""
     found: dict[Digest, ManifestEntry] = {}
     for entry in (entry for exam in exams for entry in exam.own.entries):
@@ -182,9 +182,9 @@ MOST_ANCHORS = 8  # further versions that an evaluation asks, each of which has 
 
 
 def _with_anchors(
-    found: Sequence[HoldoutEvaluation], updates: Sequence[HeldOutUpdate], candidate: Version
-) -> tuple[HoldoutEvaluation, ...]:
-    """Return the evaluations with their anchors: their settled versions, if these have weights.
+    found: Sequence[ClassHoldout], updates: Sequence[HeldOutUpdate], candidate: Version
+) -> tuple[ClassHoldout, ...]:
+    """Return the holdouts with their anchors: their settled versions, if these have weights.
 
     Of more than `MOST_ANCHORS` settled versions only every second is asked, or every fourth, and so
     on, and stands for those before it: what is lost between the two is seen by the other limits
@@ -196,7 +196,7 @@ def _with_anchors(
     while len(asked) > MOST_ANCHORS:
         asked = asked[::2]
 
-    def anchor(one: HoldoutEvaluation) -> Version | None:
+    def anchor(one: ClassHoldout) -> Version | None:
         later = {update.version.number for update in _descendants(one.settled, updates)}
         since = {one.settled.number, *later}
         return next((found for found in asked if found.number in since), None)
@@ -205,7 +205,7 @@ def _with_anchors(
 
 
 def settled_by_suite(
-    suites: Iterable[ClassEvaluation | RetrievalEvaluation],
+    suites: Iterable[ClassExam | RetrievalExam],
     updates: Iterable[HeldOutUpdate],
     can_answer: Callable[[Version, EvalQuery], bool],
 ) -> Mapping[str, tuple[Version, ...]]:

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from core.errors import AnswersNotFinite
 from core.evaluation.class_losses import class_losses, worse_classes
 from core.evaluation.estimates import to_label
-from core.evaluation.exams import ClassEvaluation, Exam
+from core.evaluation.exams import ClassExam, Exam
 from core.evaluation.guards import unguarded_in
 from core.evaluation.measures import measures
 from core.evaluation.plan import EvaluationPlan
@@ -232,5 +232,5 @@ def _grown(results: EvaluationResults) -> Iterator[GrownImages]:
         )
 
 
-def _count(exams: Iterable[ClassEvaluation]) -> int:
+def _count(exams: Iterable[ClassExam]) -> int:
     return len({entry.pixels for exam in exams for entry in exam.own.entries})

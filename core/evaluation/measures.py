@@ -8,7 +8,7 @@ from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.paired_hits import together
 from core.evaluation.results import EvaluationResults
-from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.evaluation.unlabelled import UnlabelledExam
 from core.evaluation.untaught import untaught
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
@@ -31,7 +31,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     Of an unlabelled suite it is unknown which answers were right.
     """
     (exam, version), *_ = comparison.pairs
-    if isinstance(exam, UnlabelledEvaluation):
+    if isinstance(exam, UnlabelledExam):
         spending = vars(_spending(results, comparison))
         yield from estimated(results, comparison, exam, version, **spending)
         return

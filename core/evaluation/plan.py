@@ -10,27 +10,27 @@ from dataclasses import dataclass, field, replace
 from core.datasets.manifests import Part
 from core.datasets.rules import Suite, SuiteKind
 from core.evaluation.exams import (
-    ClassEvaluation,
+    ClassExam,
     Exam,
-    RetrievalEvaluation,
+    RetrievalExam,
     ScoredSuite,
-    class_evaluation,
+    class_exam,
     in_prompt_of,
     suite_query,
-    unlabelled_evaluation,
+    unlabelled_exam,
 )
 from core.evaluation.holdouts import (
     CaptionedHoldout,
+    ClassHoldout,
     HeldOutUpdate,
-    HoldoutEvaluation,
     captioned_holdouts,
+    class_holdouts,
     gallery_of,
-    holdout_evaluations,
     searched_among,
     settled_by_suite,
 )
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
-from core.evaluation.unlabelled import UnlabelledEvaluation
+from core.evaluation.unlabelled import UnlabelledExam
 from core.gate.rules import GatePolicy
 from core.recipes.rules import distinct
 from core.registry.versions import Model, Version
@@ -54,11 +54,11 @@ class EvaluationPlan:
     live: Version | None  # what a promotion would replace
     live_lineage: frozenset[int] = frozenset()  # the versions whose updates it inherits
     suites: tuple[Suite, ...]  # including those without an image of the part: they have no query
-    zero_shot: tuple[ClassEvaluation, ...]
-    retrieval: tuple[RetrievalEvaluation, ...]
-    unlabelled: tuple[UnlabelledEvaluation, ...] = ()
-    holdouts: tuple[HoldoutEvaluation, ...]  # those with an image of the part
-    live_holdouts: tuple[HoldoutEvaluation, ...]  # of `lost`, those with an image of the part
+    zero_shot: tuple[ClassExam, ...]
+    retrieval: tuple[RetrievalExam, ...]
+    unlabelled: tuple[UnlabelledExam, ...] = ()
+    holdouts: tuple[ClassHoldout, ...]  # those with an image of the part
+    live_holdouts: tuple[ClassHoldout, ...]  # of `lost`, those with an image of the part
     captioned: tuple[CaptionedHoldout, ...] = ()  # as `holdouts`, of updates of captions
     live_captioned: tuple[CaptionedHoldout, ...] = ()  # as `live_holdouts`
     # The settled versions of the line that can answer about a suite, by its name; and of `lost`.
@@ -75,17 +75,17 @@ class EvaluationPlan:
         return (*self.zero_shot, *self.retrieval, *self.unlabelled)
 
     @property
-    def own(self) -> HoldoutEvaluation | None:
+    def own(self) -> ClassHoldout | None:
         """The candidate's own holdout, if it has a test image."""
         return next((h for h in self.holdouts if h.learner == self.candidate), None)
 
     @property
-    def earlier(self) -> tuple[HoldoutEvaluation, ...]:
+    def earlier(self) -> tuple[ClassHoldout, ...]:
         """The holdouts of the updates before the candidate's."""
         return tuple(h for h in self.holdouts if h.learner != self.candidate)
 
     @property
-    def kept(self) -> tuple[HoldoutEvaluation, ...]:
+    def kept(self) -> tuple[ClassHoldout, ...]:
         """The holdouts of all updates that the candidate may not lose: its line's, the live's."""
         return self.earlier + self.live_holdouts
 
@@ -141,13 +141,13 @@ class EvaluationPlan:
         those on `live_holdouts`. The version that learned an earlier holdout and the settled one
         answer that holdout's own query: they did so as candidates and the answers are stored, so
         their weights may have been collected. Anchors answer the candidate's lists. Parent and live
-        version answer over what they have learned themselves, too. Each version
-        answers in its own prompt as well, where a query has another. Candidate and root are
-        calibrated; the others were when they were candidates. Equal plans have the same order.
+        version answer over what they have learned themselves, too. Each version answers in its own
+        prompt as well, where a query has another. Candidate and root are calibrated; the others
+        were when they were candidates. Equal plans have the same order.
         """
-        shared: list[EvalQuery] = [evaluation.own for evaluation in self.retrieval]
-        for evaluation in self.zero_shot:
-            shared += [evaluation.own, evaluation.union]
+        shared: list[EvalQuery] = [exam.own for exam in self.retrieval]
+        for each in self.zero_shot:
+            shared += [each.own, each.union]
         for suite in self.unlabelled:
             shared += [suite.own, suite.union]
         for holdout in self.holdouts:
@@ -175,7 +175,7 @@ class EvaluationPlan:
                 asked += [(by, [h.common.own]) for by in (h.learner, h.settled)]
         asked += [(one.settled, [one.exam.own]) for one in self.kept_captions if one.settled]
         asked += [(by, [*_in_own_prompt(by, queries)]) for by, queries in tuple(asked)]
-        exams: list[ClassEvaluation | RetrievalEvaluation] = [*self.zero_shot, *self.retrieval]
+        exams: list[ClassExam | RetrievalExam] = [*self.zero_shot, *self.retrieval]
         for exam in exams:
             asked += [(by, [exam.own]) for by in self.settled_for(exam.name)]
         versions = {version.digest: version for version, _ in asked}
@@ -189,7 +189,7 @@ def _in_own_prompt(version: Version, queries: Iterable[EvalQuery]) -> Iterator[E
     return (in_prompt_of(version, one) for one in queries if isinstance(one, ClassQuery))
 
 
-def _with_suites(holdouts: Iterable[HoldoutEvaluation]) -> list[EvalQuery]:
+def _with_suites(holdouts: Iterable[ClassHoldout]) -> list[EvalQuery]:
     return [holdout.exam.with_suites for holdout in holdouts]
 
 
@@ -232,18 +232,18 @@ def plan_queries(
     learned, views = candidate.version.classes, policy.judged_views
     of_suites = distinct(name for scored in suites for name in scored.suite.classes)
     lost = tuple(update.version for update in live.updates) if live else ()
-    zero_shot: list[ClassEvaluation] = []
-    retrieval: list[RetrievalEvaluation] = []
-    unlabelled = (unlabelled_evaluation(scored, learned, part) for scored in suites)
+    zero_shot: list[ClassExam] = []
+    retrieval: list[RetrievalExam] = []
+    unlabelled = (unlabelled_exam(scored, learned, part) for scored in suites)
     for scored in suites:
         name = scored.suite.name
         match suite_query(scored, part):
             case RetrievalQuery() as query:
-                retrieval.append(RetrievalEvaluation(name=name, own=query))
+                retrieval.append(RetrievalExam(name=name, own=query))
             case ClassQuery() as query:
                 asked = replace(query, views=views, mirror=scored.suite.mirror)
-                zero_shot.append(class_evaluation(name, asked, learned))
-    suites_asked: list[ClassEvaluation | RetrievalEvaluation] = [*zero_shot, *retrieval]
+                zero_shot.append(class_exam(name, asked, learned))
+    suites_asked: list[ClassExam | RetrievalExam] = [*zero_shot, *retrieval]
     captioned = captioned_holdouts(line, candidate.version, part, can_answer)
     live_captioned = captioned_holdouts(replaced, candidate.version, part, can_answer)
     kept = [one.exam for one in captioned if one.learner != candidate.version]
@@ -261,8 +261,8 @@ def plan_queries(
         zero_shot=tuple(zero_shot),
         retrieval=tuple(retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
-        holdouts=holdout_evaluations(line, candidate.version, of_suites, part, views, can_answer),
-        live_holdouts=holdout_evaluations(
+        holdouts=class_holdouts(line, candidate.version, of_suites, part, views, can_answer),
+        live_holdouts=class_holdouts(
             replaced, candidate.version, of_suites, part, views, can_answer
         ),
         captioned=searched_among(among, captioned, candidate.version, policy),

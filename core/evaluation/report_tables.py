@@ -6,7 +6,7 @@ from statistics import fmean
 
 from core.evaluation.answers import RetrievalAnswers
 from core.evaluation.comparisons import Comparison, comparisons
-from core.evaluation.exams import ClassEvaluation
+from core.evaluation.exams import ClassExam
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken
 from core.evaluation.results import (
@@ -50,7 +50,7 @@ def changes(results: EvaluationResults) -> Iterator[ChangeTable]:
     for one in found:
         (exam, before), *others = one.pairs
         wide = one.asked is not ClassList.OWN or one.baseline == SETTLED
-        if others or wide or one.own_prompts or not isinstance(exam, ClassEvaluation):
+        if others or wide or one.own_prompts or not isinstance(exam, ClassExam):
             continue
         yield ChangeTable(
             kind=one.kind,
@@ -105,9 +105,9 @@ def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
     plan = results.plan
     asked = [(MeasureKind.ZERO_SHOT, suite) for suite in plan.zero_shot]
     asked += [(MeasureKind.HOLDOUT, holdout.exam) for holdout in plan.earlier]
-    for kind, evaluation in asked:
+    for kind, exam in asked:
         for role, version in results.roles:
-            yield _list_score(results, kind, evaluation, role, version)
+            yield _list_score(results, kind, exam, role, version)
     for holdout in plan.live_holdouts:
         for role, version in results.roles:
             if role in {"candidate", "live"}:
@@ -117,20 +117,20 @@ def list_scores(results: EvaluationResults) -> Iterator[ListScore]:
 def _list_score(
     results: EvaluationResults,
     kind: MeasureKind,
-    evaluation: ClassEvaluation,
+    exam: ClassExam,
     role: str,
     version: Version,
 ) -> ListScore:
     return ListScore(
         kind=kind,
-        name=evaluation.name,
+        name=exam.name,
         role=role,
         version=version.number,
-        images=len(evaluation.own.entries),
-        own_classes=len(evaluation.own.classes),
-        union_classes=len(evaluation.union.classes),
-        own=results.accuracy(version, evaluation.own),
-        union=results.accuracy(version, evaluation.union),
+        images=len(exam.own.entries),
+        own_classes=len(exam.own.classes),
+        union_classes=len(exam.union.classes),
+        own=results.accuracy(version, exam.own),
+        union=results.accuracy(version, exam.union),
     )
 
 
@@ -151,7 +151,7 @@ def taken(results: EvaluationResults) -> Iterator[Taken]:
         elsewhere = one.pooled if one.asked in in_pool else bool(others)
         if elsewhere or one.is_cumulative or one.own_prompts or one.asked is ClassList.OWN:
             continue
-        if isinstance(exam, ClassEvaluation):
+        if isinstance(exam, ClassExam):
             rows = [*_taken_in(results, one)]
             rows.sort(key=lambda row: (-row.images, row.class_name, row.answered))
             yield from (row for n, row in enumerate(rows) if n < MOST_TAKEN or row.may_be_same)
@@ -161,7 +161,7 @@ def _taken_in(results: EvaluationResults, one: Comparison) -> Iterator[Taken]:
     now, own, shorter = results.plan.candidate, set[str](), set[str]()
     lost_to: dict[Digest, tuple[str, str | None] | None] = {}  # an image in several counts once
     for exam, before in one.pairs:
-        if not isinstance(exam, ClassEvaluation):
+        if not isinstance(exam, ClassExam):
             continue
         own |= {name.lower() for name in exam.own.classes}
         shorter |= {name.lower() for name in exam.over(one.asked.shorter).classes}
@@ -214,15 +214,15 @@ def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
     asked = [(one, results.roles) for one in shared]
     others = tuple(one for one in results.roles if one[0] in {"candidate", "live"})
     asked += [(one.exam, others) for one in plan.live_captioned]
-    for evaluation, roles in asked:
+    for exam, roles in asked:
         for role, version in roles:
-            ranks = results.ranks(version, evaluation)
+            ranks = results.ranks(version, exam)
             yield from recalls_by_direction(
                 ranks,
-                suite=evaluation.name,
+                suite=exam.name,
                 role=role,
                 version=version.number,
-                gallery=evaluation.asked,
+                gallery=exam.asked,
             )
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers, are_finite, ranks_of
 from core.evaluation.comparisons import Comparison
-from core.evaluation.exams import ClassEvaluation, RetrievalEvaluation
+from core.evaluation.exams import ClassExam, RetrievalExam
 from core.evaluation.paired_hits import (
     PairedHits,
     captions_of_one_a_group,
@@ -21,7 +21,7 @@ from core.evaluation.paired_hits import (
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, RetrievalQuery, found_by_one_answer
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
-from core.evaluation.unlabelled import SampledHits, UnlabelledEvaluation, sampled_hits
+from core.evaluation.unlabelled import SampledHits, UnlabelledExam, sampled_hits
 from core.gate.kinds import MeasureKind
 from core.gate.levels import Spending
 from core.registry.versions import Version
@@ -126,7 +126,7 @@ class EvaluationResults:
             raise TypeError(type(answers))
         return answers
 
-    def ranks(self, version: Version, exam: RetrievalEvaluation) -> RetrievalAnswers:
+    def ranks(self, version: Version, exam: RetrievalExam) -> RetrievalAnswers:
         """Return a version's ranks in both directions, in the gallery that is judged."""
         answers = self.answers[version.digest, exam.asked.digest]
         if not isinstance(answers, RetrievalAnswers):
@@ -150,10 +150,10 @@ class EvaluationResults:
     def found_on_each(
         self, comparison: Comparison, now: Version, direction: MeasureKind
     ) -> Sequence[tuple[RetrievalQuery, PairedHits]]:
-        """Return the hits of a version and of the baseline in all searches of each evaluation."""
+        """Return the hits of a version and of the baseline in all searches of each exam."""
         found: list[tuple[RetrievalQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
-            if not isinstance(exam, RetrievalEvaluation):
+            if not isinstance(exam, RetrievalExam):
                 raise TypeError(type(exam))
             ranks = self.ranks(now, exam), self.ranks(before, exam)
             hits = dict(found_within(exam.own, comparison.depth, now=ranks[0], before=ranks[1]))
@@ -163,10 +163,10 @@ class EvaluationResults:
     def on_each(
         self, comparison: Comparison, now: Version
     ) -> Sequence[tuple[ClassQuery, PairedHits]]:
-        """Return the hits of a version and of the baseline on all images of each evaluation."""
+        """Return the hits of a version and of the baseline on all images of each exam."""
         found: list[tuple[ClassQuery, PairedHits]] = []
         for exam, before in comparison.pairs:
-            if not isinstance(exam, ClassEvaluation):
+            if not isinstance(exam, ClassExam):
                 raise TypeError(type(exam))
             query, other = (comparison.query(exam, version) for version in (now, before))
             hits = top_1(
@@ -190,7 +190,7 @@ class EvaluationResults:
             asked = [one.entries[at] for one in queries for at in firsts(one)]
             return sum(found_by_one_answer(asked, way) for way in comparison.directions)
         names: Iterable[str] = () if hits is None else hits.truths
-        if isinstance(exam, UnlabelledEvaluation):
+        if isinstance(exam, UnlabelledExam):
             query = comparison.query(exam, before)
             said = (*(name.lower() for name in query.classes), "")  # or no class was best
             names = (said[one] for one in self.class_answers(before, query).predicted)
@@ -207,9 +207,7 @@ class EvaluationResults:
         knows = comparison.is_cumulative and learners <= plan.live_lineage
         return plan.live if knows else None
 
-    def sampled(
-        self, comparison: Comparison, exam: UnlabelledEvaluation, before: Version
-    ) -> SampledHits:
+    def sampled(self, comparison: Comparison, exam: UnlabelledExam, before: Version) -> SampledHits:
         """Return the hits of the candidate and of another version on an unlabelled suite."""
         now, other = self.plan.candidate, comparison.query(exam, before)
         query = comparison.query(exam, now)

@@ -8,7 +8,7 @@ from core.datasets.rules import Suite
 from core.datasets.version_rows import Suites
 from core.errors import EvaluationPending
 from core.evaluation.answers import ClassAnswers
-from core.evaluation.exams import in_prompt_of, unlabelled_evaluation
+from core.evaluation.exams import in_prompt_of, unlabelled_exam
 from core.evaluation.report import Report
 from core.evaluation.rows import AnswerCache
 from core.evaluation.stored_answers import read_each, read_suite
@@ -36,7 +36,7 @@ def images_to_label(
         require_unlabelled(found)
         model, version = resolve(work, reference)
         report = Report.from_json(read_report(platform.artifacts, version))
-        exam = unlabelled_evaluation(read_suite(work, platform.artifacts, found), version.classes)
+        exam = unlabelled_exam(read_suite(work, platform.artifacts, found), version.classes)
         if exam is None:
             return found, ()
         numbers = {one for one in (report.parent, report.root, report.live) if one is not None}

@@ -33,7 +33,7 @@ def in_order(
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnlabelledEvaluation:
+class UnlabelledExam:
     """Two queries on the images of an unlabelled suite, which are in the fixed order.
 
     One has the suite's class list, the other the union with what the candidate has learned.
@@ -126,7 +126,7 @@ class SampledHits:
 
 
 def sampled_hits(
-    exam: UnlabelledEvaluation,
+    exam: UnlabelledExam,
     query: ClassQuery,
     *,
     now: ClassAnswers,
@@ -134,7 +134,7 @@ def sampled_hits(
     meanings: Mapping[str, str],
     minimum_count: int,
 ) -> SampledHits:
-    """Return two versions' hits on one of the queries of an evaluation."""
+    """Return two versions' hits on one of the queries of an exam."""
     apart = [*disagreements(query, now, before, meanings)]
     shown = {name.lower() for name in exam.own.classes}
     given: list[Hit] = []

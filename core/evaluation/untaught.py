@@ -7,7 +7,7 @@ all others. So the images of these are judged by themselves, too.
 from collections.abc import Iterator
 
 from core.evaluation.comparisons import Comparison
-from core.evaluation.exams import ClassEvaluation
+from core.evaluation.exams import ClassExam
 from core.evaluation.paired_hits import PairedHits, one_a_group
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
@@ -27,7 +27,7 @@ def untaught(results: EvaluationResults, comparison: Comparison, level: float) -
     """
     (exam, _), *_ = comparison.pairs
     elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
-    if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassEvaluation):
+    if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
         return None
     every = results.on_each(comparison, results.plan.candidate)
     parts = _not_taught(results, comparison, results.plan.candidate)

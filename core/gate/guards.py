@@ -10,9 +10,9 @@ from core.values import counted
 
 
 def is_guard(measure: Measure, minimum_count: int) -> bool:
-    """Return whether a measure can show that accuracy was kept: by images enough, and a loss.
+    """Return whether a measure can show that accuracy was kept: on images enough, and a loss too.
 
-    Its own list decides: with one class on it, longer lists show only what newer ones swallow.
+    Only its own list counts: with one class on it, longer lists show only what newer ones swallow.
     """
     whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
     return whole and has_images(measure, minimum_count) and _can_fall(measure)

@@ -45,13 +45,12 @@ def judge(
     `to_label` which labels unlabelled suites lack: until they are given, nothing passes. A version
     that was `converted` has nothing to gain.
 
-    Passed: every lower bound is within its tolerance (without correction, because all must hold),
-    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ, a
-    suite is among them, as nothing else asks what no update has taught, and at least one suite or
-    pool of holdouts has the policy's minimum of images. Failed: a measure is
-    below its tolerance, by Holm's step-down over all measures; a p-value is valid at any size; or
-    one of the `classes` has lost more than it alone may. Inconclusive: everything else, also when
-    there is no measure of the gain.
+    Passed: every lower bound is within its tolerance, without correction, because all must hold;
+    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ; a
+    suite is among the measures, as nothing else asks what no update has taught; and one of them is
+    a guard (`is_guard`). Failed: a measure is below its tolerance, by Holm's step-down over all
+    measures, of any size; or one of the `classes` has lost more than it alone may. Inconclusive:
+    everything else, also when there is no measure of the gain.
 
     The candidate does not fail for a loss that the live version has itself, against the root or a
     settled version, of a measure or of a single class. It does not pass by itself either: what it

@@ -324,7 +324,7 @@ class Measure(Changes):
 
     @property
     def only_fails(self) -> bool:
-        """True if it may fail a version, and none has to show that it holds.
+        """True if it can fail a version and no version needs it to pass.
 
         By default, whoever has learned more has more to choose from, and some answers are lost by
         that. With suites' classes, names may overlap, which takes much of a small holdout. Of small
@@ -370,7 +370,7 @@ class Measure(Changes):
         return self.live_difference is not None and self.live_difference < -self.tolerance
 
     def is_inherited(self, part: Changes) -> bool:
-        """Return whether the live version itself lost more of all images, or of `untaught`."""
+        """Return whether the live version lost more than the tolerance of all, or of `untaught`."""
         if part is not self.untaught or self.untaught is None:
             return self.live_is_beyond
         theirs = self.untaught.live_difference
