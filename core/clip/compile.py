@@ -88,7 +88,7 @@ class GraphCompiler:
         if self._device.type != "cpu" and precision_of(weights.config) is ServingPrecision.FP32:
             return None
         served = self._opener.open(weights, self.compile(version, monitor))
-        return None if served is None else EngineModel(served, weights.config)
+        return None if served is None else EngineModel(served, weights.config, monitor.moved)
 
     def _check(
         self,

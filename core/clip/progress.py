@@ -1,13 +1,19 @@
-"""Progress while a library computes for minutes without reporting any."""
+"""Progress within what takes minutes: a library that reports none, or a pass through a model."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
+
+from core.artifacts.store import BytesCallback
 from core.jobs.rules import Monitor
 
 LOOK_EVERY_S = 1.0
+REPORT_EVERY_S = 0.05  # small models have hundreds of layers that take microseconds
 
 _T = TypeVar("_T")
 
@@ -33,3 +39,36 @@ def while_computing(
                 monitor.moved(0)
             seen = now
         return result.result()
+
+
+@contextmanager
+def reporting_layers(moved: BytesCallback) -> Iterator[None]:
+    """Call `moved(0)` after layers of any model, forward and backward, within the context.
+
+    So a lease is renewed within a pass of a large batch, and expires if a layer hangs. Of a GPU
+    that hangs, torch starts a bounded number of kernels before it waits. Layers that end within
+    50 ms of one that was reported are not, nor is their way back. No value changes: the hooks
+    return nothing. Raises what `moved` raises, through the pass that it interrupts.
+    """
+    reported = time.monotonic()
+
+    def told(_gradient: Tensor) -> None:
+        moved(0)
+
+    def computed(_layer: nn.Module, _inputs: Any, output: Any) -> None:
+        nonlocal reported
+        now = time.monotonic()
+        if now - reported < REPORT_EVERY_S:
+            return
+        reported = now
+        moved(0)
+        for each in output if isinstance(output, tuple) else (output,):
+            if isinstance(each, Tensor) and each.grad_fn is not None:
+                each.register_hook(told)  # type: ignore[no-untyped-call]
+
+    # Of all modules at once: an update loads teachers, anchors and other versions as it goes.
+    hook = register_module_forward_hook(computed)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,20 +1,23 @@
 """Versions by torch as other engines serve them, and the other way round."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core.artifacts.store import BytesCallback
 from core.clip.inputs import Preprocess
 from core.clip.model import ClipModel
 from core.engines.rules import Engine
 from core.engines.served import Floats, ServedModel
 from core.engines.tokens import Tokenizer
 from core.values import ImageInput, Json
+
+AT_ONCE = 16  # inputs of an engine: a larger batch is no faster on a CPU
 
 
 class TorchModel:
@@ -69,13 +72,18 @@ class Encoder(Protocol):
 
 
 class EngineModel:
-    """An `Encoder` whose features another engine than torch computes."""
+    """An `Encoder` whose features another engine than torch computes, few inputs at a time.
+
+    `moved(0)` is called after each few, as engines report nothing meanwhile: a large batch may take
+    longer than a lease.
+    """
 
     device = torch.device("cpu")
 
-    def __init__(self, served: ServedModel, config: Json) -> None:
+    def __init__(self, served: ServedModel, config: Json, moved: BytesCallback) -> None:
         self._served = served
         self._config = config
+        self._moved = moved
         self.scale = torch.tensor(served.scale)
 
     @cached_property
@@ -87,9 +95,15 @@ class EngineModel:
     def encode_images(self, pixels: Tensor) -> Tensor:
         """Return features (images, width) of uint8 pixels (images, 3, height, width)."""
         rows = pixels.permute(0, 2, 3, 1).contiguous()
-        return torch.from_numpy(self._served.encode_images(rows.numpy()))
+        return self._by_few(self._served.encode_images, rows.numpy())
 
     def encode_texts(self, texts: Sequence[str]) -> Tensor:
         """Return features (texts, width) of texts."""
-        tokens = self._served.tokenizer.rows(texts)
-        return torch.from_numpy(self._served.encode_tokens(tokens))
+        return self._by_few(self._served.encode_tokens, self._served.tokenizer.rows(texts))
+
+    def _by_few(self, encode: Callable[[NDArray[Any]], Floats], rows: NDArray[Any]) -> Tensor:
+        found = []
+        for start in range(0, len(rows), AT_ONCE):
+            found.append(encode(rows[start : start + AT_ONCE]))
+            self._moved(0)
+        return torch.from_numpy(np.concatenate(found))

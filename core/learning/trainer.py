@@ -17,6 +17,7 @@ from core.clip.machine import (
     raising_out_of_memory,
 )
 from core.clip.model import ClipModel, load, publish, published_bytes
+from core.clip.progress import reporting_layers
 from core.errors import ModelNotTrainable
 from core.evaluation.fitting import asked_beside
 from core.jobs.rules import EventKind, Monitor
@@ -97,7 +98,7 @@ class UpdateTrainer:
         into halves from then on; this is done once. Raises Interruption, TrainingDiverged,
         ModelNotTrainable, TooFewClasses, OutOfMemory, RankLost, RanksDisagree.
         """
-        with raising_out_of_memory():
+        with raising_out_of_memory(), reporting_layers(monitor.moved):
             return self._train(spec, resume, monitor)
 
     def _train(self, spec: TrainingSpec, resume: Digest | None, monitor: Monitor) -> Trained:

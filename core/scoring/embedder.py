@@ -109,7 +109,8 @@ class VersionEmbedder:
         ]
         total, done = sum(map(len, parts)), 0
         in_order = [batch for of_part in batches for batch in of_part]
-        with closing(encode_batches(model, decoded, in_order)) as features:
+        ahead = encode_batches(model, decoded, in_order, moved=monitor.moved)
+        with closing(ahead) as features:
             for of_part in batches:
                 rows = []
                 for batch in of_part:

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.artifacts.store import Artifacts
+from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.clip.compile import GraphCompiler
 from core.clip.inputs import DecodedImages
 from core.clip.machine import Prefetcher, raising_out_of_memory
 from core.clip.model import ClipModel, load
+from core.clip.progress import reporting_layers
 from core.clip.served import Encoder
 from core.datasets.manifests import ManifestEntry
 from core.engines.opening import engines_here
@@ -147,7 +148,7 @@ class VersionEvaluator:
         decoded = decoded or self._undecoded(model)
         with torch.inference_mode():
             features = encode(model, decoded, questions, batch or self.batch, monitor)
-            return _answers(model, features, questions)
+            return _answers(model, features, questions, monitor.moved)
 
     def _undecoded(self, model: Encoder) -> DecodedImages:
         """Return a cache that keeps no image, as each is read once."""
@@ -162,7 +163,7 @@ class VersionEvaluator:
             known, decoded = self._known.get(version), self._undecoded(model)
             features = encode(model, decoded, queries, batch, monitor, known=known)
             self._keep(version, features)
-            return _answers(model, features, queries)
+            return _answers(model, features, queries, monitor.moved)
 
     def _open(self, version: Digest, monitor: Monitor) -> Encoder:
         found = self._compiler.open(version, monitor) if self._compiler else None
@@ -177,13 +178,14 @@ class VersionEvaluator:
 
 
 def _answers(
-    model: Encoder, features: Features, queries: Sequence[EvalQuery]
+    model: Encoder, features: Features, queries: Sequence[EvalQuery], moved: BytesCallback
 ) -> tuple[Answers, ...]:
     scale = float(model.scale)
-    return tuple(_answer(query, features, scale) for query in queries)
+    return tuple(_answer(query, features, scale, moved) for query in queries)
 
 
-def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
+def _answer(query: EvalQuery, features: Features, scale: float, moved: BytesCallback) -> Answers:
+    moved(0)
     if isinstance(query, CalibrationQuery):
         return calibration_of(query.sources, features.of_images, features.of_texts, scale)
     images = features.of_images(query.entries)  # (images, width)
@@ -199,8 +201,8 @@ def _answer(query: EvalQuery, features: Features, scale: float) -> Answers:
             device=images.device,
         )
         return RetrievalAnswers(
-            image_ranks=image_ranks(images, texts, owner, text),
-            caption_ranks=caption_ranks(images, texts, owner, text),
+            image_ranks=image_ranks(images, texts, owner, text, moved),
+            caption_ranks=caption_ranks(images, texts, owner, text, moved),
         )
     predicted = predict(images, texts)
     sure = probabilities(images, texts, predicted, scale)
@@ -260,17 +262,23 @@ QUERIES_AT_ONCE = 512  # queries scored at a time
 
 
 def image_ranks(
-    images: Tensor, captions: Tensor, owner: Tensor, text: Tensor | None = None
+    images: Tensor,
+    captions: Tensor,
+    owner: Tensor,
+    text: Tensor | None = None,
+    moved: BytesCallback = ignore_bytes,
 ) -> tuple[int, ...]:
     """Return, for each image, the best rank among all captions of those with a text of its own.
 
     `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
     (captions,) holds the index of each caption's image. Every image has a caption. `text`
     (captions,) holds the index of the first caption with the same text; without it, all differ.
+    `moved(0)` is called before each block of queries.
     """
     text = torch.arange(len(captions), device=captions.device) if text is None else text
     ranks: list[int] = []
     for start in range(0, len(images), QUERIES_AT_ONCE):
+        moved(0)
         block = images[start : start + QUERIES_AT_ONCE]
         query = torch.arange(start, start + len(block), device=owner.device)
         row, told = (owner == query[:, None]).nonzero(as_tuple=True)  # (block, captions)
@@ -281,16 +289,21 @@ def image_ranks(
 
 
 def caption_ranks(
-    images: Tensor, captions: Tensor, owner: Tensor, text: Tensor | None = None
+    images: Tensor,
+    captions: Tensor,
+    owner: Tensor,
+    text: Tensor | None = None,
+    moved: BytesCallback = ignore_bytes,
 ) -> tuple[int, ...]:
     """Return, for each caption, the best rank among all images of those that have its text.
 
-    Shapes are those of `image_ranks`.
+    Shapes, and `moved`, are those of `image_ranks`.
     """
     text = torch.arange(len(captions), device=captions.device) if text is None else text
     ranks: list[int] = []
     blocks = (torch.split(each, QUERIES_AT_ONCE) for each in (captions, text))
     for block, asked in zip(*blocks, strict=True):
+        moved(0)
         row, told = (asked[:, None] == text).nonzero(as_tuple=True)  # (block, captions)
         right = torch.zeros(len(block), len(images), dtype=torch.bool, device=owner.device)
         right[row, owner[told]] = True
@@ -341,7 +354,8 @@ def encode(
 
     text_blocks: list[Tensor] = []
     for names in _batches(texts, batch):
-        text_blocks.append(model.encode_texts(names))  # (batch, width)
+        with reporting_layers(monitor.moved):
+            text_blocks.append(model.encode_texts(names))  # (batch, width)
         done += len(names)
         monitor.advance("evaluating", done, total)
 
@@ -357,7 +371,7 @@ def encode(
             max(1, batch // (1 + count)),
         )
     ]
-    for features in encode_batches(model, decoded, batches, views):
+    for features in encode_batches(model, decoded, batches, views, moved=monitor.moved):
         image_blocks.append(features)
         done += len(features)
         monitor.advance("evaluating", done, total)
@@ -382,10 +396,12 @@ def encode_batches(
     decoded: DecodedImages,
     batches: Sequence[Sequence[ManifestEntry]],
     views: ViewsOf = MappingProxyType({}),
+    *,
+    moved: BytesCallback = ignore_bytes,
 ) -> Generator[Tensor, None, None]:
     """Yield the features of each batch (pictures, width); the next ones are decoded meanwhile.
 
-    Each image is followed by its `views`.
+    Each image is followed by its `views`. `moved` is called while a batch is computed.
     """
 
     def decode(number: int) -> Tensor:
@@ -396,7 +412,10 @@ def encode_batches(
 
     with Prefetcher(decode, 0, len(batches), device=model.device) as ahead:
         for _ in batches:
-            yield model.encode_images(ahead.take())
+            pixels = ahead.take()
+            with reporting_layers(moved):
+                features = model.encode_images(pixels)
+            yield features
 
 
 def views_in(query: EvalQuery) -> tuple[View, ...]:

@@ -1,4 +1,4 @@
-"""A full disk is a pause, and a lease lasts as long as bytes move, however slowly."""
+"""A full disk is a pause; a lease lasts as long as bytes move or layers compute, however slowly."""
 
 import errno
 import os
@@ -6,11 +6,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from sqlalchemy import update as change
 
+from benchmarks.output import NullMonitor
 from core.artifacts.local import LocalArtifacts
 from core.clip.model import load, publish, published_bytes
 from core.database.tables import jobs
@@ -20,9 +22,11 @@ from core.jobs.monitor import JobMonitor, pause
 from core.jobs.rows import Jobs
 from core.jobs.rules import JobStatus, Monitor
 from core.learning.step import Checkpoints, read_checkpoint
+from core.scoring.evaluator import VersionEvaluator
 from core.values import Digest
 from tests.support.claims import claim
-from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.learning.lessons import red_and_blue, trainer_of, with_recipe
+from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.scene import Scene, nothing
 
 STATE = b"a checkpoint" * 1000
@@ -151,6 +155,7 @@ class Time:
         self.now = 1000.0
         clock = SimpleNamespace(monotonic=lambda: self.now)
         monkeypatch.setattr("core.jobs.monitor.time", clock)
+        monkeypatch.setattr("core.clip.progress.time", clock)
 
     def passes(self, seconds: float) -> None:
         """Leases end so much sooner."""
@@ -266,3 +271,59 @@ def test_worker_whose_write_hangs_loses_its_lease_and_leaves_nothing(
     assert others[0].lost == 1
     assert sorted(scene.platform.artifacts.digests()) == before
     assert scene.platform.artifacts.sweep(0.0) == 0
+
+
+# Layers of a model, which compute for longer than a lease within one step or batch.
+
+
+def test_worker_keeps_its_lease_within_a_step_and_a_batch_of_slow_layers(
+    scene: Scene, monitor: JobMonitor, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free: dict[str, list[bool]] = {"forward": [], "backward": []}
+    quick = torch.nn.Linear.forward
+
+    def takes_time(way: str) -> None:
+        time.passes(LEASE_S / 3)
+        free[way].append(others_may_claim(scene))
+
+    def slow(layer: torch.nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+        takes_time("forward")
+        found = quick(layer, rows)
+        if found.requires_grad:
+            found.register_hook(lambda _: takes_time("backward"))
+        return found
+
+    artifacts = scene.platform.artifacts
+    config = tiny_config()
+    config["model_cfg"]["vision_cfg"]["layers"] = 3
+    one_step = with_recipe(red_and_blue(artifacts, config), batch_size=10, epochs=1)
+    undisturbed = trainer_of(artifacts).train(one_step, resume=None, monitor=NullMonitor())
+    monkeypatch.setattr("torch.nn.Linear.forward", slow)
+    trained = trainer_of(artifacts).train(one_step, resume=None, monitor=monitor)
+    assert len(free["backward"]) > 5  # of one step, over more than a lease
+    assert trained.weights.digest == undisturbed.weights.digest
+
+    free["forward"].clear()
+    evaluator = VersionEvaluator(artifacts, device=torch.device("cpu"))
+    evaluator.answer(one_step.parent, (one_step.selection.new,), monitor)
+    assert len(free["forward"]) > 5  # of one batch of texts and one of images
+    assert not any(free["forward"] + free["backward"])
+
+
+def test_worker_of_which_a_layer_hangs_loses_its_lease_and_ends_the_step(
+    scene: Scene, monitor: JobMonitor, time: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others: list[Any] = []
+    quick = torch.nn.Linear.forward
+
+    def hang(layer: torch.nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+        if rows.requires_grad and not others:
+            time.passes(LEASE_S + 1)
+            others.append(claim(scene.platform.transactions, "another", LEASE_S))
+        return quick(layer, rows)
+
+    monkeypatch.setattr("torch.nn.Linear.forward", hang)
+    artifacts = scene.platform.artifacts
+    with pytest.raises(LeaseLost):
+        trainer_of(artifacts).train(red_and_blue(artifacts), resume=None, monitor=monitor)
+    assert others[0].lost == 1

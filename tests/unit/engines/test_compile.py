@@ -15,7 +15,7 @@ from core.clip import compile as compiling
 from core.clip.bases import BUNDLED, read_folder
 from core.clip.compile import SHIPPED, GraphCompiler, least_cosine
 from core.clip.model import ClipModel
-from core.clip.served import TorchModel
+from core.clip.served import AT_ONCE, TorchModel
 from core.engines.opening import open_by
 from core.engines.rows import EngineChecks
 from core.engines.rules import LEAST_COSINE, Engine, Graphs, Tower, architecture_of
@@ -91,6 +91,22 @@ def test_one_pair_of_graphs_gives_the_features_of_every_version(
             logits, others = (model.scale * rows @ words.T for rows in (one, other))
             assert (logits - others).abs().max() < 1e-3
     assert encoder.scale.item() == pytest.approx(model.scale.item())
+
+
+def test_a_batch_that_an_engine_answers_is_reported_by_parts(
+    compiler: GraphCompiler, platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: list[int] = []
+    monitor = NullMonitor()
+    encoder = compiler.open(stored(bundled(), platform.artifacts).digest, monitor)
+    assert encoder is not None
+    pixels = torch.randint(0, 256, (40, 3, *encoder.preprocess.size), dtype=torch.uint8)
+    apart = [encoder.encode_images(some) for some in pixels.split(AT_ONCE)]
+    monkeypatch.setattr(encoder, "_moved", reported.append)
+    assert encoder.encode_images(pixels).equal(torch.cat(apart))
+    assert len(reported) == len(apart) == 3
+    assert encoder.encode_texts(["a photo of things"] * 17).shape[0] == 17
+    assert len(reported) == 5
 
 
 def test_versions_of_an_architecture_share_their_graphs(
