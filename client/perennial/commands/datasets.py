@@ -15,6 +15,7 @@ from perennial.commands.images import (
     send_archive,
     send_images,
     sides_of,
+    take_back,
     told_version,
 )
 from perennial.errors import ServiceError
@@ -203,7 +204,12 @@ def delete(name: str) -> None:
     type=click.Choice(get_args(DatasetKind)),
     help="Create the dataset first, of this kind, if there is none.",
 )
-@click.option("--validate-only", is_flag=True, help="Only report what would happen to each file.")
+@click.option(
+    "--validate-only",
+    is_flag=True,
+    help="Only report what would happen to each file. A dataset that --create made is deleted "
+    "again, after waiting.",
+)
 @click.option(
     "--output", type=NEW_FILE, metavar="FILE", help="Wait, then write the report to this CSV file."
 )
@@ -239,32 +245,38 @@ def import_images(
         "caption_column": caption_column,
     }
     with connected() as client:
-        _have(client, dataset, kind)
-        if isinstance(images, str):
-            job = client.datasets.import_bucket(
-                dataset, images, validate_only=validate_only, **columns
-            )
-        else:
-            sent = send_archive(client, images, upload=upload)
-            job = client.datasets.import_upload(
-                dataset, sent, validate_only=validate_only, **columns
-            )
-        if not (wait or output):
-            tell_ordered(job, as_json)
-            return
-        job = finish_import(client, job)
-        if output is not None:
-            headers = {"Accept": "text/csv"}
-            table = client.request("GET", job["links"]["report"], headers=headers)
-            output.write_bytes(table.content)
+        for_a_check = _have(client, dataset, kind) and validate_only
+        try:
+            if isinstance(images, str):
+                job = client.datasets.import_bucket(
+                    dataset, images, validate_only=validate_only, **columns
+                )
+            else:
+                sent = send_archive(client, images, upload=upload)
+                job = client.datasets.import_upload(
+                    dataset, sent, validate_only=validate_only, **columns
+                )
+            if not (wait or output or for_a_check):
+                tell_ordered(job, as_json)
+                return
+            job = finish_import(client, job)
+            if output is not None:
+                headers = {"Accept": "text/csv"}
+                table = client.request("GET", job["links"]["report"], headers=headers)
+                output.write_bytes(table.content)
+        finally:
+            if for_a_check:
+                take_back(client, dataset)
     tell(job, as_json, told_counts(job["result"] or {}))
 
 
-def _have(client: Client, name: str, kind: DatasetKind | None) -> None:
-    """Have a dataset before anything is sent to it, and create it if a kind is given."""
+def _have(client: Client, name: str, kind: DatasetKind | None) -> bool:
+    """Have a dataset before anything is sent to it, and return whether it was created.
+
+    It is created if a kind is given. Raises Failure without a kind if there is none.
+    """
     if kind is not None:
-        ensure_dataset(client, name, kind)
-        return
+        return ensure_dataset(client, name, kind)
     try:
         client.datasets.get(name)
     except ServiceError as error:
@@ -272,6 +284,7 @@ def _have(client: Client, name: str, kind: DatasetKind | None) -> None:
             raise
         hint = "Add --create labelled, captioned or unlabelled to make one."
         raise Failure(f"{error.detail} {hint}") from error
+    return False
 
 
 dataset.add_command(import_images)

@@ -52,10 +52,14 @@ def test_a_folder_is_imported_and_what_is_refused_is_named(
     assert missing.err.endswith("Add --create labelled, captioned or unlabelled to make one.\n")
     table = tmp_path / "report.csv"
     command = ("imported", tmp_path / "in")
-    made = (*command, "--create", "labelled", "--validate-only", "--wait")
-    assert perennial("import", *made).code == 0
-    assert site.client.datasets.get("imported")["images"] == 0
-    said = perennial("dataset", "import", *command, "--output", table)
+    checked = perennial("import", *command, "--create", "labelled", "--validate-only")
+    assert checked.out == "1 created, 0 duplicate, 0 label_conflict, 1 rejected\n"
+    broken = tmp_path / "broken.zip"
+    broken.write_bytes(zipped({"boot/1.png": picture(1)})[:-9])
+    failed = perennial("import", "imported", broken, "--create", "labelled", "--validate-only")
+    assert (failed.code, "damaged or truncated" in failed.err) == (JOB, True)
+    assert perennial("import", *command).err == missing.err  # none of them has left a dataset
+    said = perennial("dataset", "import", *command, "--create", "labelled", "--output", table)
     assert said.out == "1 created, 0 duplicate, 0 label_conflict, 1 rejected\n"
     assert "boot/2.png: Images must be" in said.err
     assert [line.split(",")[0] for line in table.read_text().splitlines()[1:]] == [
