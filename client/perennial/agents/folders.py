@@ -5,6 +5,8 @@ from pathlib import Path
 
 from mcp.server.mcpserver.exceptions import ToolError
 
+from perennial.terminal.folders import class_files
+
 
 class Folders:
     """Folders that were allowed when the server was started; nothing outside them is read."""
@@ -26,14 +28,7 @@ class Folders:
         A link counts as what it leads to. Raises ToolError if there is no such file, or if one
         leads out of the allowed folders.
         """
-        inner = [path for path in sorted(self._place(named).glob("*")) if path.is_dir()]
-        found = [
-            (folder.name, self._place(str(path)))
-            for folder in inner
-            for path in sorted(self._place(str(folder)).glob("*"))
-            if not path.name.startswith(".")
-        ]
-        files = [(name, path) for name, path in found if path.is_file()]
+        files = class_files(self._place(named), lambda path: self._place(str(path)))
         if not files:
             raise ToolError(f"{named} holds no <class>/<image> files.")
         return files

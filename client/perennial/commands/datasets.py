@@ -10,8 +10,6 @@ from perennial.client import Client
 from perennial.commands.images import (
     ensure_dataset,
     finish_import,
-    labelled_images,
-    read_folder,
     send_archive,
     send_images,
     sides_of,
@@ -28,6 +26,7 @@ from perennial.terminal.arguments import (
     version_argument,
     wait_option,
 )
+from perennial.terminal.folders import labelled_images, read_folder
 from perennial.terminal.output import (
     OUTCOMES,
     json_option,

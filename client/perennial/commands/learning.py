@@ -1,10 +1,8 @@
-"""`perennial model`, `teach`, `convert`, `advise`, `job` and `watch`."""
+"""`perennial teach`, `convert` and `advise`."""
 
-import json
 import re
 import secrets
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,12 +10,9 @@ import click
 
 from perennial.client import Client
 from perennial.commands.images import (
-    CAPTIONS,
     ensure_dataset,
     finish_import,
-    labelled_images,
     name_refused,
-    read_folder,
     send_archive,
     send_images,
     take_back,
@@ -28,156 +23,19 @@ from perennial.requests import given
 from perennial.terminal.arguments import (
     FOLDER,
     example,
-    filter_options,
     find_dataset_version,
     find_version,
     force_option,
     gate_option,
-    json_object,
     number_of,
     recipe_option,
     version_argument,
     wait_option,
 )
-from perennial.terminal.output import (
-    json_option,
-    note,
-    print_fields,
-    print_json,
-    print_json_lines,
-    print_list,
-    print_table,
-    tell,
-)
-from perennial.terminal.session import (
-    Failure,
-    connected,
-    ended,
-    follow,
-    require_passed,
-    tell_end,
-    tell_job,
-)
-from perennial.types import Advice, Job, JobFilters, JobSummary, Model, ServingPrecision
-
-# `perennial model`: create, list, show and delete models, and their default recipes.
-
-
-@click.group()
-def model() -> None:
-    """Create, list, show and delete models, and set their default recipes."""
-
-
-@model.command("create", epilog=example("perennial model create demo --base bundled --wait"))
-@click.argument("name")
-@click.option(
-    "--base", default="bundled", show_default=True, help="open_clip model, folder, or NAME:/FILE."
-)
-@click.option("--suite", "suites", multiple=True, help="Suite it must not forget; may be repeated.")
-@click.option("--policy", help="Gate policy (default: the service's default).")
-@wait_option
-@json_option
-def create(name: str, wait: bool, as_json: bool, **options: Any) -> None:
-    """Create a model, whose version 1 is BASE."""
-    with connected() as client:
-        job = client.models.create(name, **options)
-        tell_job(client, job, wait, as_json, lambda *_: click.echo(f"{name} is ready."))
-
-
-@model.command("list", epilog=example("perennial model list"))
-@json_option
-def list_models(as_json: bool) -> None:
-    """List all models."""
-    with connected() as client:
-        print_list(
-            client.models.list(),
-            as_json,
-            ("model", "aliases", "suites", "policy"),
-            lambda one: (one["name"], _aliases(one), ", ".join(one["suites"]), one["policy"]),
-        )
-
-
-@model.command("show", epilog=example("perennial model show demo"))
-@click.argument("name")
-@json_option
-def show_model(name: str, as_json: bool) -> None:
-    """Show a model and the classes that its live version has learned."""
-    with connected() as client:
-        found, learned = client.models.get(name), client.models.classes(name)
-    if as_json:
-        print_json({**found, "classes": learned["data"]})
-        return
-    classes = ", ".join(f"{row['class']} ({row['version']})" for row in learned["data"])
-    print_fields(
-        [
-            ("model", name),
-            ("aliases", _aliases(found)),
-            ("suites", ", ".join(found["suites"])),
-            ("policy", found["policy"]),
-            ("default recipe", _default_recipe(found)),
-            ("classes (version)", classes),
-        ]
-    )
-
-
-@model.command(
-    "recipe",
-    epilog=example(
-        "perennial model recipe demo",
-        "perennial model recipe demo --set '{\"epochs\": 4}'",
-        "perennial model recipe demo --clear",
-    ),
-)
-@click.argument("name")
-@click.option("--set", "chosen", type=json_object, metavar="JSON", help="Fields, or @FILE.")
-@click.option("--clear", is_flag=True, help="Restore the default of the model's size.")
-@force_option
-@click.option("--reason", help="Reason, kept in the audit log.")
-@json_option
-def recipe(
-    name: str,
-    chosen: dict[str, Any] | None,
-    clear: bool,
-    force: bool | None,
-    reason: str | None,
-    as_json: bool,
-) -> None:
-    """Show or set a model's default recipe.
-
-    It is what orders of updates leave out. Until it is set, it is that of the model's architecture
-    and size.
-    """
-    if clear and chosen is not None:
-        raise click.UsageError("Give --set or --clear.")
-    with connected() as client:
-        if clear or chosen is not None:
-            found = client.models.set_default_recipe(name, chosen, force=force, reason=reason)
-        else:
-            found = client.models.get(name)
-    tell(found, as_json, lambda one: click.echo(_default_recipe(one)))
-
-
-@model.command("delete", epilog=example("perennial model delete demo --reason 'replaced by shop'"))
-@click.argument("name")
-@click.option("--reason", help="Reason, kept in the audit log; needed for one that was taught.")
-@click.confirmation_option(prompt="Delete the model with its versions, aliases and jobs?")
-def delete(name: str, reason: str | None) -> None:
-    """Delete a model with its versions, aliases and jobs."""
-    with connected() as client:
-        client.models.delete(name, reason=reason)
-    click.echo(f"Deleted: {name}.")
-
-
-def _default_recipe(model: Model) -> str:
-    default = model["default_recipe"]
-    if default is None:
-        return "that of its size, once it is imported"
-    return f"{default['name']} {json.dumps(default['fields'])}: {default['source']}"
-
-
-def _aliases(model: Model) -> str:
-    return ", ".join(f"{alias}: {number}" for alias, number in model["aliases"].items())
-
+from perennial.terminal.folders import CAPTIONS, labelled_images, read_folder
+from perennial.terminal.output import json_option, note, print_table, tell
+from perennial.terminal.session import Failure, connected, require_passed, tell_job
+from perennial.types import Advice, Job, ServingPrecision
 
 # `perennial teach`: folders of images in, a new version out.
 
@@ -427,102 +285,4 @@ def _print_advice(advice: Advice) -> None:
     )
 
 
-# `perennial job`: list, show, watch, cancel and retry jobs.
-
-COLUMNS = ("type", "model", "status", "phase", "step", "verdict", "created")
-
-
-@click.group()
-def job() -> None:
-    """List, show, watch, cancel and retry jobs."""
-
-
-@job.command("list", epilog=example("perennial job list --model demo --status running"))
-@filter_options(JobFilters, model="-m")
-@click.option("--limit", type=int, default=20, show_default=True, help="How many, newest first.")
-@json_option
-def list_jobs(limit: int, as_json: bool, **filters: Any) -> None:
-    """List the newest jobs."""
-    with connected() as client:
-        found = islice(client.jobs.list(**filters), limit)
-        print_list(found, as_json, ("job", *COLUMNS), _row)
-
-
-@job.command(epilog=example("perennial job show job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def show(job: str, as_json: bool) -> None:
-    """Show a job."""
-    with connected() as client:
-        tell(client.jobs.get(job), as_json, _print_job)
-
-
-@job.command(epilog=example("perennial job cancel job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def cancel(job: str, as_json: bool) -> None:
-    """Cancel a job.
-
-    A queued one ends at once, a running one at its next step.
-    """
-    with connected() as client:
-        tell(client.jobs.cancel(job), as_json, _print_job)
-
-
-@job.command(epilog=example("perennial job retry job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@json_option
-def retry(job: str, as_json: bool) -> None:
-    """Order a job that failed or was cancelled again, as a new job."""
-    with connected() as client:
-        tell(client.jobs.retry(job), as_json, _print_job)
-
-
-def _row(job: JobSummary) -> tuple[str | None, ...]:
-    done = job["progress"]
-    step = f"{done['step']}/{done['total']}" if done["total"] else ""
-    verdict = (job["result"] or {}).get("verdict")
-    at = job["created_at"][:19]
-    return job["id"], job["type"], job["model"], job["status"], job["phase"], step, verdict, at
-
-
-def _print_job(job: Job) -> None:
-    error, result = job["error"] or {}, job["result"] or {}
-    print_fields(
-        [
-            *zip(("id", *COLUMNS), _row(job), strict=True),
-            ("version", result.get("version")),
-            ("error", error.get("message")),
-            ("retry of", job["retry_of"]),
-        ]
-    )
-
-
-# `perennial watch`: a job's events as they happen.
-
-
-@click.command(epilog=example("perennial watch job_01a218fa32962d6d06d5fb2d0534"))
-@click.argument("job")
-@click.option("--after", type=int, metavar="EVENT", help="Only events after this one (--json).")
-@gate_option
-@json_option
-def watch(job: str, after: int | None, fail_on_gate: bool, as_json: bool) -> None:
-    """Follow a job until it ends, and print what it came to.
-
-    With --json, its events are printed instead, one a line, each when it happens. The job goes on
-    when the command is interrupted, and a broken connection is made again.
-    """
-    with connected() as client:
-        if as_json:
-            print_json_lines(client.jobs.watch(job, after=after))
-            found = ended(client, job)
-        else:
-            found = follow(client, job)
-            tell_end(client, found)
-    if fail_on_gate:
-        require_passed(found)
-
-
-job.add_command(watch)
-
-VERBS = (model, teach, convert, advise, job, watch)
+VERBS = (teach, convert, advise)

@@ -10,15 +10,10 @@ from typing import get_args
 import click
 
 from perennial.client import Client
-from perennial.commands.images import (
-    any_images,
-    ensure_dataset,
-    read_folder,
-    send_images,
-    take_back,
-)
+from perennial.commands.images import ensure_dataset, send_images, take_back
 from perennial.errors import ServiceError
 from perennial.terminal.arguments import FILE, FOLDER, NEW_FILE, NEW_FOLDER, example, find_version
+from perennial.terminal.folders import any_images, read_folder
 from perennial.terminal.output import json_option, note, print_json, print_list, tell, told_counts
 from perennial.terminal.session import Failure, connected
 from perennial.types import DatasetKind, Suite, SuiteKind
