@@ -7,12 +7,11 @@ import re
 import secrets
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from enum import EnumType
 from functools import cache, partial
 from types import UnionType
-from typing import Any, NewType, Self, TypeVar, cast, get_args, get_origin, get_type_hints
+from typing import Any, NewType, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from core.errors import CaptionInvalid, ClassInvalid, InUse, NameInvalid
 
@@ -187,48 +186,6 @@ def clean_file_label(name: str | None) -> str:
 def ignore_progress(done: int, total: int) -> None:
     """Report no progress."""
     del done, total
-
-
-# The pixels that an image tower takes, as an open_clip config describes them.
-
-DEFAULT_SIDE = 224  # open_clip's, for image towers and for preprocessing
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageInput:
-    """The size of an image tower's input, and how an image is brought to it.
-
-    The names and defaults are those of open_clip's `preprocess_cfg`.
-    """
-
-    height: int
-    width: int
-    resize_mode: str = "shortest"  # or longest, squash
-    interpolation: str = "bicubic"  # or bilinear
-    fill_color: int = 0  # 0 to 255, of what is added to an image in mode "longest"
-
-    @classmethod
-    def of(cls, config: Json) -> Self:
-        """Return the input of the image tower of an `open_clip_config.json`."""
-        tower = config.get("model_cfg", {}).get("vision_cfg", {})
-        return cls.with_size(
-            config.get("preprocess_cfg", {}), tower.get("image_size", DEFAULT_SIDE)
-        )
-
-    @classmethod
-    def with_size(
-        cls, preprocess_cfg: Mapping[str, Any], size: int | tuple[int, int] | list[int]
-    ) -> Self:
-        """Return a `preprocess_cfg` for a tower with an input of this size: (height, width)."""
-        height, width = (size, size) if isinstance(size, int) else size
-        known = ("resize_mode", "interpolation", "fill_color")
-        given = {key: preprocess_cfg[key] for key in known if preprocess_cfg.get(key) is not None}
-        return cls(height=height, width=width, **given)
-
-    @property
-    def size(self) -> int:
-        """The bytes of an image: 3 for each pixel."""
-        return 3 * self.height * self.width
 
 
 # The refusal to delete something that is in use.

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from core.errors import PerennialError, VersionNotFound
+from core.images.inputs import ImageInput
 from core.inference.classify import Resolved
 from core.platform import Platform
 from core.principal import Principal
@@ -16,7 +17,7 @@ from core.registry.read import ImageInputs
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried
 from core.trials.run import resolve_tried
-from core.values import Digest, ImageInput
+from core.values import Digest
 
 MOST_KNOWN = 1024  # values that are returned without a look-up
 READING = 4  # threads that read weights, of which the store may be slow

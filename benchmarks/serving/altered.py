@@ -63,13 +63,14 @@ def unconfined() -> Iterator[None]:
 def in_process() -> Iterator[None]:
     """Decode in the API process."""
     from core.images import child
+    from core.images.inputs import pack_input
     from core.images.sandbox import SandboxDecoder
     from core.settings import Settings
 
     settings = Settings()
 
     def pixels(_: SandboxDecoder, data: bytes, wanted: Any) -> bytes:
-        packed = child.pack_input(wanted) + data
+        packed = pack_input(wanted) + data
         return child.pixels(packed, settings.max_pixels, settings.stored_side)[1]
 
     with patch.object(SandboxDecoder, "pixels", pixels):

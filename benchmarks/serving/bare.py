@@ -22,9 +22,9 @@ from core.clip.graphs import write_graphs
 from core.clip.model import ClipModel
 from core.engines.opening import engines_here, opener_of
 from core.engines.rules import Engine, Tower
-from core.images.child import tower_pixels
+from core.images.inputs import ImageInput
+from core.images.pixels import tower_pixels
 from core.registry.versions import ServingPrecision
-from core.values import ImageInput
 
 # The measurements of one turn of the loop or of the service.
 

@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts
 from core.datasets.manifests import ManifestEntry
-from core.images.child import filter_of, tower_pixels
+from core.images.inputs import ImageInput
+from core.images.pixels import filter_of, tower_pixels
 from core.images.views import View
-from core.values import Digest, ImageInput
+from core.values import Digest
 
 # Preprocessing of images, from stored bytes to the input of an image tower.
 

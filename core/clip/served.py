@@ -15,7 +15,8 @@ from core.clip.model import ClipModel
 from core.engines.rules import Engine
 from core.engines.served import Floats, ServedModel
 from core.engines.tokens import Tokenizer
-from core.values import ImageInput, Json
+from core.images.inputs import ImageInput
+from core.values import Json
 
 AT_ONCE = 16  # inputs of an engine: a larger batch is no faster on a CPU
 

@@ -10,9 +10,9 @@ from core.artifacts.store import Artifacts
 from core.engines.rules import Engine, Graph, Graphs, Tower
 from core.engines.served import Floats, read_arrays
 from core.engines.tokens import Tokenizer, tokenizer_of
+from core.images.inputs import ImageInput
 from core.registry.architecture import TOKENIZER, brings_tokenizer
 from core.registry.versions import Weights
-from core.values import ImageInput
 
 SCALE = "logit_scale"  # the tensor of its logarithm
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from core.artifacts.store import Artifacts, BytesCallback, ignore_bytes
 from core.engines.rules import Engine
 from core.engines.tokens import Tokenizer
+from core.images.inputs import ImageInput
 from core.registry.versions import TensorEntry, Weights
-from core.values import ImageInput
 
 Floats = NDArray[np.float32]
 

@@ -12,19 +12,17 @@ import io
 import socket
 import struct
 import sys
-from collections.abc import Callable
 
-from PIL import Image, ImageOps
+from PIL import Image
 
 from core.images.confinement import confine, keep_freed_memory
 from core.images.frames import OK, READY, TOO_LARGE, Reply, frame, serve
-from core.values import ImageInput
+from core.images.inputs import INPUT, unpack_input
+from core.images.pixels import kind_of, shrink, stored_form, tower_pixels
 
 DECODE, PREVIEW, PIXELS = b"d", b"p", b"x"
 UNSUPPORTED, ANIMATED = b"U", b"A"
 HEAD = struct.Struct(">II32s192s")  # width, height, pixels digest, thumbnail
-INPUT = struct.Struct(">II10s10si")  # height, width, resize mode, interpolation, fill colour
-WHITE = (255, 255, 255)
 PREVIEW_SIDE = 256  # pixels
 
 
@@ -61,24 +59,6 @@ def pixels(data: bytes, max_pixels: int, side: int) -> Reply:
     return OK, tower_pixels(image, unpack_input(data)).tobytes()
 
 
-def pack_input(wanted: ImageInput) -> bytes:
-    """Return the bytes that precede an image whose pixels are asked for."""
-    names = wanted.resize_mode.encode(), wanted.interpolation.encode()
-    return INPUT.pack(wanted.height, wanted.width, *names, wanted.fill_color)
-
-
-def unpack_input(data: bytes) -> ImageInput:
-    """Return what `pack_input` wrote to the beginning of `data`."""
-    height, width, mode, interpolation, fill = INPUT.unpack_from(data)
-    return ImageInput(
-        height=height,
-        width=width,
-        resize_mode=mode.rstrip(b"\0").decode(),
-        interpolation=interpolation.rstrip(b"\0").decode(),
-        fill_color=fill,
-    )
-
-
 def read(data: bytes, max_pixels: int, side: int) -> Image.Image | Reply:
     """Return one image as it is stored, or the reply that refuses it."""
     kind = kind_of(data)
@@ -91,8 +71,7 @@ def read(data: bytes, max_pixels: int, side: int) -> Image.Image | Reply:
         if kind != "JPEG" and getattr(image, "is_animated", False):
             return ANIMATED, b""
         image.load()
-        ImageOps.exif_transpose(image, in_place=True)
-        return shrink(flatten(image), side)
+        return stored_form(image, side)
 
 
 def preview(data: bytes, max_pixels: int) -> Reply:
@@ -104,45 +83,6 @@ def preview(data: bytes, max_pixels: int) -> Reply:
     out = io.BytesIO()
     small.save(out, "WEBP", quality=80, method=4)
     return OK, out.getvalue()
-
-
-def kind_of(data: bytes) -> str | None:
-    """Return Pillow's name of the format, judged by the first bytes, or None if not accepted."""
-    if data.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    if data[:6] in {b"GIF87a", b"GIF89a"}:
-        return "GIF"
-    if data[:2] == b"BM" and data[14:18] in {bytes([size, 0, 0, 0]) for size in BMP_HEADERS}:
-        return "BMP"
-    return None
-
-
-BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)  # bytes
-
-
-def flatten(image: Image.Image) -> Image.Image:
-    """Return the image in RGB on a white ground, with 8 bits per channel."""
-    if image.mode.startswith("I"):  # 16 bits of grey; Pillow would clip, not scale them
-        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    ground = Image.new("RGB", layer.size, WHITE)
-    ground.paste(layer, mask=layer.getchannel("A"))
-    return ground
-
-
-def shrink(image: Image.Image, side: int) -> Image.Image:
-    """Return the image, reduced if need be so that its longest side is at most `side`."""
-    longest = max(image.size)
-    if longest <= side:
-        return image
-    size = tuple(max(1, round(length * side / longest)) for length in image.size)
-    return image.resize((size[0], size[1]), Image.Resampling.LANCZOS)
 
 
 def pack(image: Image.Image) -> bytes:
@@ -159,69 +99,3 @@ def pack(image: Image.Image) -> bytes:
 def thumbnail(image: Image.Image) -> bytes:
     """Return 8 x 8 pixels of 3 bytes, each the weighted mean of its surroundings."""
     return image.resize((8, 8), Image.Resampling.BILINEAR).tobytes()
-
-
-# The geometry of evaluation: an image becomes the pixels that an image tower takes.
-#
-# It is that of open_clip's evaluation transform, in Pillow alone, so that the confined process that
-# decodes untrusted images computes the very pixels that evaluation computes.
-
-
-def tower_pixels(image: Image.Image, wanted: ImageInput) -> Image.Image:
-    """Return an RGB image resized and cropped to a tower's input."""
-    match wanted.resize_mode:
-        case "squash":
-            return _resized(image, (wanted.width, wanted.height), filter_of(wanted))
-        case "longest":
-            resized = _resized(image, _fitted(image, wanted, max), filter_of(wanted))
-            return _centre(resized, wanted, fill=wanted.fill_color)
-        case "shortest" if wanted.width == wanted.height:
-            resized = _resized(image, _short_side(image, wanted.width), filter_of(wanted))
-        case "shortest":  # here open_clip always takes the bicubic filter
-            bicubic = Image.Resampling.BICUBIC
-            resized = _resized(image, _fitted(image, wanted, min), bicubic)
-        case _:
-            raise ValueError(f"unknown resize_mode {wanted.resize_mode!r}")
-    return _centre(resized, wanted, fill=0)
-
-
-def filter_of(wanted: ImageInput) -> Image.Resampling:
-    """Return the filter by which images are resized."""
-    linear = wanted.interpolation == "bilinear"
-    return Image.Resampling.BILINEAR if linear else Image.Resampling.BICUBIC
-
-
-def _resized(
-    image: Image.Image, size: tuple[int, int], resampling: Image.Resampling
-) -> Image.Image:
-    return image if image.size == size else image.resize(size, resampling)
-
-
-def _short_side(image: Image.Image, side: int) -> tuple[int, int]:
-    """Return the size at which the image's short side is `side` pixels."""
-    if image.width <= image.height:
-        return side, int(side * image.height / image.width)
-    return int(side * image.width / image.height), side
-
-
-def _fitted(
-    image: Image.Image, wanted: ImageInput, of: Callable[[float, float], float]
-) -> tuple[int, int]:
-    """Return the image's size divided by the larger or smaller ratio of its sides to `wanted`.
-
-    A thin image keeps a pixel, where open_clip would round its side to none and fail.
-    """
-    ratio = of(image.height / wanted.height, image.width / wanted.width)
-    return max(1, round(image.width / ratio)), max(1, round(image.height / ratio))
-
-
-def _centre(image: Image.Image, wanted: ImageInput, *, fill: int) -> Image.Image:
-    """Return the image's centre, after filling up the sides that are too short."""
-    wide, high = max(0, wanted.width - image.width), max(0, wanted.height - image.height)
-    if wide or high:
-        border = (wide // 2, high // 2, (wide + 1) // 2, (high + 1) // 2)
-        image = ImageOps.expand(image, border, fill=(fill, fill, fill))
-    left = round((image.width - wanted.width) / 2)
-    top = round((image.height - wanted.height) / 2)
-    box = (left, top, left + wanted.width, top + wanted.height)
-    return image if image.size == (wanted.width, wanted.height) else image.crop(box)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from core.values import Digest, ImageInput
+from core.images.inputs import ImageInput
+from core.values import Digest
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, Invalid, UnsupportedImage
 from core.images import child
-from core.images.child import ANIMATED, DECODE, HEAD, PIXELS, PREVIEW, UNSUPPORTED, pack_input
+from core.images.child import ANIMATED, DECODE, HEAD, PIXELS, PREVIEW, UNSUPPORTED
 from core.images.confinement import CALLS
 from core.images.decoder import DecodedImage
 from core.images.frames import CORRUPT, LENGTH, OK, TOO_LARGE
+from core.images.inputs import ImageInput, pack_input
 from core.images.process import ConfinedProcess
-from core.values import Digest, ImageInput
+from core.values import Digest
 
 log = logging.getLogger(__name__)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from core.errors import EmbeddingSpaceChanged, FieldInvalid
+from core.images.inputs import ImageInput
 from core.recipes.fields import PromptTemplate
 from core.recipes.rules import ClassTexts, class_texts
 from core.registry.versions import Model, Version
 from core.trials.rules import Tried
-from core.values import ImageInput
 
 MAX_CLASSES = 10_000
 MAX_PROMPTS = 10_000  # of all classes together

@@ -13,6 +13,7 @@ from core.datasets.rows import Datasets
 from core.datasets.rules import DatasetRef, Suite
 from core.datasets.thumbnail_rows import Splits
 from core.datasets.version_rows import Suites
+from core.images.inputs import ImageInput
 from core.recipes.fields import DEFAULT_PROMPT, PromptTemplate
 from core.recipes.rules import distinct
 from core.registry.alias_rows import Aliases
@@ -21,7 +22,7 @@ from core.registry.inheritance import places
 from core.registry.rows import Models
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, Weights
-from core.values import Digest, ImageInput, Json, ModelId, SuiteId
+from core.values import Digest, Json, ModelId, SuiteId
 
 
 def resolve(work: Work, reference: str) -> tuple[Model, Version]:

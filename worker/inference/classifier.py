@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from core.engines.served import Floats, ServedModel
 from core.errors import FieldInvalid
+from core.inference.compare import compare
 from core.inference.wire import MAX_TEXTS, TEXTS_AT_ONCE, Embedded, images_per_request
 from core.recipes.rules import digest_of
 from core.values import Digest
@@ -193,8 +194,8 @@ class Classifier:
         model = self._models.get(digest)
         images = _images(model, pixels)
         columns = self._features(digest, model, texts, prompts, templates)
-        compare = partial(_compare, scale=model.scale, columns=columns, top_k=top_k)
-        found = self._batcher.encode(model, images, compare).result()
+        comparing = partial(compare, scale=model.scale, columns=columns, top_k=top_k)
+        found = self._batcher.encode(model, images, comparing).result()
         rows = zip(*(values.tolist() for values in found), strict=True)
         return [(list(zip(*row, strict=True)), both) for *row, both in rows]
 
@@ -232,30 +233,6 @@ class Classifier:
         if len(prompts) % templates:
             raise FieldInvalid("Each class needs a prompt of every template.")
         return self._texts.of(digest, model, prompts, templates)
-
-
-def _compare(
-    features: Floats, *, scale: float, columns: Floats, top_k: int
-) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Return the places of the best classes (images, k), their probabilities, greatest cosines.
-
-    Of classes with the same probability, the first ones come first.
-    """
-    cosines = features @ columns.T  # (images, classes)
-    shares = np.exp(scale * (cosines - cosines.max(axis=1, keepdims=True)))
-    shares /= shares.sum(axis=1, keepdims=True)
-    best = _greatest(shares, top_k)
-    greatest = np.take_along_axis(cosines, _greatest(cosines, 2), axis=1)
-    return best, np.take_along_axis(shares, best, axis=1), greatest
-
-
-def _greatest(values: Floats, count: int) -> NDArray[np.int64]:
-    """Return the places of the greatest values of each row, in descending order."""
-    count = min(count, values.shape[1])
-    least = np.partition(values, -count, axis=1)[:, -count, None]
-    # Places of values that are not among the greatest sort last.
-    order = np.argsort(np.where(values >= least, -values, np.inf), axis=1, kind="stable")
-    return order[:, :count]
 
 
 def _vectors(features: Floats) -> list[bytes]:

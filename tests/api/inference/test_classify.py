@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from api.http.json_bodies import AT_ONCE, parse
 from api.inference import classify
-from core.images.child import tower_pixels
+from core.images.inputs import ImageInput
+from core.images.pixels import tower_pixels
 from core.registry.versions import Model
-from core.values import ImageInput
 from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import Oracle
 from tests.support.api.service import Service, code_of

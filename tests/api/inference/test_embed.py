@@ -8,7 +8,7 @@ import pytest
 
 from api.inference.embed import MAX_TEXT
 from api.inference_client.questions import MAX_BYTES
-from core.values import ImageInput
+from core.images.inputs import ImageInput
 from tests.support.api import image_files as pictures
 from tests.support.api.image_files import image_part, picture
 from tests.support.api.oracle import WIDTH, Oracle, vector_of

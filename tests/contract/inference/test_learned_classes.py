@@ -5,11 +5,11 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.datasets.suites import create_suite
 from core.errors import FieldInvalid
+from core.images.inputs import ImageInput
 from core.inference.classify import MAX_CLASSES, Resolved, classification_of
 from core.recipes.rules import class_texts
 from core.registry.configure import configure_model
 from core.registry.read import learned_classes, resolve
-from core.values import ImageInput
 from tests.support.evaluation.judged import go_live
 from tests.support.scene import Scene
 

@@ -13,10 +13,10 @@ from PIL import Image
 from core.clip.inputs import Preprocess, read_image
 from core.clip.model import empty_network
 from core.errors import ImageAnimated, ImageCorrupt, ImageTooLarge, UnsupportedImage
-from core.images.child import pack_input, tower_pixels, unpack_input
 from core.images.decoder import DecodedImage
+from core.images.inputs import ImageInput, pack_input, unpack_input
+from core.images.pixels import tower_pixels
 from core.images.sandbox import SandboxDecoder
-from core.values import ImageInput
 from tests.support.learning.tiny_clip import CONFIG
 from tests.support.pictures import SIDE, encode, make_decoder, picture, png_of_zeros
 

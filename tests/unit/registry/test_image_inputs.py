@@ -3,10 +3,11 @@
 import pytest
 
 from core.errors import NotServable
+from core.images.inputs import ImageInput
 from core.registry import read as image_inputs
 from core.registry.read import ImageInputs
 from core.registry.versions import Weights
-from core.values import Digest, ImageInput
+from core.values import Digest
 from tests.support.memory_artifacts import MemoryArtifacts
 
 
