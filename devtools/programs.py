@@ -56,6 +56,9 @@ PGVECTOR = Program(
 )
 REDIS = Program(title="Redis", package="redis-server", places=_on_path("redis-server"))
 PROMETHEUS = Program(title="Prometheus", package="prometheus", places=_on_path("prometheus"))
+REGISTRY = Program(
+    title="Docker's registry", package="docker-registry", places=_on_path("docker-registry")
+)
 CHROMIUM = Program(
     title="Chromium",
     package="chromium",
@@ -66,7 +69,7 @@ FAKETIME = Program(
     package="faketime",
     places=lambda: Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
 )
-PROGRAMS = (POSTGRES, PGVECTOR, REDIS, PROMETHEUS, CHROMIUM, FAKETIME)
+PROGRAMS = (POSTGRES, PGVECTOR, REDIS, PROMETHEUS, REGISTRY, CHROMIUM, FAKETIME)
 
 
 class ProgramMissing(RuntimeError):

@@ -1,6 +1,5 @@
-"""`perennial publish`: a version as a folder for others, with a card and a signature."""
+"""`perennial publish`: a version as a folder for others, here, on a hub or in a registry."""
 
-import re
 import tempfile
 from pathlib import Path
 
@@ -11,30 +10,26 @@ from perennial.commands.exports import require_new_folder, unpack
 from perennial.publishing.bom import BOM, bill_of_materials
 from perennial.publishing.card import CARD, model_card
 from perennial.publishing.facts import Facts, read_facts
-from perennial.publishing.hub import Hub
+from perennial.publishing.hub import HUB, Hub
+from perennial.publishing.oci import OCI, Repository
 from perennial.publishing.signing import Signer, sign_option
 from perennial.terminal.arguments import example, find_version, version_argument
 from perennial.terminal.output import bytes_bar, json_option, tell
 from perennial.terminal.session import GATE, Failure, connected
 
-HUB = "hf://"
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
-
-def place(text: str) -> Path | str:
-    """Return a new folder, or the repository of `hf://ORG/NAME`. Raises BadParameter."""
-    if not text.startswith(HUB):
-        return Path(text)
-    repository = text.removeprefix(HUB)
-    if not REPOSITORY.fullmatch(repository):
-        raise click.BadParameter("give hf://ORG/NAME, as in hf://lab/clip-of-shoes")
-    return repository
+def place(text: str) -> Path | Hub | Repository:
+    """Return a new folder, or a repository of a hub or a registry. Raises BadParameter."""
+    if text.startswith(HUB):
+        return Hub(text)
+    return Repository(text) if text.startswith(OCI) else Path(text)
 
 
 @click.command(
     epilog=example(
         "perennial publish demo:3 --to demo-3 --license apache-2.0 --sign key.pem",
         "perennial publish demo:3 --to hf://lab/demo --license apache-2.0 --sign key.pem",
+        "perennial publish demo:3 --to oci://ghcr.io/lab/demo:3 --license apache-2.0",
     )
 )
 @version_argument()
@@ -42,8 +37,9 @@ def place(text: str) -> Path | str:
     "--to",
     type=place,
     required=True,
-    metavar="FOLDER|hf://ORG/NAME",
-    help="New folder to write, or a repository of a hub: HF_ENDPOINT says which, HF_TOKEN who.",
+    metavar="FOLDER|hf://ORG/NAME|oci://HOST/NAME:TAG",
+    help="New folder to write, a repository of a hub (HF_ENDPOINT says which, HF_TOKEN who), or "
+    "one of an OCI registry (OCI_USER and OCI_PASSWORD say who).",
 )
 @click.option(
     "--license",
@@ -57,23 +53,32 @@ def place(text: str) -> Path | str:
 @click.option(
     "--any-verdict", is_flag=True, help="Publish even what the gate has not passed; the card says."
 )
-@click.option("--public", is_flag=True, help="Make a new repository public, not private.")
+@click.option("--public", is_flag=True, help="Make a new repository of a hub public, not private.")
+@click.option(
+    "--image",
+    is_flag=True,
+    help="Send a registry an image with /models to mount in a cluster, not a ModelPack.",
+)
 @json_option
 def publish(
     named: str,
-    to: Path | str,
+    to: Path | Hub | Repository,
     licence: str,
     base: str | None,
     key: Path | None,
     any_verdict: bool,
     public: bool,
+    image: bool,
     as_json: bool,
 ) -> None:
     """Write a version for others: its files, a model card, a signature.
 
     The files are those that open_clip loads. A version that the gate has not passed is refused.
     """
-    hub = Hub(to) if isinstance(to, str) else None
+    if public and not isinstance(to, Hub):
+        raise click.UsageError("--public is for hf://.")
+    if image and not isinstance(to, Repository):
+        raise click.UsageError("--image is for oci://.")
     if isinstance(to, Path):
         require_new_folder(to)
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -83,18 +88,28 @@ def publish(
         facts = read_facts(client, model, version, licence=licence, base=base)
         if not any_verdict:
             _require_passed(facts)
-        with tempfile.TemporaryDirectory(dir=None if hub else Path(to).parent) as temporary:
-            folder = Path(temporary) / Path(to).resolve().name
+        with tempfile.TemporaryDirectory(dir=_beside(to)) as temporary:
+            folder = Path(temporary) / "model"
             _write(client, facts, folder)
             if signer:
                 signer.sign(folder)
             files = sorted(path.name for path in folder.iterdir())
-            where = hub.send(folder, facts.name, public=public) if hub else str(folder.replace(to))
+            if isinstance(to, Hub):
+                where = to.send(folder, facts, public=public)
+            elif isinstance(to, Repository):
+                where = to.send(folder, facts, image=image)
+            else:
+                where = str(folder.replace(to))
     tell(
         {"to": where, "files": files, "version": facts.version["digest"]},
         as_json,
         f"{where}: {facts.name} with {', '.join(files)}.",
     )
+
+
+def _beside(to: Path | Hub | Repository) -> Path | None:
+    """Return the folder that a new folder is in; None: any will do."""
+    return to.parent if isinstance(to, Path) else None
 
 
 def _write(client: Client, facts: Facts, folder: Path) -> None:

@@ -1,1 +1,1 @@
-"""Versions as folders for others: files, a model card and a signature, in a place or on a hub."""
+"""Versions as folders for others: files, a model card, a bill of materials, a signature."""

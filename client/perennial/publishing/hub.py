@@ -1,22 +1,32 @@
 """Folders on a hub, by the protocol of huggingface_hub, at any endpoint that has it."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
+import click
+
+from perennial.publishing.facts import Facts
 from perennial.terminal.session import Failure
 
+HUB = "hf://"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
+ADDRESS = re.compile(rf"{HUB}([\w.-]+/[\w.-]+)", re.ASCII)
 
 
 class Hub:
     """A repository of models on a hub."""
 
-    def __init__(self, repository: str) -> None:
-        """Name a repository, ORG/NAME.
+    def __init__(self, address: str) -> None:
+        """Name it as hf://ORG/NAME.
 
-        Raises Failure without the package or without a token in the environment.
+        Raises BadParameter, and Failure without the package or a token in the environment.
         """
+        found = ADDRESS.fullmatch(address)
+        if found is None:
+            raise click.BadParameter("give hf://ORG/NAME, as in hf://lab/clip-of-shoes")
+        self._repository = found[1]
         try:
             from huggingface_hub import HfApi
         except ImportError as error:
@@ -24,11 +34,10 @@ class Hub:
             raise Failure(message) from error
         self._token = os.environ.get(TOKEN, "")
         if not self._token:
-            raise Failure(f"Set {TOKEN} to a token of the hub that may write to {repository}.")
-        self._repository = repository
+            raise Failure(f"Set {TOKEN} to a token of the hub that may write to {found[1]}.")
         self._api = HfApi(endpoint=os.environ.get(ENDPOINT) or None, token=self._token)
 
-    def send(self, folder: Path, name: str, *, public: bool) -> str:
+    def send(self, folder: Path, facts: Facts, *, public: bool) -> str:
         """Send a folder as one commit and return its address.
 
         A repository that there is not is made. Files in it that the folder lacks stay. Raises
@@ -42,7 +51,7 @@ class Hub:
         try:
             self._api.create_repo(self._repository, private=not public, exist_ok=True)
             made = self._api.upload_folder(
-                repo_id=self._repository, folder_path=folder, commit_message=f"Publish {name}"
+                repo_id=self._repository, folder_path=folder, commit_message=f"Publish {facts.name}"
             )
         except (httpx2.HTTPError, OSError, ValueError, RuntimeError) as error:
             said = f"{error}".replace(self._token, f"${TOKEN}")

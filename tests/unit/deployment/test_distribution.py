@@ -133,7 +133,7 @@ from perennial.publishing.hub import Hub
 from perennial.publishing.signing import Signer
 from perennial.terminal.session import Failure
 os.environ["HF_TOKEN"] = "hf_any"
-Hub("lab/shoes")
+Hub("hf://lab/shoes")
 try:
     Signer(pathlib.Path(os.devnull))
 except Failure as failure:

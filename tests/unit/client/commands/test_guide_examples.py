@@ -24,11 +24,13 @@ from api.http.routing import FIRST_STEPS
 from core.datasets.manifests import Side
 from core.first_steps import first_steps
 from core.first_steps.first_steps import Step
+from devtools.servers import PASSWORD
 from perennial.commands.main import main, perennial
 from perennial.terminal.session import KEY, URL
 from tests.support.api.image_files import picture, pictures_on
 from tests.support.api.service import KEY as ADMIN
 from tests.support.places import ROOT
+from tests.support.servers import oci as registries
 from tests.unit.client.commands.conftest import Site, a_site
 
 NEWCOMERS = ("README.md", "docs/quickstart.md")  # run before the others, which need their images
@@ -205,12 +207,24 @@ def test_each_model_is_made_by_one_page_and_none_by_the_first_steps_too() -> Non
     assert len({first_steps.MODEL, *made}) == len(made) + 1, made
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A registry of OCI artifacts, in words that replace those of a page."""
+    with registries.a_registry(tmp_path_factory.mktemp("registry")) as host:
+        login = f"OCI_USER={registries.USER} OCI_PASSWORD={PASSWORD}"
+        yield {r"registry\.example\.com": host, r"OCI_USER=\S+ OCI_PASSWORD=\S+": login}
+
+
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in NEWCOMERS])
 def test_a_page_does_what_it_says(
-    page: str, shell: Path, site: Site, monkeypatch: pytest.MonkeyPatch
+    page: str,
+    shell: Path,
+    site: Site,
+    registry: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    run_page(page, site, monkeypatch)
+    run_page(page, site, monkeypatch, registry)
 
 
 def take_first_steps(site: Site) -> None:
@@ -226,12 +240,14 @@ def take_first_steps(site: Site) -> None:
     assert first_steps.read_progress(site.platform).now == {Step.READ, Step.PROMOTE}
 
 
-def run_page(page: str, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def run_page(
+    page: str, site: Site, monkeypatch: pytest.MonkeyPatch, more: Mapping[str, str] | None = None
+) -> None:
     """Run the commands and examples of a page."""
     blocks = blocks_of(page)
     assert blocks
     for language, written in blocks:
-        text = in_other_words(written, {**PAGES[page], **stand_ins(site)})
+        text = in_other_words(written, {**PAGES[page], **stand_ins(site), **(more or {})})
         if language == "python":
             with redirect_stdout(io.StringIO()):
                 exec(compile(text, page, "exec"), {"old": np.ones((3, WIDTH), np.float32)})

@@ -1,31 +1,41 @@
 """Versions, reports, aliases and exports of a model that has learned twice."""
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from typing import Any
 
+import httpx
+import jsonschema
 import numpy as np
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from huggingface_hub import ModelCard
+from oras.client import OrasClient
 
 from core.evaluation.report import FEWEST
+from devtools.servers import PASSWORD
 from perennial.commands import exports as bundles
 from perennial.commands import reports
 from perennial.commands import verify as verifying
+from perennial.publishing import oci
 from perennial.terminal.session import ERROR, GATE, JOB, URL, USAGE
 from tests.support.api.seeds import a_root
 from tests.support.bundles import OURS, THEIRS
 from tests.support.deployment.workflow import Step, run_workflow
 from tests.support.evaluation.evidence import Opened, forged
+from tests.support.servers import oci as registries
 from tests.support.servers.hub import a_stand_in_hub
 from tests.unit.client.commands.conftest import Run, Site, rows
 
 SIG = "model.sig"
+MODEL_PACK = Path(__file__).with_name("schemas") / "ModelPack.json"
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +321,79 @@ def test_a_version_is_published_to_a_hub_as_one_private_commit_that_others_verif
     assert ModelCard.load(tmp_path / "README.md").data.license == "mit"
     assert accepts(tmp_path, public)
     assert perennial(*words[:-1], "hf://shoes").code == USAGE
+
+
+def test_a_version_is_published_to_a_registry_from_which_others_pull_and_verify_it(
+    perennial: Run,
+    taught: int,
+    tmp_path: Path,
+    key_pair: tuple[Path, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    private, public = key_pair
+    words = ("publish", f"demo:{taught}", "--license", "mit", "--sign", private, "--to")
+    monkeypatch.setenv(oci.USER, registries.USER)
+    (tmp_path / "registry").mkdir()
+    with registries.a_registry(tmp_path / "registry") as host:
+        for password, wanted in ((None, f"Set {oci.USER} and"), ("wrong-one", "401 Unauthorized")):
+            if password:
+                monkeypatch.setenv(oci.PASSWORD, password)
+            ended = perennial(*words, f"oci://{host}/lab/shoes:2")
+            assert (ended.code, wanted in ended.err) == (ERROR, True), ended
+            assert "wrong-one" not in ended.err
+        monkeypatch.setenv(oci.PASSWORD, PASSWORD)
+        pack, image = (
+            perennial(*words, f"oci://{host}/lab/shoes:{tag}", *more, "--json")
+            for tag, more in (("2", ()), ("2-image", ("--image",)))
+        )
+        assert (pack.code, image.code) == (0, 0), (pack, image)
+        assert PASSWORD not in pack.out + pack.err
+        assert PASSWORD not in (tmp_path / "registry/log").read_text()
+
+        told, pulled = json.loads(pack.out), tmp_path / "pulled"
+        reader = OrasClient(hostname=host, insecure=True, auth_backend="basic")
+        reader.auth.set_basic_auth(registries.USER, PASSWORD)
+        assert f"oci://{host}/lab/shoes:2@sha256:" in told["to"]
+        reader.pull(target=told["to"].replace(":2@", "@")[6:], outdir=str(pulled))
+        assert sorted(path.name for path in pulled.iterdir()) == told["files"]
+        assert accepts(pulled, public)
+        with httpx.Client(
+            base_url=f"http://{host}/v2/lab/shoes/", auth=(registries.USER, PASSWORD)
+        ) as registry:
+            manifest = fetched(registry, "manifests", told["to"].partition("@")[2])
+            assert manifest["artifactType"] == "application/vnd.cncf.model.manifest.v1+json"
+            config = fetched(registry, "blobs", manifest["config"]["digest"])
+            jsonschema.validate(config, json.loads(MODEL_PACK.read_text()))
+            assert config["descriptor"]["licenses"] == ["MIT"]
+
+            index = fetched(registry, "manifests", json.loads(image.out)["to"].partition("@")[2])
+            platforms = [one["platform"]["architecture"] for one in index["manifests"]]
+            assert platforms == ["amd64", "arm64"]
+            for one in index["manifests"]:
+                mounted = tmp_path / one["platform"]["architecture"]
+                for layer in fetched(registry, "manifests", one["digest"])["layers"]:
+                    data = registry.get(f"blobs/{layer['digest']}").content
+                    assert f"sha256:{hashlib.sha256(data).hexdigest()}" == layer["digest"]
+                    assert len(data) % tarfile.BLOCKSIZE == 0
+                    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                        archive.extractall(mounted, filter="data")
+        assert [path.name for path in mounted.iterdir()] == ["models"]
+        assert accepts(mounted / "models", public)
+    for file in pulled.iterdir():
+        signed_anew = file.name == SIG
+        assert signed_anew or file.read_bytes() == (mounted / "models" / file.name).read_bytes()
+    change_a_byte(pulled / "open_clip_config.json")
+    assert not accepts(pulled, public)
+    for rest in (("oci://shoes:2",), ("here", "--image"), ("here", "--public")):
+        assert perennial(*words, *rest).code == USAGE
+
+
+def fetched(registry: httpx.Client, kind: str, digest: str) -> dict[str, Any]:
+    """A document of a registry, which has the digest."""
+    accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
+    data = registry.get(f"{kind}/{digest}", headers={"Accept": accept}).content
+    assert f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
+    return json.loads(data)
 
 
 def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(
