@@ -2,13 +2,14 @@
 
 A version that replaces another one from a different line was asked about that one's classes then.
 Who replaces it is asked about them again: otherwise two replacements would lose what one may not.
+A rollback and a return to the same version change nothing in this.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from core.database.work import Work
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import live_stack
+from core.registry.aliases import AliasMove, MoveKind, live_stack, since_created
 from core.registry.version_rows import Versions
 from core.registry.versions import Descent, Version
 
@@ -16,11 +17,45 @@ from core.registry.versions import Descent, Version
 def inheritance(work: Work, live: Version, alias: str) -> frozenset[int]:
     """Return the numbers of a live version, of what it replaced as `alias`, and all ancestors.
 
-    A rollback gives back what was live then: what is rolled back is no longer inherited.
+    A rollback gives back what was live then: what is rolled back is no longer inherited, until the
+    alias comes back to it or to a descendant.
     """
     descents = work[Versions].descents(live.model)
-    replaced = live_stack(work[Aliases].history(live.model, alias))
-    return frozenset().union(*(line_of(descents, number) for number in (live.number, *replaced)))
+    history = work[Aliases].history(live.model, alias)
+    return answered_for({live.number, *live_stack(history)}, replaced_by(history), descents)
+
+
+def replaced_by(history: Sequence[AliasMove]) -> Mapping[int, set[int]]:
+    """Return what each version that an alias was promoted to has ever replaced there.
+
+    Moves by override are left out: their reasons say what is given up, so that counts no longer
+    once it was rolled back.
+    """
+    found: dict[int, set[int]] = {}
+    for row in since_created(history):
+        if row.kind is not MoveKind.PROMOTED or row.override:
+            continue
+        if row.to_version is not None and row.from_version is not None:
+            found.setdefault(row.to_version, set()).add(row.from_version)
+    return found
+
+
+def answered_for(
+    numbers: Iterable[int], replaced: Mapping[int, set[int]], descents: Mapping[int, Descent]
+) -> frozenset[int]:
+    """Return versions, their ancestors, what any of these ever replaced, and so on.
+
+    A version that was trained in another one's place answers for that one, too.
+    """
+    found: set[int] = set()
+    waiting: list[int | None] = [*numbers]
+    while waiting:
+        number = waiting.pop()
+        if number is not None and number not in found:
+            found.add(number)
+            descent = descents[number]
+            waiting += [descent.parent, descent.replaces, *replaced.get(number, ())]
+    return frozenset(found)
 
 
 def lost_updates(work: Work, version: Version, live: Version, alias: str) -> tuple[Version, ...]:

@@ -1,5 +1,7 @@
 """Updates that were live and were replaced are still asked about, whoever tries to lose them."""
 
+from collections.abc import Callable
+
 import pytest
 
 from core.errors import EvaluationStale, GateFailed
@@ -66,6 +68,18 @@ def test_what_a_live_version_replaced_is_asked_of_its_children(
     update(scene, replaced, *MORE)
     assert asked(scene, replaced, 5) == [(3, (2,), Verdict.PASSED)]
     assert scene.live(replaced) == 5
+
+
+@pytest.mark.parametrize("again", [go_live, go_back])
+def test_a_version_that_comes_back_after_a_rollback_answers_for_what_it_replaced_before(
+    scene: Scene, replaced: Model, again: Callable[..., object]
+) -> None:
+    go_back(scene, replaced, to=1)
+    again(scene, replaced, **({"version": 3} if again is go_live else {"to": 3}))
+    assert scene.live(replaced) == 3
+    update(scene, replaced, *ANTS)
+    assert asked(scene, replaced, 4) == [(3, (2,), Verdict.FAILED)]
+    assert scene.live(replaced) == 3
 
 
 def test_who_descends_from_neither_is_asked_about_both(scene: Scene, replaced: Model) -> None:

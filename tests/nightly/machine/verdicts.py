@@ -10,7 +10,7 @@ from core.datasets.version_rows import Suites
 from core.gate.rules import Verdict
 from core.jobs.rules import Job
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import AliasMove, MoveKind, live_stack
+from core.registry.aliases import AliasMove, MoveKind, live_stack, since_created
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import ORDER, VersionVerdict
 from core.registry.version_rows import Versions
@@ -182,10 +182,22 @@ class Line:
     def lost(self, version: int, history: Sequence[AliasMove]) -> set[int]:
         """Return the versions whose updates the live one answers for, and `version` lacks."""
         live, own = history[-1].to_version, self._line(version)
+        answering: set[int] = set()
+        more = {*live_stack(history)}
+        while more:
+            answering |= more
+            more = {number for one in more for number in self._line(one)}
+            more |= {n for one in answering if (n := self.descents[one].replaces) is not None}
+            more |= {
+                row.from_version
+                for row in since_created(history)
+                if row.to_version in answering and row.from_version is not None
+                if row.kind is MoveKind.PROMOTED and not row.override
+            }
+            more -= answering
         lost = {
             number
-            for replaced in live_stack(history)
-            for number in self._line(replaced) - own
+            for number in answering - own
             if number in self._line(live) or not self._repeated(number, own)
         }
         return lost & self.versions.keys()

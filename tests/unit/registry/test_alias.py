@@ -21,6 +21,8 @@ from core.registry.aliases import (
     rollback_target_from_newest,
     was_live,
 )
+from core.registry.inheritance import answered_for, replaced_by
+from core.registry.versions import Descent
 from core.values import ModelId
 from tests.support.factories import NOW, a_job, a_model, a_policy, a_version
 
@@ -138,6 +140,36 @@ def test_promotions_push_and_rollbacks_pop(moves: str, live: list[int]) -> None:
     for newest in range(1, len(rows) + 1):
         end = live_stack_end(rows[-newest:])
         assert live[len(live) - len(end) :] == end
+
+
+@pytest.mark.parametrize(
+    ("moves", "answered"),
+    [
+        ("1 2 3", {1, 2, 3}),  # version 3 is of the root as version 2
+        ("1 2 3 <2", {1, 2}),
+        ("1 2 3 <1", {1}),
+        ("1 2 3 <1 3", {1, 2, 3}),
+        ("1 2 3 <1 <3", {1, 2, 3}),
+        ("1 2 3 <1 4", {1, 2, 3, 4}),  # a child of version 3
+        ("1 2 3 <1 5", {1, 2, 3, 5}),  # was trained in its place
+        ("1 2 3 <1 6", {1, 6}),  # a child of the root gives both up
+        ("1 2 3!", {1, 2, 3}),
+        ("1 2 3! <1 3", {1, 3}),  # the override's reason said what was given up
+        ("1 2 3 x 1 3", {1, 3}),
+    ],
+)
+def test_what_is_live_answers_for_all_that_its_line_ever_replaced(
+    moves: str, answered: set[int]
+) -> None:
+    rows = history(*moves.split())
+    came_from = [None, *(row.to_version for row in rows)]
+    rows = [replace(row, from_version=at) for row, at in zip(rows, came_from, strict=False)]
+    parents = {1: None, 2: 1, 3: 1, 4: 3, 5: 1, 6: 1}
+    descents = {
+        number: Descent(parent=parent, replaces=3 if number == 5 else None)
+        for number, parent in parents.items()
+    }
+    assert answered_for(live_stack(rows), replaced_by(rows), descents) == answered
 
 
 def test_the_newest_moves_tell_where_a_rollback_goes_or_that_they_do_not() -> None:
