@@ -211,10 +211,10 @@ class Shop:
         self.client.datasets.upload(self.name, images)
         self.client.datasets.freeze(self.name)
 
-    def child(self) -> int:
-        """Teach the live version: the child has passed the gate."""
+    def child(self, verdict: Verdict = Verdict.PASSED) -> int:
+        """Teach the live version: unless said otherwise, the child has passed the gate."""
         live = self.client.aliases.get(self.model.name)["version"]
-        made = a_candidate(self.site.platform, self.model, verdict=Verdict.PASSED, parent=live)
+        made = a_candidate(self.site.platform, self.model, verdict=verdict, parent=live)
         return made.number
 
     @contextmanager

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
+from core.gate.rules import Verdict
 from core.registry.promote import ON_POSTPONED
 from core.registry.version_rows import Versions
 from core.values import canonical_json
@@ -176,17 +177,22 @@ def test_a_search_that_is_overtaken_by_a_move_begins_again(shop: Shop) -> None:
         assert len(store.search(after, query, 3) or ()) == 3
 
 
+def postpone(shop: Shop, version: int) -> None:
+    """Have a version wait for its vectors that has passed and would go live by itself."""
+    with shop.site.platform.transactions() as work:
+        found = work[Versions].get(shop.model.id, version)
+        ON_POSTPONED(work, found, "production")
+        work.commit()
+    assert states(shop)[version] == "wanted"
+
+
 def test_an_update_that_passed_goes_live_by_itself_once_its_vectors_are_complete(
     shop: Shop,
 ) -> None:
     with shop.keeper() as keeper:
         keeper.sync()
     version = shop.child()
-    with shop.site.platform.transactions() as work:
-        found = work[Versions].get(shop.model.id, version)
-        ON_POSTPONED(work, found, "production")
-        work.commit()
-    assert states(shop)[version] == "wanted"
+    postpone(shop, version)
     with shop.keeper() as keeper:
         keeper.sync()
     shop.require_true(version)
@@ -195,6 +201,20 @@ def test_an_update_that_passed_goes_live_by_itself_once_its_vectors_are_complete
     with shop.keeper() as keeper:
         keeper.sync()
     shop.require_true(1)  # and stays so, though it was wanted once
+
+
+def test_what_became_inconclusive_while_it_waited_for_its_vectors_does_not_go_live(
+    shop: Shop,
+) -> None:
+    waits = shop.child(Verdict.INCONCLUSIVE)
+    postpone(shop, waits)
+    with shop.keeper() as keeper:
+        keeper.sync()
+    shop.require_true(1)
+    assert (states(shop)[1], shop.client.aliases.get(shop.name)["version"]) == ("live", 1)
+    with shop.keeper() as keeper:
+        keeper.move(waits, reason="looked at")
+    shop.require_true(waits)
 
 
 def test_images_that_come_and_go_are_added_and_removed(shop: Shop) -> None:
