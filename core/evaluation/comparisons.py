@@ -9,7 +9,8 @@ itself. Over the classes of its time, a suite or holdout shows what was forgotte
 that the candidate has learned to choose from, it shows what newer classes swallow, and holdouts
 with those of the model's zero-shot suites, too, what callers get who ask with everything. Both
 versions choose from the same list there. Over their default lists each chooses from what it has
-learned itself, as for callers who send none. Earlier holdouts with fewer images than the policy's
+learned itself, as for callers who send none; of suites, on images of what the other version has
+learned. Earlier holdouts with fewer images than the policy's
 minimum are also compared together. A larger one shows by itself what it lost; among the others it
 would hide their losses.
 
@@ -113,7 +114,9 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     """
     suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
     for suite in suites:
-        yield from _with_each(plan, MeasureKind.ZERO_SHOT, _over_both(_of_suite(plan, suite)))
+        both = _over_both(_of_suite(plan, suite))
+        over = {**both, ClassList.DEFAULT: _by_default(plan, suite)}
+        yield from _with_each(plan, MeasureKind.ZERO_SHOT, over)
         yield from _with_settled(plan, MeasureKind.ZERO_SHOT, suite)
     for captioned in plan.retrieval:
         for kind, depth in product(DIRECTIONS, DEPTHS):
@@ -168,6 +171,15 @@ def _over_both(roles: Mapping[str, Pairs]) -> Roles:
 def _of_suite(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     live = {} if plan.live is None else {LIVE: ((suite, plan.live),)}
     return {PARENT: ((suite, plan.parent),), **live, ROOT: ((suite, plan.root),)}
+
+
+def _by_default(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
+    return {
+        role: ((learned, version),)
+        for role, version, suites in plan.by_default
+        for learned in suites
+        if learned.name == suite.name
+    }
 
 
 def _with_settled(

@@ -26,7 +26,7 @@ from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery, list_of_images
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
-from core.gate.kinds import SETTLED, SUITES
+from core.gate.kinds import LIVE, PARENT, SETTLED, SUITES
 from core.gate.levels import Spending
 from core.registry.versions import Version
 from core.values import Digest, Json, canonical_json, from_plain, sha256
@@ -46,7 +46,15 @@ LABELS = ", labels"
 # The images of all captioned suites and holdouts, among which small holdouts are searched for.
 TOGETHER = "captions, together"
 
-REPEATED = (AT_FIRST, LABELS, TOGETHER)  # lists of images that are in a whole list, too
+# After the name of a suite: its images of classes that the parent or the live version has learned.
+LEARNED = {PARENT: ", learned by the parent", LIVE: ", learned by the live version"}
+
+REPEATED = (
+    AT_FIRST,
+    LABELS,
+    TOGETHER,
+    *LEARNED.values(),
+)  # lists of images that are in a whole list, too
 
 Entries = tuple[ManifestEntry, ...]
 
@@ -162,6 +170,10 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     for suite in plan.unlabelled:
         if suite.labels:
             found[suite.name + LABELS] = replace(suite.own, entries=suite.labels)
+    for role, _, exams in plan.by_default:
+        for exam in exams:
+            if exam.own.entries != found[exam.name].entries:
+                found[exam.name + LEARNED[role]] = exam.own
     for one in (*plan.holdouts, *plan.live_holdouts):
         found[one.exam.name] = one.exam.own
         if one.at_first and one.at_first != one.exam.own.entries:

@@ -128,6 +128,23 @@ def class_exam(
     return ClassExam(name=name, own=own, union=union, with_suites=with_suites)
 
 
+def learned_by(
+    version: Version, suites: Iterable[ClassExam], candidate: Version
+) -> tuple[ClassExam, ...]:
+    """Return the suites on their images of what a version has learned, over its default list.
+
+    `union` is what the candidate has learned, too. Of all else in a suite, callers who send no
+    classes never get the right answer.
+    """
+    found, learned = [], {name.lower() for name in version.classes}
+    for suite in suites:
+        query = suite.own.only([truth in learned for truth in suite.own.truths])
+        if query.entries:
+            own = replace(query, classes=version.classes, views=0)  # it can only fail a version
+            found.append(class_exam(suite.name, own, candidate.classes))
+    return tuple(found)
+
+
 def _union(own: tuple[str, ...], more: tuple[str, ...]) -> tuple[str, ...]:
     """Return `own` and those names of `more` whose prompts are not in `own`; case is ignored."""
     known = {name.lower() for name in own}

@@ -16,6 +16,7 @@ from core.evaluation.exams import (
     ScoredSuite,
     class_exam,
     in_prompt_of,
+    learned_by,
     suite_query,
     unlabelled_exam,
 )
@@ -31,6 +32,7 @@ from core.evaluation.holdouts import (
 )
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledExam
+from core.gate.kinds import LIVE, PARENT
 from core.gate.rules import GatePolicy
 from core.recipes.rules import distinct
 from core.registry.versions import Model, Version
@@ -64,6 +66,9 @@ class EvaluationPlan:
     # The settled versions of the line that can answer about a suite, by its name; and of `lost`.
     settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     live_settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
+    # Suites, where they show what parent and live version have learned, over their default lists.
+    parent_learned: tuple[ClassExam, ...] = ()
+    live_learned: tuple[ClassExam, ...] = ()
     teachers: tuple[Version, ...] = ()  # the earlier updates, and `lost`
     lost: tuple[Version, ...] = ()  # updates that the live version inherits and this one lacks
     calibration: CalibrationQuery | None = None  # of the candidate, if it has images enough
@@ -119,6 +124,7 @@ class EvaluationPlan:
             live_holdouts=(),
             live_captioned=(),
             live_settled={},
+            live_learned=(),
             lost=(),
         )
 
@@ -133,6 +139,12 @@ class EvaluationPlan:
         return tuple(one for one in found if one.digest not in others)
 
     @property
+    def by_default(self) -> tuple[tuple[str, Version, tuple[ClassExam, ...]], ...]:
+        """The suites over default lists, by the role and the version that has learned them."""
+        live = () if self.live is None else ((LIVE, self.live, self.live_learned),)
+        return ((PARENT, self.parent, self.parent_learned), *live)
+
+    @property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
@@ -141,9 +153,10 @@ class EvaluationPlan:
         those on `live_holdouts`. The version that learned an earlier holdout and the settled one
         answer that holdout's own query: they did so as candidates and the answers are stored, so
         their weights may have been collected. Anchors answer the candidate's lists. Parent and live
-        version answer over what they have learned themselves, too. Each version answers in its own
-        prompt as well, where a query has another. Candidate and root are calibrated; the others
-        were when they were candidates. Equal plans have the same order.
+        version answer over what they have learned themselves, too, also about suites that show it.
+        Each version answers in its own prompt as well, where a query has another. Candidate and
+        root are calibrated; the others were when they were candidates. Equal plans have the same
+        order.
         """
         shared: list[EvalQuery] = [exam.own for exam in self.retrieval]
         for each in self.zero_shot:
@@ -167,6 +180,9 @@ class EvaluationPlan:
             known = [one for one in self.kept if one.learner.number in self.live_lineage]
             asked.append((self.live, [*whole, *_with_suites(self.kept)]))
             asked.append((self.live, [one.exam.by_default(self.live) for one in known]))
+        for _, version, learned in self.by_default:
+            asked.append((version, [one.own for one in learned]))
+            asked.append((self.candidate, [one.union for one in learned]))
         for h in self.kept:
             if h.anchor is not None:
                 asked.append((h.anchor, [h.exam.union, h.exam.with_suites]))
@@ -269,6 +285,8 @@ def plan_queries(
         live_captioned=searched_among(among, live_captioned, candidate.version, policy),
         settled=settled_by_suite(suites_asked, earlier, can_answer),
         live_settled=settled_by_suite(suites_asked, live.updates if live else (), can_answer),
+        parent_learned=learned_by(parent, zero_shot, candidate.version),
+        live_learned=learned_by(live.version, zero_shot, candidate.version) if live else (),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),

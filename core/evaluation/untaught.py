@@ -1,9 +1,10 @@
-"""Changes on the classes of a comparison that the line was not taught since its baseline.
+"""Changes on the classes of a comparison in which the line has not improved since its baseline.
 
 What an update gains on the classes of a suite that it teaches would make up for what it loses on
 all others. So the images of these are judged by themselves, too.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from core.evaluation.comparisons import Comparison
@@ -20,7 +21,7 @@ _Parts = list[tuple[ClassQuery, PairedHits]]
 
 
 def untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
-    """Return the changes on the classes not taught since; None if these are all, or none is shown.
+    """Return the changes on the classes not improved; None if these are all, or none is shown.
 
     Nor is there any of the gain, of captions and unlabelled images, over default lists, and of a
     holdout that is judged among others. `level` is the error of the bound.
@@ -63,18 +64,23 @@ def _not_taught(results: EvaluationResults, comparison: Comparison, now: Version
 
 
 def taught_since(results: EvaluationResults, before: Version) -> frozenset[str]:
-    """Return what the candidate's line was taught since it left that of another version.
+    """Return what the candidate's line has learned since it left that of another version.
 
-    They are the names that stand for what the policy calls the same, in lower case.
+    A class counts if more of the images that these updates held out of it are right than with that
+    version, or with the root if that version has not answered about them. Naming a class in an
+    update, with a few images and none held out, takes nothing from what it has to keep. They are
+    the names that stand for what the policy calls the same, in lower case.
     """
-    theirs = {one.number for one in _line(results.plan, before)}
-    names = (
-        name.lower()
-        for one in _line(results.plan, results.plan.candidate)
-        if one.number not in theirs
-        for name in one.update_classes
-    )
-    return frozenset(results.meanings.get(name, name) for name in names)
+    plan, gained = results.plan, Counter[str]()
+    theirs = {one.number for one in _line(plan, before)}
+    since = {one.number for one in _line(plan, plan.candidate)} - theirs
+    for exam in (one.exam for one in plan.holdouts if one.learner.number in since):
+        answered = (before.digest, exam.own.digest) in results.answers
+        now = results.hits(plan.candidate, exam.own)
+        then = results.hits(before if answered else plan.root, exam.own)
+        for truth, right, was_right in zip(exam.own.truths, now, then, strict=True):
+            gained[results.meanings.get(truth, truth)] += right - was_right
+    return frozenset(name for name, more in gained.items() if more > 0)
 
 
 def _line(plan: EvaluationPlan, version: Version) -> Iterator[Version]:

@@ -126,9 +126,10 @@ def alone(distinct: int, minimum_count: int, room: float = 0.0) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Untaught(Changes):
-    """The images of the classes that the line was not taught since the baseline.
+    """The images of the classes that no update since the baseline has improved.
 
-    What it gains on those that it was taught makes up for no loss on these.
+    A class is improved if more of the images that these updates held out of it are right. What is
+    gained on such classes makes up for no loss on the others.
     """
 
     classes: int = field(metadata=description("How many classes these images show."))

@@ -162,15 +162,16 @@ class Measure(Changes):
     untaught: Untaught | None = field(
         default=None,
         metadata=description(
-            "The images of the classes that the line was not taught since the baseline: alone they "
-            "have to be within `tolerance`, and fail the version if they surely are not. Null: of "
-            "the classes shown it was taught none, or all, or nothing is asked of it."
+            "The images of the classes that no update since the baseline has improved, by the "
+            "images that it held out: alone they have to be within `tolerance`, and fail the "
+            "version if they surely are not. Null: of the classes shown none was improved, or all "
+            "were, or nothing is asked of it."
         ),
     )
     held_back_by_untaught: bool = field(
         default=False,
         metadata=description(
-            "Whether the images of `untaught` alone show a loss that those of the taught classes "
+            "Whether the images of `untaught` alone show a loss that those of the improved classes "
             "may hide, so that the measure does not hold."
         ),
     )

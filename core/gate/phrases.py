@@ -97,4 +97,5 @@ def limit(measure: Measure) -> str:
 def untaught_images(apart: Untaught) -> str:
     """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
     shown = "class" if apart.classes == 1 else f"{apart.classes:,} classes"
-    return f"the {counted(apart.distinct, 'image')} of the other {shown}, not taught since"
+    images = counted(apart.distinct, "image")
+    return f"the {images} of the other {shown}, which no update since has improved"

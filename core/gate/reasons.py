@@ -277,7 +277,7 @@ def _held_back(measure: Measure, edition: Edition) -> str:
 
 
 def failing_apart(measure: Measure) -> Untaught | None:
-    """Return the images by which a measure fails that were not taught; None if by all together."""
+    """Return the images of `untaught` by which a measure fails; None if by all together."""
     apart = measure.untaught
     if apart is None or measure.is_inherited(apart):
         return None

@@ -69,9 +69,10 @@ class GatePolicy:
     )
     default_list_tolerance: float = limited(
         0.3,
-        "Holdouts of other updates, each version over all that it has learned",
+        "Learned classes, each version over all that it has learned",
         "may be lost; more fails a version",
-        description="Holdouts of other updates, against the parent and the live version, where "
+        description="Holdouts of other updates, and suites' images of learned classes, against the "
+        "parent and the live version, where "
         "each version chooses from all classes that it has learned itself, as for callers who send "
         "no classes. New classes take some answers from every version, as there is more to choose "
         "from. So this can fail a version and never keeps one from passing.",
@@ -214,8 +215,9 @@ class GatePolicy:
             in_all = max(self.union_tolerance, self.swallow_tolerance)
             return {PARENT: once, LIVE: once, SETTLED: in_all}
         if asked is ClassList.DEFAULT:
-            held_out = kind in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
-            return dict.fromkeys((PARENT, LIVE), self.default_list_tolerance) if held_out else {}
+            judged = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+            roles = (PARENT, LIVE) if kind in judged else ()
+            return dict.fromkeys(roles, self.default_list_tolerance)
         if asked is ClassList.UNION:
             limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
                 (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
