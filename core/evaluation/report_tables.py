@@ -181,7 +181,8 @@ def _taken_in(results: EvaluationResults, one: Comparison) -> Iterator[Taken]:
     for (class_name, answered), images in wrong.items():
         lost[class_name] += images
         took[answered] += images
-    may_overlap = one.kind is MeasureKind.ZERO_SHOT or one.asked is ClassList.WITH_SUITES
+    of_suite = one.kind is MeasureKind.ZERO_SHOT and one.asked is ClassList.UNION
+    may_overlap = of_suite or one.asked is ClassList.WITH_SUITES
     for (class_name, answered), images in wrong.items():
         if answered is None:
             continue

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row
+from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, name_of
 
 
 def default(exam: Json, version: Json) -> Json:
@@ -60,8 +60,11 @@ def first_ones(query: Json, *, each_class: bool) -> list[int]:
 
 
 def taught_since(evidence: Evidence, before: Json) -> set[str]:
-    """The classes that the candidate, and its ancestors that are none of a version, were taught."""
-    plan = evidence.plan
+    """The classes of which updates since a version held out images, of which more are right now.
+
+    A version that has not answered about these is compared by the root.
+    """
+    plan, gained = evidence.plan, dict[str, int]()
     known = {one["number"]: one for one in (plan["root"], plan["parent"], *plan["teachers"])}
 
     def line(at: Json | None) -> Iterator[Json]:
@@ -70,8 +73,14 @@ def taught_since(evidence: Evidence, before: Json) -> set[str]:
             yield from line(known.get(at["parent"]))
 
     theirs = [one["number"] for one in line(before)]
-    since = [one for one in line(plan["candidate"]) if one["number"] not in theirs]
-    return {evidence.meaning(name) for one in since for name in one["update_classes"]}
+    since = [one["number"] for one in line(plan["candidate"]) if one["number"] not in theirs]
+    for query in (h["exam"]["own"] for h in plan["holdouts"] if h["learner"]["number"] in since):
+        known_there = (before["digest"], name_of(query)) in evidence.said
+        then = evidence.right(before if known_there else plan["root"], query, "holdout")
+        now = evidence.right(plan["candidate"], query, "holdout")
+        for (*_, label), new, old in zip(query["entries"], now, then, strict=True):
+            gained[evidence.meaning(label)] = gained.get(evidence.meaning(label), 0) + new - old
+    return {name for name, more in gained.items() if more > 0}
 
 
 def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) -> list[Row]:
@@ -80,8 +89,8 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
     The gain in captions has those of both directions.
 
     Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
-    order, if it is by any of these. With `others`, only those count that show a class which was not
-    taught since the version before.
+    order, if it is by any of these. With `others`, only those count that show a class which no
+    update since the version before has improved.
     """
     if about["kind"] == "gain" and "among" in about["pairs"][0][0]:
         return [row for way in DIRECTIONS for row in paired(evidence, {**about, "kind": way}, now)]

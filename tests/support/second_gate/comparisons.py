@@ -20,9 +20,12 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for kind, suites in (("zero_shot", classes), ("captions", plan["retrieval"])):
         for one in suites:
             roles = {role: [(one, version)] for role, version in there.items()}
+            asked = ["own", "union"]
+            if kind == "zero_shot" and "labels" not in one:
+                yield from by_default(evidence, one, there)
             kinds = product(DIRECTIONS, (1, 5)) if kind == "captions" else [(kind, 1)]
             for each, depth in kinds:
-                yield from of_roles(evidence, each, roles, depth=depth)
+                yield from of_roles(evidence, each, roles, lists=asked, depth=depth)
                 if "labels" not in one:
                     for earlier in between(plan, one["name"]):
                         settled = {"settled version": [(one, earlier)]}
@@ -97,6 +100,20 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             yield from of_roles(evidence, "gain", roles, depth=depth)
 
 
+def by_default(evidence: Evidence, suite: Json, there: Mapping[str, Json]) -> Iterator[Json]:
+    """A suite's images of what a version has learned, each version over what it has learned."""
+    roles = {}
+    for role, version in there.items():
+        learned = {name.lower() for name in version["classes"]}
+        shown = [one for one in suite["own"]["entries"] if one[-1].lower() in learned]
+        if role != "root" and shown:
+            own = {**suite["own"], "entries": shown, "classes": version["classes"], "views": 0}
+            union = default({"own": own}, evidence.plan["candidate"])
+            exam = {"name": suite["name"], "suite": suite["own"], "own": own, "union": union}
+            roles[role] = [(exam, version)]
+    yield from of_roles(evidence, "zero_shot", roles, lists=("default",))
+
+
 def between(plan: Json, suite: str) -> list[Json]:
     """The earlier versions that went live by passing, with which a suite is compared, too."""
     roles = [plan["candidate"], plan["parent"], plan["root"], plan["live"] or plan["root"]]
@@ -146,10 +163,10 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
     """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
-    if asked in {"with_suites", "default"} and kind not in {"holdout", "holdouts"}:
-        return None
     if asked == "default":
         return policy["default_list_tolerance"] if role in {"parent", "live version"} else None
+    if asked == "with_suites" and kind not in {"holdout", "holdouts"}:
+        return None
     if asked == "with_suites":
         if role == "settled version":
             return None

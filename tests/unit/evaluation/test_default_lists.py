@@ -133,6 +133,48 @@ def test_holdouts_are_asked_by_default_alone_and_small_ones_together_too() -> No
     ]
 
 
+def learned_shelf(learned: Sequence[str], live: Version | None = None) -> EvaluationPlan:
+    """An update of "animal" whose parent has learned classes that only a suite shows."""
+    parent = taught(ROOT, 2, learned)
+    names = ("fox", "wolf", "cup") * 200
+    shelf = suite("forest", entries("forest", [(name,) for name in names]), SuiteKind.ZERO_SHOT)
+    return plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=HeldOutUpdate(
+            version=taught(parent, 3, ("animal",)), holdout=entries("own", [("animal",)] * 60)
+        ),
+        parent=parent,
+        root=ROOT,
+        earlier=[],
+        suites=[shelf],
+        live=None if live is None else LiveLineage(version=live, lineage=frozenset(), updates=()),
+    )
+
+
+def test_suites_are_asked_by_default_about_what_a_version_has_learned() -> None:
+    """The parent has no holdout: nothing else shows what callers lose who send no classes."""
+    report = report_of(learned_shelf(("Fox", "wolf")), taking(19))
+    (told,) = by_default(report)
+    assert (told.name, told.images, told.right_before, told.right) == ("forest", 400, 380, 0)
+    failing = [one for one in report.measures if one.outcome is Outcome.FAILS]
+    assert told in failing
+    assert report.verdict is Verdict.FAILED
+    assert report.summary.go_live.endswith(
+        "who send no classes would lose more than the limit allows."
+    )
+
+
+def test_a_suite_is_asked_by_default_beside_each_version_about_its_own_classes() -> None:
+    live = taught(ROOT, 4, ("cup",))
+    plan = learned_shelf(("fox",), live)
+    assert [(one.baseline, one.images) for one in by_default(report_of(plan, taking(0)))] == [
+        ("parent", 200),
+        ("live version", 200),
+    ]
+    assert by_default(report_of(learned_shelf(("sun",)), taking(19))) == []
+
+
 def test_a_version_that_adds_no_class_has_the_default_list_of_its_parent() -> None:
     assert by_default(report_of(animals(600, taught_classes=("fox", "wolf")), taking(9))) == []
 

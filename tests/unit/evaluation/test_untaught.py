@@ -86,14 +86,28 @@ def test_ten_taught_classes_of_a_suite_hide_no_loss_on_the_other_thirty() -> Non
     assert lost.measures[0].difference > 0
     assert lost.reasons[0] == (
         "Top-1 on shelf against the parent and root changed by −20.0 points on the 1,500 images of "
-        "the other 30 classes, which no update since has improved, significantly more than the allowed loss of 3.0 "
-        "points."
+        "the other 30 classes, which no update since has improved, significantly more than the "
+        "allowed loss of 3.0 points."
     )
     assert lost.summary.lost == (
         "What it gained on classes that were taught hides a loss on shelf, compared with version "
-        "1: of the 1,500 images of the other 30 classes, which no update since has improved, 300 are wrong now that "
-        "were right, and 0 right that were wrong."
+        "1: of the 1,500 images of the other 30 classes, which no update since has improved, 300 "
+        "are wrong now that were right, and 0 right that were wrong."
     )
+
+
+@pytest.mark.parametrize("held_out", [0, 2], ids=["none held out", "two held out"])
+def test_naming_a_class_hides_no_loss_on_it_if_its_held_out_images_show_no_gain(
+    held_out: int,
+) -> None:
+    """An update of all forty classes, of which ten have many images."""
+    own = shown("own", NAMES[:10], 10) + shown("few", NAMES[10:], held_out)
+    plan = teaching(*NAMES, candidate=HeldOutUpdate(version=taught(ROOT, 2, NAMES), holdout=own))
+    assert of_suite(0.0, plan).verdict is Verdict.PASSED
+
+    lost = of_suite(0.2, plan)
+    assert lost.verdict is Verdict.FAILED
+    assert {one.untaught.classes for one in lost.measures if one.untaught} == {30}
 
 
 def test_names_that_mean_a_taught_class_are_taught() -> None:
@@ -163,4 +177,6 @@ def test_the_other_classes_decide_by_themselves(apart: Untaught, verdict: Verdic
     assert given.verdict is verdict
     if verdict is Verdict.INCONCLUSIVE:
         (said,) = given.reasons
-        assert "the 1,000 images of the other 30 classes, which no update since has improved" in said
+        assert (
+            "the 1,000 images of the other 30 classes, which no update since has improved" in said
+        )

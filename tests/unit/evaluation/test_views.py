@@ -177,7 +177,7 @@ def test_retrieval_gains_default_lists_and_negative_flips_are_judged_by_single_i
         MeasureKind.TEXT_TO_IMAGE,
     }
     by_default = [m.name for m in single if m.only_fails and m.depth == 1]
-    assert by_default == ["version 2", "version 3", "2 updates"]
+    assert by_default == ["emoji", "version 2", "version 3", "2 updates"]
     assert all(m.soft is None for m in report.measures if m.formerly_right)
 
 
