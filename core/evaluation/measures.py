@@ -150,7 +150,11 @@ def _spending(results: EvaluationResults, comparison: Comparison) -> _Spent:
     policy = results.plan.policy
     if comparison.kind is MeasureKind.GAIN:
         return _Spent(level=policy.gain_error)
-    found = [results.spending.get(exam.own.digest, Spending()) for exam, _ in comparison.pairs]
+    queries = [exam.own.digest for exam, _ in comparison.pairs]
+    if comparison.kind in SUITES:  # by default, fewer of the same images are asked about
+        suites = {exam.name: exam.own.digest for exam in results.plan.suite_exams}
+        queries = [suites.get(exam.name, exam.own.digest) for exam, _ in comparison.pairs]
+    found = [results.spending.get(query, Spending()) for query in queries]
     most = Spending(
         verdict=max(one.verdict for one in found),
         luck=max(one.luck for one in found),

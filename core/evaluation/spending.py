@@ -37,7 +37,7 @@ def spending_in(
     Without a budget it has the looks alone.
     """
     ids = {suite.name: suite.id for suite in plan.suites}
-    exams = (*plan.suite_exams, *(one for *_, learned in plan.by_default for one in learned))
+    exams = plan.suite_exams
     at = {exam.own.digest: looks.at(ids[exam.name]) for exam in exams}
     together = looks.at_holdouts
     at |= {query.digest: together for one in plan.kept for query in one.queries}

@@ -25,7 +25,8 @@ def measured(evidence: Evidence, **about: Any) -> Iterator[dict[str, Any]]:
     """A measure with its bounds, and that of its negative flips if the policy limits these."""
     policy, plan = evidence.policy, evidence.plan
     kind, asked, pairs = about["kind"], about["asked"], about["pairs"]
-    spent = [evidence.facts["spending"].get(name_of(exam["own"])) for exam, _ in pairs]
+    counted = [name_of(exam.get("suite", exam["own"])) for exam, _ in pairs]
+    spent = [evidence.facts["spending"].get(name) for name in counted]
     guards = kind != "gain"
     level = policy["alpha"] if guards else policy["gain_error"]
     if guards and policy["line_error"] is not None:

@@ -163,16 +163,18 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
     """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
+    of_holdouts = kind in {"holdout", "holdouts"}
     if asked == "default":
-        return policy["default_list_tolerance"] if role in {"parent", "live version"} else None
-    if asked == "with_suites" and kind not in {"holdout", "holdouts"}:
+        judged = role in {"parent", "live version"} and (of_holdouts or kind == "zero_shot")
+        return policy["default_list_tolerance"] if judged else None
+    if asked == "with_suites" and not of_holdouts:
         return None
     if asked == "with_suites":
         if role == "settled version":
             return None
         same = "swallow_tolerance" if role == "anchor" else "holdout_tolerance"
         return max(policy["union_tolerance"], policy[same])
-    if kind in {"holdout", "holdouts"}:
+    if of_holdouts:
         if role == "anchor":  # the settled version that answers the candidate's list
             return policy["swallow_tolerance"] if asked == "union" else None
         if role == "settled version":

@@ -383,7 +383,7 @@ TAUGHT_AGAIN = {
 def test_classes_that_others_hide_which_were_taught_since_are_recomputed(case: str) -> None:
     taught = HeldOutUpdate(
         version=replace(THIRD, update_classes=("hat", "BAG", "coat")),
-        holdout=entries("t", [("hat",)]),
+        holdout=entries("t", [("hat",), ("BAG",), ("coat",)] * 5),
     )
     limits = policy(minimum_count=100)
     plan = third_update(**{"candidate": taught, "policy": limits, **TAUGHT_AGAIN[case]})
