@@ -122,6 +122,9 @@ def _compared(plan: EvaluationPlan) -> Iterator[tuple[Version, EvalQuery]]:
                     yield version, exam.own
                 else:
                     yield version, comparison.query(exam, version)
+    for holdout in plan.holdouts:  # which show what updates have improved since a version
+        for version in (plan.candidate, plan.parent, plan.root):
+            yield version, holdout.exam.own
 
 
 def _judged(plan: EvaluationPlan, answers: dict[tuple[Digest, Digest], Answers]) -> dict[str, Any]:
