@@ -1,27 +1,23 @@
-"""Small random models as other tools save them: transformers, torch and TorchScript."""
+"""Small random models as other tools save them: transformers, torch and TorchScript.
+
+timm and transformers take seconds to import, which every process of the suite would need.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import timm
 import torch
-from timm.models.vision_transformer import VisionTransformer
-from transformers import (
-    CLIPConfig,
-    CLIPImageProcessor,
-    CLIPModel,
-    PreTrainedModel,
-    SiglipConfig,
-    SiglipImageProcessor,
-    SiglipModel,
-)
 
 from core.bases.huggingface import SIGLIP_TOWERS
 from tests.support.learning.tokenizers import size_of, write_tokenizer
+
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
+    from transformers import CLIPModel, PreTrainedModel, SiglipModel
 
 SMALL = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 40}
 SIDE, PATCH = 32, 16
@@ -30,6 +26,8 @@ TOWER = "test_siglip_32"
 
 def clip_folder(path: Path, activation: str = "quick_gelu") -> CLIPModel:
     """Save a `CLIPModel` with its image processor."""
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
+
     shared = {**SMALL, "hidden_act": activation}
     model = _random(
         CLIPModel,
@@ -51,6 +49,8 @@ def clip_folder(path: Path, activation: str = "quick_gelu") -> CLIPModel:
 
 def siglip_folder(path: Path, kind: str = "siglip") -> SiglipModel:
     """Save a `SiglipModel` with its image processor, and a tokenizer."""
+    from transformers import SiglipConfig, SiglipImageProcessor, SiglipModel
+
     model = _random(
         SiglipModel,
         SiglipConfig(
@@ -77,6 +77,9 @@ def siglip_folder(path: Path, kind: str = "siglip") -> SiglipModel:
 
 def know_small_siglip(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have timm and the table of SigLIP's towers know one that is small."""
+    import timm
+    from timm.models.vision_transformer import VisionTransformer
+
     sizes = (16, 2, 2, 40, PATCH, SIDE)
     monkeypatch.setitem(SIGLIP_TOWERS, sizes, TOWER)
 

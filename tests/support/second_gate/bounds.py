@@ -5,7 +5,7 @@ from math import sqrt
 from statistics import mean
 from typing import Any
 
-from scipy.stats import norm
+from scipy.special import ndtri
 
 from tests.support.second_gate.answers import (
     by_class,
@@ -96,8 +96,8 @@ def estimated(
             net = sum(now - old for now, old in since)
             lost = (b - c) / n - (net / (images * len(since) / others) if since else 0.0)
     level = (policy["alpha"] if level is None else level) * share
-    asked = min(1.0, int(n) / policy["minimum_count"]) * norm.isf(level)
-    z = norm.isf(policy["alpha"])
+    asked = min(1.0, int(n) / policy["minimum_count"]) * -ndtri(level)
+    z = -ndtri(policy["alpha"])
     yield {
         **about,
         "live": lost,
@@ -123,7 +123,7 @@ def bounded(
 ) -> dict[str, Any]:
     """A measure's counts and bounds."""
     policy = evidence.policy
-    prior = norm.isf(level or policy["alpha"]) ** 2
+    prior = ndtri(level or policy["alpha"]) ** 2
     by_default = about["asked"] == "default"
     asked_views = about["kind"] != "gain" and not by_default and about["depth"] == 1
     found = counted(rows, prior, soft=asked_views and not about["flips"])
@@ -134,7 +134,7 @@ def bounded(
         share = 1.0
     if only_fails(about):
         share = -1.0
-    z, asked = norm.isf(policy["alpha"]), share * norm.isf(level or policy["alpha"])
+    z, asked = -ndtri(policy["alpha"]), share * -ndtri(level or policy["alpha"])
     if share <= 0:
         asked = share * z
     n, b, c = found["single"]
@@ -251,7 +251,7 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
         (n, b, c), (m, d, e) = earlier["deciding"], added["deciding"]
         apart = (d - e) / m - (b - c) / n
         variance = (b + c) / n**2 - (b - c) ** 2 / n**3 + (d + e) / m**2 - (d - e) ** 2 / m**3
-        if not about["pooled"] and c > b and apart > norm.isf(0.05) * sqrt(max(0.0, variance)):
+        if not about["pooled"] and c > b and apart > -ndtri(0.05) * sqrt(max(0.0, variance)):
             return edition
     return None
 
@@ -259,7 +259,7 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
 def alone(policy: Json, found: Json) -> float:
     """The standard deviations by which a part of the images must be within tolerance alone."""
     share = min(1.0, found["distinct"] / policy["minimum_count"])
-    return float(share * norm.isf(0.2) - (1 - share) * norm.isf(0.05))
+    return float(share * -ndtri(0.2) - (1 - share) * -ndtri(0.05))
 
 
 def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:

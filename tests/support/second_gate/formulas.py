@@ -6,8 +6,8 @@ Sources: Tango (1998), Laud (2017), Obuchowski (1998).
 from collections.abc import Sequence
 from math import copysign, inf, sqrt
 
-from scipy.optimize import brentq
-from scipy.stats import binom, norm
+import numpy as np
+from scipy.special import ndtr, ndtri
 
 
 def losing_rate(n: float, b: float, c: float, delta: float) -> float:
@@ -24,6 +24,8 @@ def spread(n: float, b: float, c: float, delta: float) -> float:
 
 def bound(n: float, b: float, c: float, z: float) -> float:
     """The difference from which b - c lies z standard deviations upwards."""
+
+    from scipy.optimize import brentq  # which every process of the suite would need
 
     def beyond(delta: float) -> float:
         return b - c - n * delta - z * spread(n, b, c, delta)
@@ -47,13 +49,13 @@ def p_value(n: float, b: float, c: float, delta: float) -> float:
     else:
         plain = distance / deviation if deviation else copysign(inf, distance)
     if not deviation or abs(plain) == inf:
-        return float(norm.cdf(plain))
+        return float(ndtr(plain))
     flipping = 2 * losing_rate(n, b, c, delta) + delta
     sixth = n * delta * (1 - 3 * flipping + 2 * delta**2) / deviation**3 / 6
     if abs(sixth) < 1e-12:
-        return float(norm.cdf(plain))
+        return float(ndtr(plain))
     z = (sqrt(max(0.0, 1 + 4 * sixth * (plain + sixth))) - 1) / (2 * sixth)
-    return float(norm.cdf(z))
+    return float(ndtr(z))
 
 
 def effect(changes: Sequence[float], groups: Sequence[str], prior: float) -> float:
@@ -78,7 +80,7 @@ def surely_worse(own: Sequence[float], soft: Sequence[float], groups: Sequence[s
     for one, other, group in zip(own, soft, groups, strict=True):
         gaps[group] = gaps.get(group, 0.0) + other - one
     squares = sum(gap * gap for gap in gaps.values())
-    return squares > 0 and sum(gaps.values()) > norm.isf(0.05) * sqrt(squares)
+    return squares > 0 and sum(gaps.values()) > -ndtri(0.05) * sqrt(squares)
 
 
 def class_p(n: int, gained: int, lost: int, limit: float) -> float:
@@ -87,11 +89,10 @@ def class_p(n: int, gained: int, lost: int, limit: float) -> float:
         return 1.0
     if n > 60:
         return p_value(n, gained, lost, -limit)
-    before = range(n + 1)
-    return max(
-        sum(
-            binom.pmf(right, n, at) * binom.cdf(right - (lost - gained), n, at - limit)
-            for right in before
-        )
-        for at in [limit + (1 - limit) * step / 20 for step in range(21)]
-    )
+    from scipy.stats import binom
+
+    before = np.arange(n + 1)
+    after = before - (lost - gained)
+    shares = [limit + (1 - limit) * step / 20 for step in range(21)]
+    chances = (binom.pmf(before, n, at) @ binom.cdf(after, n, at - limit) for at in shares)
+    return float(max(chances))

@@ -9,7 +9,6 @@ from typing import Any
 
 import open_clip
 import pytest
-import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -125,6 +124,8 @@ def test_what_open_clip_cannot_compute_exactly_is_named(
 
 
 def test_every_image_tower_of_siglip_is_one_of_timm() -> None:
+    import timm
+
     for (*_, side), name in SIGLIP_TOWERS.items():
         known = timm.get_pretrained_cfg(name)
         assert known is not None

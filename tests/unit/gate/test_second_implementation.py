@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from scipy.optimize import brentq
 
 from core.evaluation.holdouts import HeldOutUpdate
 from core.recipes.fields import PromptTemplate
@@ -360,6 +359,8 @@ def test_a_measure_fails_from_the_same_limit_on(failing: int) -> None:
         asked = "union" if failing else "own"
         (one,) = [m for m in found[:4] if (m["asked"], m["baseline"]) == (asked, "parent")]
         return one | {"of": len(found) + sum(m.get("untaught") is not None for m in found)}
+
+    from scipy.optimize import brentq
 
     first = judged(0.0)
     n, b, c = (first[name] / first["design_effect"] for name in ("count", "gained", "lost"))
