@@ -102,9 +102,16 @@ test-erasures: install-dev  ## erase 20 random images and compare each line with
 test-architectures: install-dev  ## take every architecture of open_clip, with random weights, as far as it goes: ARGS="SigLIP2 RN50"
 	@$(BIN)/python -m tests.nightly.architectures $(ARGS)
 
-test-mlflow: install-dev  ## mirror to a real MLflow server and guard an alias against random moves: ARGS="--moves 10000"
-	@test -x var/mlflow/bin/mlflow || ($(PYTHON) -m venv var/mlflow && var/mlflow/bin/python -m pip install --quiet "mlflow>=3.17,<4" "./client[mlflow]")
+var/mlflow/installed: client/pyproject.toml
+	@echo "Making an environment with MLflow."
+	@test -x var/mlflow/bin/python || $(PYTHON) -m venv var/mlflow
+	@var/mlflow/bin/python -m pip install --disable-pip-version-check --quiet "mlflow>=3.17,<4" "./client[mlflow]" onnxruntime pillow
+	@touch $@
+
+test-mlflow: install-dev var/mlflow/installed  ## mirror to a real MLflow, serve a version there, and guard an alias against 10,000 random moves: ARGS="--moves 100"
 	@$(BIN)/python -m tests.nightly.mlflow $(ARGS)
+
+bench-mlflow: var/mlflow/installed
 
 test-mutants: install-dev  ## mutate the rules and list the mutants that survive the tests: ARGS="core.gate.rules.*"
 	@$(PIP) --quiet --group mutants

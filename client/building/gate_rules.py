@@ -1,18 +1,21 @@
-"""Pack the gate's rules into the client: `make install`, or this file as a script.
+"""Pack rules of the service into the client: `make install`, or this file as a script.
 
-`perennial verify` recomputes verdicts by the service's own rules, without the service. What is
-packed is what `ROOTS` import of `core`, the standard library aside; nothing of it is kept here.
+`perennial verify` recomputes verdicts by the service's own rules, without the service, and what
+`perennial mlflow mirror` makes loadable sees images and compares classes as the service does.
+Packed is what the roots import of `core`, and nothing of it is kept here.
 """
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 CLIENT = Path(__file__).parents[1]
 CORE = CLIENT.parent / "core"
-PACKED = CLIENT / "perennial" / "rules"
-ROOTS = ("core.bundles.evidence", "core.bundles.signing")
+PACKS = {
+    "perennial.rules": ("core.bundles.evidence", "core.bundles.signing"),
+    "perennial.mlflow.served.core": ("core.images.pixels", "core.inference.compare"),
+}
 HEAD = "# Written by building/gate_rules.py from {}: change that.\n"
 
 
@@ -21,9 +24,10 @@ def write() -> None:
     if (CLIENT / "PKG-INFO").exists():
         return
     modules = dict(packed())
-    for path in PACKED.rglob("*.py"):
-        if path not in modules:
-            path.unlink()
+    for package in PACKS:
+        for path in _folder(package).rglob("*.py"):
+            if path not in modules:
+                path.unlink()
     for path, text in modules.items():
         if not path.exists() or path.read_text("utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,17 +36,20 @@ def write() -> None:
 
 def packed() -> Iterator[tuple[Path, str]]:
     """Yield the path of each packed module with its text."""
-    for source in sorted({*_needed()}):
-        place = source.relative_to(CORE)
-        text = re.sub(
-            r"^from core\b", "from perennial.rules", source.read_text("utf-8"), flags=re.M
-        )
-        yield PACKED / place, HEAD.format(f"core/{place.as_posix()}") + text
+    for package, roots in PACKS.items():
+        for source in sorted({*_needed(roots)}):
+            place = source.relative_to(CORE)
+            text = re.sub(r"^from core\b", f"from {package}", source.read_text("utf-8"), flags=re.M)
+            yield _folder(package) / place, HEAD.format(f"core/{place.as_posix()}") + text
 
 
-def _needed() -> Iterator[Path]:
+def _folder(package: str) -> Path:
+    return CLIENT.joinpath(*package.split("."))
+
+
+def _needed(roots: Sequence[str]) -> Iterator[Path]:
     """Yield the files of the roots, of what they import of `core`, and of the packages of these."""
-    waiting, known = [*ROOTS], set[str]()
+    waiting, known = [*roots], set[str]()
     while waiting:
         name = waiting.pop()
         path = CORE.parent.joinpath(*name.split("."))

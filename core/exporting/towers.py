@@ -78,6 +78,7 @@ def write_inputs(model: ClipModel, folder: Path) -> None:
             "std": list(settings.std),
             "interpolation": settings.interpolation,
             "resize_mode": settings.resize_mode,
+            "fill_color": settings.fill_color,
         },
         "text": {
             "context_length": model.context_length,

@@ -35,19 +35,30 @@ def mlflow() -> None:
 @click.option(
     "--every", type=click.FloatRange(min=0.1), metavar="SECONDS", help="Go on until Ctrl-C."
 )
+@click.option(
+    "--loadable",
+    is_flag=True,
+    help="Also add what mlflow.pyfunc.load_model loads to versions that may go live.",
+)
 @json_option
 def mirror(
-    model: str, name: str | None, registry: str | None, every: float | None, as_json: bool
+    model: str,
+    name: str | None,
+    registry: str | None,
+    every: float | None,
+    loadable: bool,
+    as_json: bool,
 ) -> None:
     """Show versions, verdicts, reports and aliases in MLflow.
 
-    Run again, it adds what is new and changes what has changed.
+    Run again, it adds what is new and changes what has changed. --loadable orders exports, which
+    takes a contributor's key.
     """
     found = _registry(registry)
     from perennial.mlflow.mirror import Mirror
 
     with connected() as client:
-        shown = Mirror(client, found, model, name or model)
+        shown = Mirror(client, found, model, name or model, loadable=loadable)
         told_any = False
 
         def look() -> None:

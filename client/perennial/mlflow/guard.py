@@ -18,11 +18,11 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from perennial.client import Client
 from perennial.errors import ServiceError
+from perennial.mlflow.loadable import PASSED
 from perennial.mlflow.mirror import DIGEST, MISSING, MODEL, VERSION, mirrored_versions
 from perennial.terminal.session import Failure
 
 PRODUCTION = "production"
-PASSED = "passed"
 TRIES = 3
 UNKNOWN = {"INVALID_PARAMETER_VALUE", MISSING}  # what MLflow says of an alias that there is not
 

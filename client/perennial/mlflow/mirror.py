@@ -6,21 +6,24 @@ was mirrored is found again by its tags, so a mirror that was interrupted goes o
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from perennial.client import Client
-from perennial.errors import ServiceError
+from perennial.errors import JobFailed, ServiceError
+from perennial.mlflow.loadable import FORMAT, MLMODEL, may_be_loaded, write_model
 from perennial.terminal.session import Failure, sentences
 from perennial.types import Report, VersionSummary
 
 PREFIX = "perennial."
-MODEL, VERSION, DIGEST, REPORT, ALIASES = (
-    f"{PREFIX}{name}" for name in ("model", "version", "digest", "report", "aliases")
+MODEL, VERSION, DIGEST, REPORT, FILES, ALIASES = (
+    f"{PREFIX}{name}" for name in ("model", "version", "digest", "report", "files", "aliases")
 )
 NONE = "none"
 LONGEST_TAG = 5000  # of MLflow
@@ -33,24 +36,35 @@ class Changes:
 
     versions: int
     reports: int
+    models: int
     aliases: int
 
     @property
     def told(self) -> str:
         """The changes in words."""
-        counts = f"{self.versions} new versions, {self.reports} reports"
+        counts = f"{self.versions} new versions, {self.reports} reports, {self.models} models"
         return f"{counts}, {self.aliases} aliases moved."
 
 
 class Mirror:
     """A model of the service, and the registered model that shows it."""
 
-    def __init__(self, service: Client, registry: MlflowClient, model: str, name: str) -> None:
-        """Mirror a model under a name."""
+    def __init__(
+        self,
+        service: Client,
+        registry: MlflowClient,
+        model: str,
+        name: str,
+        *,
+        loadable: bool = False,
+    ) -> None:
+        """Mirror a model under a name; `loadable`, versions that may go live with their files."""
         self._service = service
         self._registry = registry
         self._model = model
         self._name = name
+        self._loadable = loadable
+        self._given_up = set[int]()  # versions that cannot be exported
 
     def update(self) -> Changes:
         """Bring MLflow to what the service says now. Raises Failure if the name is another's."""
@@ -58,14 +72,17 @@ class Mirror:
         wanted = self._service.models.get(self._model)["aliases"]
         self._require_own_name()
         there = mirrored_versions(self._registry, self._name)
-        made = reports = 0
+        made = reports = models = 0
         for version in self._service.versions.list(self._model):
             found = there.get(version["version"])
             if found is None:
                 found = there[version["version"]] = self._add(version)
                 made += 1
             reports += self._describe(version, found)
-        return Changes(versions=made, reports=reports, aliases=self._move_aliases(wanted, there))
+            if self._loadable and may_be_loaded(version, wanted):
+                models += self._add_model(version, found)
+        moved = self._move_aliases(wanted, there)
+        return Changes(versions=made, reports=reports, models=models, aliases=moved)
 
     def _require_own_name(self) -> None:
         """Make the registered model unless it is there as this model's mirror."""
@@ -130,6 +147,25 @@ class Mirror:
         self._registry.update_model_version(self._name, found.version, " ".join(sentences(report)))
         # Last, so that a report that was interrupted is written again.
         self._registry.set_model_version_tag(self._name, found.version, REPORT, digest)
+        return True
+
+    def _add_model(self, version: VersionSummary, found: Any) -> bool:
+        """Add what MLflow loads, unless it is there, and return whether it was added."""
+        if FILES in found.tags or version["version"] in self._given_up:
+            return False
+        with tempfile.TemporaryDirectory() as temporary:
+            try:
+                write_model(self._service, version, Path(temporary))
+            except JobFailed:  # as it would again
+                self._given_up.add(version["version"])
+                raise
+            # `MLmodel` last: without it, what was interrupted is no model.
+            for entry in sorted(Path(temporary).iterdir(), key=lambda entry: entry.name == MLMODEL):
+                if entry.is_dir():
+                    self._registry.log_artifacts(found.run_id, str(entry), entry.name)
+                else:
+                    self._registry.log_artifact(found.run_id, str(entry))
+        self._registry.set_model_version_tag(self._name, found.version, FILES, FORMAT)
         return True
 
     def _report(self, version: int) -> Report | None:

@@ -1,207 +1,122 @@
-"""Mirror a model to a real MLflow server and guard an alias there: `make test-mlflow`.
+"""Mirror a model to a real MLflow server, serve it there, and guard an alias: `make test-mlflow`.
 
 The server and MLflow's own client run in an environment of their own, whose packages do not fit
-this one's. Prints how long moves to versions stood that the gate had not passed, and ends with an
-error if one is left standing, or if the mirror is not what the service says.
+this one's. Ends with an error if the mirror is not what the service says, if the model that MLflow
+serves answers otherwise than the service, or if a move to a version is left standing that the gate
+has not passed.
 """
 
 import argparse
-import json
-import logging
-import os
-import subprocess
-import sys
+import base64
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import httpx
-import numpy as np
 
-from benchmarks.output import publish
-from core.datasets.manifests import Side
+from benchmarks.mlflow.stand import MODEL, Stand, a_stand
+from demo.images import PackImage, by_class, named
 from devtools.ports import free_port
-from perennial.requests import ImageFile
-from perennial.terminal.session import KEY, URL
-from tests.support.api.image_files import pictures_on
-from tests.support.api.service import KEY as ADMIN
-from tests.support.places import ROOT
-from tests.support.processes import wait_for
-from tests.unit.client.commands.conftest import Site, a_site
 
-MODEL, ALIAS = "demo", "champion"
-SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BEST = 3
+# Both compute by ONNX Runtime in fp32: cosines to about 1e-6, logits to 100 times that.
+TOLERANCE = 1e-3
+
+Answers = Sequence[Sequence[Mapping[str, Any]]]
 
 
 def main() -> None:
-    """Mirror, check, move at random; end with an error unless all is as it must be."""
+    """Mirror, check, serve, move at random; end with an error unless all is as it must be."""
     parser = argparse.ArgumentParser(prog="make test-mlflow ARGS=...", description=__doc__)
-    parser.add_argument("--moves", type=int, default=1000, help="at random (default: 1000)")
+    parser.add_argument("--moves", type=int, default=10_000, help="at random (default: 10,000)")
+    parser.add_argument("--waited", type=float, default=0.05, help="share of bad ones waited for")
     parser.add_argument("--seed", type=int, default=0, help="seed of the moves")
     parser.add_argument("--every", type=float, default=0.05, help="seconds between looks")
-    parser.add_argument("--environment", type=Path, default=ROOT / "var/mlflow", help="of MLflow")
+    parser.add_argument("--direct", action="store_true", help="move past MLflow's server")
     chosen = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    python = str(chosen.environment.absolute() / "bin/python")
-    with (
-        tempfile.TemporaryDirectory() as home,
-        a_site(Path(home) / "site", MODEL) as site,
-        mlflow_server(python, Path(home)) as url,
-    ):
-        own = {**os.environ, URL: site.url, KEY: ADMIN, "PYTHONPATH": str(ROOT / "client")}
-        own |= {"MLFLOW_TRACKING_URI": url, "NO_PROXY": "127.0.0.1"}
-        command = [python, "-m", "perennial", "mlflow"]
-        teach(site, "good", forgets=False)
-        teach(site, "bad", forgets=True)
-        first = told([*command, "mirror", MODEL, "--json"], own)
-        again = told([*command, "mirror", MODEL, "--json"], own)
-        numbers = check(site, url)
-        bad = [
-            numbers[one["version"]]
-            for one in site.client.versions.list(MODEL)
-            if one["verdict"] != "passed" and one["version"] != live(site)
-        ]
-        guard = subprocess.Popen(
-            [
-                *command,
-                "guard",
-                MODEL,
-                "--alias",
-                ALIAS,
-                "--every",
-                str(chosen.every),
-                "--json",
-            ],
-            env=own,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        try:
-            moves = [python, str(Path(__file__).with_name("moves.py")), url, MODEL, ALIAS]
-            found = told([*moves, str(chosen.moves), str(chosen.seed), *bad], own)
-        finally:
-            guard.terminate()
-            events = [json.loads(line) for line in guard.communicate()[0].splitlines()]
-    stood = sorted(found.pop("stood"))
-    row = {
-        **found,
-        "events": len(events),
-        "waited for": len(stood),
-        "median_s": median(stood),
-        "p99_s": float(np.quantile(stood, 0.99)),
-        "longest_s": stood[-1],
-    }
-    publish("mlflow", [row], every=chosen.every, seed=chosen.seed)
+    with tempfile.TemporaryDirectory() as home, a_stand(Path(home)) as stand:
+        first, again = stand.mirror("--loadable"), stand.mirror("--loadable")
+        assert first == {"versions": 3, "reports": 2, "models": 1, "aliases": 1}, first
+        assert not any(again.values()), again
+        check(stand)
+        print("The mirror shows what the service says.")
+        difference = served(stand)
+        print(f"MLflow serves the service's answers; the greatest difference is {difference:.1e}.")
+        bad = stand.bad()
+        with stand.guarding(chosen.every) as events:
+            found = stand.move(
+                chosen.moves, seed=chosen.seed, waited=chosen.waited, direct=chosen.direct
+            )
     wrong = [one for one in events if one["from_version"] not in bad]
-    assert first == {"versions": 3, "reports": 2, "aliases": 1}, first
-    assert again == {"versions": 0, "reports": 0, "aliases": 0}, again
     assert not wrong, wrong
     assert found["at"] not in bad, found
-    print(f"None of {found['bad']} moves to a version that had not passed is left standing.")
-
-
-def teach(site: Site, name: str, *, forgets: bool) -> None:
-    """Teach the model a dataset; the version does not go live by itself."""
-    site.learner.forgets = forgets
-    images = [
-        (("boot", "bag")[n % 2], ImageFile(file_name=f"{n}.png", data=data))
-        for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
-        for n, data in enumerate(pictures_on(side, count))
-    ]
-    site.client.datasets.create(name)
-    site.client.datasets.upload(name, images)
-    job = site.client.jobs.order_update(model=MODEL, dataset=name, auto_promote=name == "good")
-    site.client.jobs.wait(job["id"], every=0.05)
-
-
-def live(site: Site) -> int:
-    return site.client.aliases.get(MODEL)["version"]
-
-
-@contextmanager
-def mlflow_server(python: str, home: Path) -> Iterator[str]:
-    """Run a server of MLflow on SQLite, and yield its URL."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    server = subprocess.Popen(
-        [
-            python,
-            "-m",
-            "mlflow",
-            "server",
-            "--host",
-            "127.0.0.1",
-            "--port",
-            str(port),
-            "--workers",
-            "1",
-            "--backend-store-uri",
-            f"sqlite:///{home}/mlflow.db",
-            "--artifacts-destination",
-            str(home / "artifacts"),
-        ],
-        cwd=home,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
+    print(
+        f"{chosen.moves:,} moves in {found['seconds']:.0f} s, {found['bad']:,} of them to a version"
+        f" that had not passed: the guard moved back {len(events):,}, and none is left standing."
     )
-    try:
-        wait_for(lambda: answers(f"{url}/health"), seconds=120)
-        yield url
-    finally:
-        os.killpg(server.pid, 15)
-        server.wait()
 
 
-def answers(url: str) -> bool:
-    try:
-        return httpx.get(url, trust_env=False).is_success
-    except httpx.TransportError:
-        return False
-
-
-def told(command: list[str], environment: dict[str, str]) -> Any:
-    """Return the JSON that a command prints."""
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if ended.returncode:
-        sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
-    return json.loads(ended.stdout)
-
-
-def check(site: Site, url: str) -> dict[int, str]:
-    """See by MLflow's HTTP API that it shows what the service says.
-
-    Return MLflow's numbers of the versions.
-    """
-    api = f"{url}/api/2.0/mlflow"
+def check(stand: Stand) -> None:
+    """See by MLflow's HTTP API that it shows what the service says."""
+    api = f"{stand.registry}/api/2.0/mlflow"
+    numbers, live = stand.numbers(), stand.client.aliases.get(MODEL)["version"]
+    found = {one["version"]: one for one in stand.versions()}
     with httpx.Client(trust_env=False) as http:
-        answer = http.get(f"{api}/model-versions/search", params={"filter": f"name='{MODEL}'"})
-        found = {
-            int(tags["perennial.version"]): (one, tags)
-            for one in answer.json()["model_versions"]
-            for tags in [{tag["key"]: tag["value"] for tag in one["tags"]}]
-        }
-        for version in site.client.versions.list(MODEL):
-            one, tags = found.pop(version["version"])
+        for version in stand.client.versions.list(MODEL):
+            one = found.pop(numbers[version["version"]])
+            tags = {tag["key"]: tag["value"] for tag in one["tags"]}
             assert tags["perennial.digest"] == version["digest"]
             assert tags["perennial.verdict"] == (version["verdict"] or "none")
             listed = http.get(f"{api}/artifacts/list", params={"run_id": one["run_id"]}).json()
             files = {file["path"] for file in listed.get("files", [])}
-            assert files == ({"report.json", "report.html"} if version["verdict"] else set())
+            assert ({"report.json", "report.html"} <= files) == bool(version["verdict"]), files
+            assert ({"MLmodel", "model", "code"} <= files) == (version["version"] == live), files
         assert found == {}
         model = http.get(f"{api}/registered-models/get", params={"name": MODEL}).json()
         at = {one["alias"]: one["version"] for one in model["registered_model"]["aliases"]}
-        numbers = {
-            int(tag["value"]): one["version"]
-            for one in answer.json()["model_versions"]
-            for tag in one["tags"]
-            if tag["key"] == "perennial.version"
-        }
-        assert at == {"production": numbers[live(site)]}
-    return numbers
+        assert at == {"production": numbers[live]}
+
+
+def served(stand: Stand) -> float:
+    """Compare what MLflow loads and serves with the service; return the greatest difference."""
+    images = [*named("twemoji")[100:104], *by_class("fashion_mnist", "test").popitem()[1][:8]]
+    answer = stand.client.classify(MODEL, [one.file for one in images], top_k=BEST)
+    expected = [one["predictions"] for one in answer["data"]]
+    name, port = f"models:/{MODEL}@production", free_port()
+    loaded = stand.run(str(Path(__file__).with_name("load.py")), name, *written(stand.home, images))
+    words = ("models", "serve", "-m", name, "--env-manager", "local", "--port", str(port))
+    rows = [{"image": base64.b64encode(one.data).decode()} for one in images]
+    with stand.server(*words, answers="ping", port=port) as url:
+        asked = {"dataframe_records": rows, "params": {"top_k": BEST}}
+        reply = httpx.post(f"{url}/invocations", json=asked, timeout=120, trust_env=False)
+        assert reply.is_success, reply.text
+        wrong = {"dataframe_records": [{"image": str(stand.home / "0.png")}]}
+        refused = httpx.post(f"{url}/invocations", json=wrong, timeout=120, trust_env=False)
+        assert refused.status_code == httpx.codes.BAD_REQUEST, refused.text
+    found = [*loaded, reply.json()["predictions"]]
+    return max(furthest(one, expected) for one in found)
+
+
+def written(home: Path, images: Sequence[PackImage]) -> list[str]:
+    """Write images to files, and return their paths."""
+    paths = [home / f"{number}.png" for number in range(len(images))]
+    for path, image in zip(paths, images, strict=True):
+        path.write_bytes(image.data)
+    return [str(path) for path in paths]
+
+
+def furthest(found: Answers, expected: Answers) -> float:
+    """Return the greatest difference of a probability; the classes must be the same."""
+    differences = []
+    for one, other in zip(found, expected, strict=True):
+        assert [row["class"] for row in one] == [row["class"] for row in other], (one, other)
+        differences += [
+            abs(row["probability"] - beside["probability"])
+            for row, beside in zip(one, other, strict=True)
+        ]
+    assert max(differences) <= TOLERANCE, max(differences)
+    return max(differences)
 
 
 if __name__ == "__main__":

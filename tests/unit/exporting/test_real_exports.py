@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from mlflow.exceptions import MlflowException
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from core.clip.model import ClipModel, publish
+from core.clip.model import ClipModel, load, publish
+from core.clip.served import TorchModel
 from core.exporting.exporter import VersionExporter
 from core.exporting.onnx import round_weights
 from core.exports.exporter import Samples
 from core.exports.folders import write_folder
+from core.images import child
+from core.images.inputs import pack_input
+from core.inference.compare import compare
 from core.learning.distributed import DETERMINISTIC
 from core.registry.exports import ExportFormat
 from core.registry.versions import Weights
+from core.settings import Settings
+from perennial.mlflow.served.loader import MAX_PIXELS, STORED_SIDE, _load_pyfunc
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.lessons import Watching
 from tests.support.learning.tiny_clip import tiny_clip, tiny_config
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.pictures import encode
+from tests.support.pictures import picture as picture_of
 
 pytestmark = pytest.mark.filterwarnings("default")  # the libraries warn of one another
 
@@ -79,6 +91,12 @@ def weights(desk: Desk) -> Weights:
     return desk.publish(tiny_clip(seed=1, config=config))
 
 
+@pytest.fixture(scope="module")
+def onnx(desk: Desk, weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version as ONNX files, which tests copy before they change them."""
+    return desk.write(weights, ONNX, tmp_path_factory.mktemp("onnx") / "one")
+
+
 @pytest.mark.parametrize("export_format", [OPEN_CLIP, HUGGINGFACE])
 def test_a_folder_gives_the_version_s_features_and_is_always_the_same(
     desk: Desk, weights: Weights, tmp_path: Path, export_format: ExportFormat
@@ -123,9 +141,9 @@ def test_a_folder_with_another_tensor_or_activation_is_found_out(
 
 
 def test_onnx_files_give_the_version_s_features_in_batches_of_any_size(
-    desk: Desk, weights: Weights, tmp_path: Path
+    desk: Desk, weights: Weights, onnx: Path, tmp_path: Path
 ) -> None:
-    folder = desk.write(weights, ONNX, tmp_path / "one")
+    folder = Path(shutil.copytree(onnx, tmp_path / "one"))
     found = desk.check(weights, ONNX, folder)
     cosines = [found[f"least_cosine_{what}"] for what in ("images", "whole_images", "texts")]
     assert min(cosines) >= 0.9999
@@ -145,3 +163,43 @@ def test_onnx_files_give_the_version_s_features_in_batches_of_any_size(
     round_weights(copy)
     for name in ("image.onnx", "text.onnx"):
         assert (copy / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_what_mlflow_loads_answers_as_the_service_does(
+    desk: Desk, weights: Weights, onnx: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(onnx, tmp_path / "model"))
+    served = TorchModel(load(weights.digest, desk.artifacts, torch.device("cpu")).freeze())
+    classes, top_k = [f"class {n}" for n in range(4)], 3
+    columns = served.encode_tokens(served.tokenizer.rows([f"a photo of a {n}." for n in classes]))
+    vectors = [base64.b64encode(row.tobytes()).decode() for row in columns]
+    (folder / "classes.json").write_text(json.dumps({"classes": classes, "vectors": vectors}))
+    sideways = Image.Exif()
+    sideways[0x0112] = 6  # turn a quarter to the right
+    files = [encode(picture_of(*size), "PNG") for size in ((700, 40), (16, 16), (40, 90))]
+    files.append(encode(picture_of(40, 30), "JPEG", exif=sideways))
+    files.append(encode(Image.new("RGBA", (20, 20), (200, 10, 10, 60)), "PNG"))
+    found = _load_pyfunc(str(folder)).predict({"image": files}, {"top_k": top_k})
+    settings = Settings()
+    assert (settings.max_pixels, settings.stored_side) == (MAX_PIXELS, STORED_SIDE)
+    pixels = [
+        child.pixels(pack_input(served.input) + file, settings.max_pixels, settings.stored_side)
+        for file in files
+    ]
+    shape = (len(files), served.input.height, served.input.width, 3)
+    batch = np.frombuffer(b"".join(data for _, data in pixels), np.uint8).reshape(shape)
+    features = served.encode_images(batch)
+    best, shares, _ = compare(features, scale=served.scale, columns=columns, top_k=top_k)
+    assert [[one["class"] for one in row] for row in found] == [
+        [classes[place] for place in row] for row in best
+    ]
+    probabilities = [[one["probability"] for one in row] for row in found]
+    assert np.allclose(probabilities, shares, atol=1e-3)
+    one, path = files[0], tmp_path / "one.png"
+    path.write_bytes(one)
+    forms = {"image": [one, base64.b64encode(one).decode(), path]}
+    again = _load_pyfunc(str(folder)).predict(forms)
+    assert [row[:top_k] for row in again] == [again[0][:top_k]] * 3
+    for wrong in (str(path), "no image", b"GIF89a", 7):
+        with pytest.raises(MlflowException, match="Row 1: "):
+            _load_pyfunc(str(folder)).predict({"image": [one, wrong]})

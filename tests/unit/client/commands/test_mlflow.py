@@ -1,11 +1,16 @@
 """Models in a real MLflow registry, which keeps itself in SQLite: no server is needed."""
 
+import base64
 import json
+import re
+import shlex
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
@@ -15,6 +20,8 @@ from perennial.requests import ImageFile
 from perennial.resources.models import Versions
 from perennial.terminal.session import ERROR, INTERRUPTED, USAGE
 from tests.support.api.image_files import pictures_on
+from tests.support.api.oracle import vector_of
+from tests.support.places import ROOT
 from tests.support.servers.receiver import Receiver
 from tests.unit.client.commands.conftest import MODEL, Run, Site
 
@@ -100,8 +107,18 @@ def at(registry: MlflowClient, alias: str) -> str | None:
 def test_versions_reports_and_aliases_are_mirrored_once(
     taught: Site, registry: MlflowClient, run_mlflow: Run
 ) -> None:
-    assert told(run_mlflow, "mirror", MODEL) == {"versions": 3, "reports": 2, "aliases": 1}
-    assert told(run_mlflow, "mirror", MODEL) == {"versions": 0, "reports": 0, "aliases": 0}
+    assert told(run_mlflow, "mirror", MODEL) == {
+        "versions": 3,
+        "reports": 2,
+        "models": 0,
+        "aliases": 1,
+    }
+    assert told(run_mlflow, "mirror", MODEL) == {
+        "versions": 0,
+        "reports": 0,
+        "models": 0,
+        "aliases": 0,
+    }
     for version in taught.client.versions.list(MODEL):
         found = registry.get_model_version(MODEL, number(registry, version["version"]))
         assert found.tags["perennial.digest"] == version["digest"]
@@ -109,6 +126,50 @@ def test_versions_reports_and_aliases_are_mirrored_once(
         files = {file.path for file in registry.list_artifacts(found.run_id)}
         assert files == ({"report.json", "report.html"} if version["verdict"] else set())
     assert at(registry, "production") == number(registry, 2)
+
+
+def test_versions_that_may_go_live_are_made_loadable_once_and_others_not(
+    taught: Site, registry: MlflowClient, run_mlflow: Run, tmp_path: Path
+) -> None:
+    """The root is not live any more, and has no classes; version 3 has failed."""
+    told(run_mlflow, "mirror", MODEL)
+    assert told(run_mlflow, "mirror", MODEL, "--loadable")["models"] == 1
+    assert told(run_mlflow, "mirror", MODEL, "--loadable")["models"] == 0
+    found = registry.get_model_version(MODEL, number(registry, 2))
+    folder = Path(registry.download_artifacts(found.run_id, "", str(tmp_path)))
+    described = yaml.safe_load((folder / "MLmodel").read_text())["flavors"]["python_function"]
+    assert (folder / described["data"] / "image.onnx").read_text().startswith("image.onnx of ")
+    assert not (folder / described["data"] / "text.onnx").exists()
+    known = json.loads((folder / described["data"] / "classes.json").read_bytes())
+    vectors = [vector_of(f"a photo of a {name}.".encode()) for name in known["classes"]]
+    assert known["classes"] == taught.client.versions.get(MODEL, 2)["classes"]
+    assert known["digest"] == taught.client.versions.get(MODEL, 2)["digest"]
+    assert [base64.b64decode(one) for one in known["vectors"]] == vectors
+    code = folder / described["code"] / described["loader_module"].replace(".", "/")
+    modules = [*code.parent.rglob("*.py")]
+    assert code.with_suffix(".py") in modules
+    assert not [
+        path
+        for path in modules
+        if re.search(r"^(from|import) (perennial|core)\b", path.read_text(), re.M)
+    ]
+
+
+def test_a_version_that_cannot_be_exported_is_told_once_and_the_others_are_mirrored(
+    taught: Site, registry: MlflowClient, run_mlflow: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told(run_mlflow, "mirror", MODEL, "--loadable")
+    monkeypatch.setattr(taught.learner, "cosine", 0.5)
+
+    def lose() -> None:
+        registry.delete_model_version_tag(MODEL, number(registry, 2), "perennial.files")
+        registry.delete_registered_model_alias(MODEL, "production")
+        taught.client.exports.delete(MODEL, 2, "onnx")
+
+    meanwhile(monkeypatch, lose, lambda: None)
+    ended = run_mlflow("mirror", MODEL, "--loadable", "--every", "0.1", "--json")
+    assert ended.err.count("export_differs") == 1
+    assert [json.loads(line)["aliases"] for line in ended.out.splitlines()] == [0, 1]
 
 
 def test_a_mirror_follows_and_goes_on_after_an_error(
@@ -134,9 +195,9 @@ def test_a_mirror_follows_and_goes_on_after_an_error(
     assert ended.code == INTERRUPTED, ended.err
     assert "is no mirror of demo: choose another name with --name.; it looks again" in ended.err
     assert [json.loads(line) for line in ended.out.splitlines()] == [
-        {"versions": 0, "reports": 0, "aliases": 0},
-        {"versions": 1, "reports": 0, "aliases": 1},
-        {"versions": 0, "reports": 0, "aliases": 1},
+        {"versions": 0, "reports": 0, "models": 0, "aliases": 0},
+        {"versions": 1, "reports": 0, "models": 0, "aliases": 1},
+        {"versions": 0, "reports": 0, "models": 0, "aliases": 1},
     ]
     assert at(registry, "staging") is None
 
@@ -150,7 +211,12 @@ def test_an_alias_is_not_moved_to_a_version_that_is_deleted_meanwhile(
         Versions, "list", lambda *args: (one for one in listed(*args) if one["version"] != 2)
     )
     registry.delete_model_version(MODEL, number(registry, 2))
-    assert told(run_mlflow, "mirror", MODEL) == {"versions": 0, "reports": 0, "aliases": 0}
+    assert told(run_mlflow, "mirror", MODEL) == {
+        "versions": 0,
+        "reports": 0,
+        "models": 0,
+        "aliases": 0,
+    }
     monkeypatch.undo()
 
 
@@ -212,3 +278,16 @@ def test_only_a_mirror_is_guarded(taught: Site, registry: MlflowClient, run_mlfl
     registry.create_registered_model("foreign")
     refused = run_mlflow("guard", "foreign", "--once")
     assert (refused.code, "is no mirror" in refused.err) == (ERROR, True)
+
+
+def test_the_commands_of_the_guide_do_what_it_says(
+    taught: Site, run_mlflow: Run, perennial: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs/how-to/mlflow.md").read_text("utf-8")
+    monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", re.search("SECRET=(.*)", page)[1])
+    lines = re.findall(r"^perennial (.*)$", page, flags=re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        meanwhile(monkeypatch)  # the guard looks once
+        ended = perennial(*shlex.split(line))
+        assert ended.code == (INTERRUPTED if "guard" in line else 0), f"{line}\n{ended.err}"
