@@ -3,10 +3,11 @@
     python -m benchmarks.near_duplicates --images 100000 200000 400000 1000000
 
 Thumbnails are drawn at random: `pictures`, whose frequencies vary about as much as those of
-photographs (of CIFAR-100), and `noise`, as 16-pixel images of random pixels have, which is the
-hardest case: few of them can be told apart by a few coordinates. The table has the seconds of one
-processor for comparing all that arrive together, for the tree of those that are known, and for an
-upload of 100 among these; and the most memory that the process had until then.
+photographs (of CIFAR-100); `noise`, as 16-pixel images of random pixels have, few of which can be
+told apart by a few coordinates; and `film`, frames of one picture with noise, which are all alike.
+The table has the seconds of one processor for comparing all that arrive together and for placing
+them one after another, as within the transaction that records them, for the tree of those that are
+known, and for an upload of 100 among these; and the most memory that the process had until then.
 """
 
 import argparse
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.output import publish
-from core.datasets.similarity import Arrivals, ThumbnailIndex
+from core.datasets.similarity import Arrivals, Placing, ThumbnailIndex
+from core.values import Digest
 
 UPLOAD = 100  # images
 PAGE = 10_000  # images drawn at once
@@ -53,12 +55,26 @@ def noise(chance: np.random.Generator, count: int) -> NDArray[np.uint8]:
     return _as_bytes(np.einsum("nijc,ui,vj->nuvc", pixels, near, near, optimize=True))
 
 
+def film(chance: np.random.Generator, count: int) -> NDArray[np.uint8]:
+    """Return thumbnails of one picture, with noise of up to two steps of each value."""
+    picture = pictures(np.random.default_rng(1), 1)
+    return _as_bytes(picture.astype(float) + chance.integers(-2, 3, (count, picture.shape[1])))
+
+
+def placed(arrivals: Arrivals) -> None:
+    """Place arrivals one after another in the first group that they are near to."""
+    placing = Placing(arrivals)
+    for number in arrivals.numbers.values():
+        near = placing.near(number)
+        placing.put(number, near[0].group if near else Digest(f"{number:064x}"))
+
+
 def _as_bytes(values: NDArray[np.float64]) -> NDArray[np.uint8]:
     whole: NDArray[np.uint8] = values.clip(0, 255).round().astype(np.uint8)
     return whole.reshape(len(values), -1)
 
 
-KINDS = {"pictures": pictures, "noise": noise}
+KINDS = {"pictures": pictures, "noise": noise, "film": film}
 
 
 def measure(kind: str, count: int) -> dict[str, Any]:
@@ -68,20 +84,23 @@ def measure(kind: str, count: int) -> dict[str, Any]:
         drawn = KINDS[kind](chance, min(PAGE, count - start))
         texts += [one.tobytes().hex() for one in drawn]
     asked = texts[:UPLOAD]
-    rows = [(place, f"{place:064x}", text) for place, text in enumerate(texts)]
+    groups = 1 if kind == "film" else count
+    rows = [(place, f"{place % groups:064x}", text) for place, text in enumerate(texts)]
     index, building = timed(partial(ThumbnailIndex.of, [rows]))
     found, uploading = timed(partial(index.near, asked))
     if len(found) < UPLOAD:
         raise RuntimeError("images do not find themselves")
     del index, rows
     gc.collect()
-    _, arriving = timed(partial(Arrivals, texts))
+    arrivals, arriving = timed(partial(Arrivals, texts))
+    _, placing = timed(partial(placed, arrivals))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
         "kind": kind,
         "images": count,
         "all, s": arriving,
         "all, ms an image": 1000 * arriving / count,
+        "placing, ms an image": 1000 * placing / count,
         "tree of known, s": building,
         "upload, ms": 1000 * uploading,
         "peak MB": peak / KIBIBYTES_OF_MEGABYTE,

@@ -13,7 +13,7 @@ from core.datasets.image_lists import ImageWithThumbnail, SimilarImage, group_of
 from core.datasets.manifests import Side
 from core.datasets.rows import Datasets, ErasedImages
 from core.datasets.rules import Dataset, DatasetImage, DatasetKind, Image
-from core.datasets.similarity import Arrivals
+from core.datasets.similarity import Arrivals, Placing
 from core.datasets.thumbnail_rows import PlacedGroups, Splits, Thumbnails
 from core.datasets.uploads import Receipt, Upload, UploadOutcome
 from core.datasets.version_rows import Suites
@@ -63,13 +63,13 @@ class GroupedImage:
     """An image in its group, and all groups that it looks like, its own among them."""
 
     image: Image
-    alike: frozenset[Digest]
+    alike: tuple[Digest, ...]
     side: Side | None  # None: no version has placed its group yet
 
 
 def group(
     work: Work, arriving: Iterable[ImageWithThumbnail], searched: SimilaritySearch
-) -> dict[Digest, GroupedImage | errors.SplitConflict]:
+) -> dict[Digest, GroupedImage | errors.Invalid]:
     """Put images into their groups, in the order they come; keeps others from adding any.
 
     A known image stays where it is. One that looks like both sides is answered by the error. If one
@@ -91,17 +91,14 @@ def group(
         }
     )
     split, linked = work[Splits].get(), dict[Digest, Side]()
-    placed: dict[Digest, GroupedImage | errors.SplitConflict] = {}
-    groups: dict[int, Digest] = {}  # of the new images placed so far, by numbers of thumbnails
+    placed: dict[Digest, GroupedImage | errors.Invalid] = {}
+    placing = Placing(searched.arriving)
     for image, thumbnail in arriving:
         if image.pixels in placed:
             continue
         number = searched.arriving.numbers[thumbnail]
-        similar_images = [
-            *searched.known.get(thumbnail, ()),
-            *near.get(thumbnail, ()),
-            *searched.arriving.near(number, groups),
-        ]
+        similar_images = [*searched.known.get(thumbnail, ()), *near.get(thumbnail, ())]
+        similar_images += placing.near(number, {like.group for like in similar_images})
         alike = {like.group for like in similar_images}
         if image.pixels in known:
             original = known[image.pixels]
@@ -111,13 +108,13 @@ def group(
             except errors.SplitConflict as conflict:
                 placed[image.pixels] = conflict
                 continue
-            groups[number] = original or image.pixels  # the same for equal thumbnails
+            placing.put(number, original or image.pixels)  # the same for equal thumbnails
             if len(alike) > 1:
                 linked |= {one: sides.get(one, split.side_of(one)) for one in alike}
                 sides |= linked
         placed[image.pixels] = GroupedImage(
-            image=replace(image, near_duplicate_of=original),
-            alike=frozenset({original or image.pixels, *alike}),
+            image=replace(image, near_duplicate_of=original) if original else image,
+            alike=tuple({original or image.pixels, *alike}),
             side=sides.get(original or image.pixels),
         )
     work[PlacedGroups].add(linked)
@@ -184,7 +181,7 @@ def receive(
 
     `job` is the import that brings them.
     """
-    placed: dict[Digest, GroupedImage | errors.Invalid] = {**group(work, _seen(uploads), searched)}
+    placed = group(work, _seen(uploads), searched)
     placed |= {
         pixels: errors.ImageErased(pixels=pixels) for pixels in work[ErasedImages].erased(placed)
     }
@@ -242,7 +239,7 @@ class _Receiving:
         image = placed.image
         receipt = replace(receipt, near_duplicate_of=image.near_duplicate_of)
         labelled = self.dataset.kind is DatasetKind.LABELLED
-        if labelled and not placed.alike.isdisjoint(self.in_suites):
+        if labelled and not self.in_suites.isdisjoint(placed.alike):
             return replace(receipt, refusal=errors.ImageInSuite(pixels=image.pixels))
         receipt = replace(receipt, pixels=image.pixels, side=placed.side)
         known = self.texts.setdefault(image.pixels, [])

@@ -9,8 +9,9 @@ The few that reach the same points are compared with them by products of matrice
 by its thumbnails.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Self
 
 import numpy as np
@@ -36,11 +37,13 @@ _FEW = 2**18  # pairs of points that are compared without going further down
 # Products as small as this are computed by one thread: OpenBLAS wakes others for more than 2^18
 # multiplications, and they would spin between these products for much longer than these take.
 _ASKING, _ASKED = 64, 128  # points of a product
+_SETTLING = 256  # points between which it is seen what is settled
 
 _PAIRS = 16_384  # of thumbnails that are compared at once
 _DIGEST = "S32"  # sorts groups; what is shown of them comes from their bytes
 
 Bytes = NDArray[np.uint8]
+Truths = NDArray[np.bool_]
 Points = NDArray[np.float32]
 Numbers = NDArray[np.int64]
 Pairs = tuple[Numbers, Numbers, Numbers]  # rows of two sets, and the sums of fourth powers
@@ -154,24 +157,36 @@ def _ignore(done: int) -> None:
     del done
 
 
-def _near(one: _Tree, other: _Tree, advance: Callable[[int], object] = _ignore) -> Iterator[Pairs]:
+def _near(
+    one: _Tree,
+    other: _Tree,
+    advance: Callable[[int], object] = _ignore,
+    settled: Truths | None = None,
+) -> Iterator[Pairs]:
     """Yield the pairs of near-duplicates of two trees; of one tree and itself, each pair once.
 
-    `advance` is called with the number of thumbnails of `one` that are done.
+    `advance` is called with the number of thumbnails of `one` that are done. Of one tree and
+    itself, the caller may settle points, by their places, as pairs come: of two that are settled,
+    the pair may be left out.
     """
     for start in range(0, len(one.rows) if len(other.rows) else 0, _SOUGHT):
         sought = np.arange(start, min(start + _SOUGHT, len(one.rows)))
         for reaching, first, last in _reached(one, sought, other, 0, 0):
             advance(start)
-            asking = _filled(reaching, _ASKING, len(one.rows))
             asked = _filled(np.arange(first, last), _ASKED, len(other.rows))
-            products = one.asking[asking][:, None] @ other.asked[asked].swapaxes(1, 2)
-            found = np.flatnonzero(products >= _LEAST_PRODUCT)
-            these, those, row, column = np.unravel_index(found, products.shape)
-            mine, theirs = asking[these, row], asked[those, column]
-            if one is other:
-                mine, theirs = mine[theirs > mine], theirs[theirs > mine]
-            yield from _compared(one, other, mine, theirs)
+            size = len(reaching) if settled is None else _SETTLING
+            for at in range(0, len(reaching), size):
+                some = reaching[at : at + size]
+                if settled is not None and settled[first:last].all():
+                    some = some[~settled[some]]
+                asking = _filled(some, _ASKING, len(one.rows))
+                products = one.asking[asking][:, None] @ other.asked[asked].swapaxes(1, 2)
+                found = np.flatnonzero(products >= _LEAST_PRODUCT)
+                these, those, row, column = np.unravel_index(found, products.shape)
+                mine, theirs = asking[these, row], asked[those, column]
+                if one is other:
+                    mine, theirs = mine[theirs > mine], theirs[theirs > mine]
+                yield from _compared(one, other, mine, theirs)
 
 
 def _reached(
@@ -204,18 +219,23 @@ def _filled(points: Numbers, size: int, far: int) -> Numbers:
 
 
 def _compared(one: _Tree, other: _Tree, mine: Numbers, theirs: Numbers) -> Iterator[Pairs]:
-    """Yield those pairs of two trees whose thumbnails are near-duplicates.
-
-    Sums of up to 2^24 are exact in single precision, and larger ones stay larger.
-    """
+    """Yield those pairs of two trees whose thumbnails are near-duplicates."""
     for start in range(0, len(mine), _PAIRS):
         left, right = mine[start : start + _PAIRS], theirs[start : start + _PAIRS]
-        these, those = one.thumbnails[left], other.thumbnails[right]
-        apart = np.maximum(these, those) - np.minimum(these, those)
-        squares = np.square(np.minimum(apart, _MOST_DIFFERENCE), dtype=np.float32)
-        sums = np.einsum("ij,ij->i", squares, squares)
+        sums = _fourths(one.thumbnails[left], other.thumbnails[right])
         near = np.flatnonzero(sums <= _MOST_FOURTHS)
         yield one.rows[left[near]], other.rows[right[near]], sums[near].astype(np.int64)
+
+
+def _fourths(these: Bytes, those: Bytes) -> Points:
+    """Return the sums of the fourth powers of differences, of thumbnails row by row.
+
+    Those of up to 2^24 are exact in single precision, and larger ones stay larger.
+    """
+    apart = np.maximum(these, those) - np.minimum(these, those)
+    squares = np.square(np.minimum(apart, _MOST_DIFFERENCE), dtype=np.float32)
+    found: Points = np.einsum("ij,ij->i", squares, squares)
+    return found
 
 
 def distance_of(fourths: int) -> float:
@@ -223,9 +243,13 @@ def distance_of(fourths: int) -> float:
     return float(np.sqrt(np.sqrt(fourths / _VALUES)))
 
 
-def decode(thumbnails: Iterable[str]) -> Bytes:
+def decode(thumbnails: Collection[str]) -> Bytes:
     """Parse hexadecimal thumbnails into an array with one row each."""
-    return np.frombuffer(bytes.fromhex("".join(thumbnails)), np.uint8).reshape(-1, _VALUES)
+    found, rest = np.empty((len(thumbnails), _VALUES), np.uint8), iter(thumbnails)
+    for start in range(0, len(found), _PAIRS):
+        some = bytes.fromhex("".join(islice(rest, _PAIRS)))
+        found[start : start + _PAIRS] = np.frombuffer(some, np.uint8).reshape(-1, _VALUES)
+    return found
 
 
 # The images of a database.
@@ -269,7 +293,7 @@ class ThumbnailIndex:
         for page in pages:
             hexadecimal = "".join(group for _, group, _ in page)
             groups.append(np.frombuffer(bytes.fromhex(hexadecimal), np.uint8).reshape(-1, 32))
-            thumbnails.append(decode(thumbnail for *_, thumbnail in page))
+            thumbnails.append(decode([thumbnail for *_, thumbnail in page]))
             position = page[-1][0]
         if not groups:
             return cls(position=position)
@@ -335,8 +359,9 @@ MOST_KEPT = 64  # near-duplicates of a thumbnail; of one with more, they are sea
 class Arrivals:
     """Thumbnails that arrive together, compared with each other.
 
-    What is kept of this is bounded by their number: of one with more than `MOST_KEPT`
-    near-duplicates, such as a film has, these are searched again when they are asked for.
+    What is kept of this is bounded by their number: one with more than `MOST_KEPT` near-duplicates,
+    such as a film has, is crowded. Two that are crowded need not be compared here, as the
+    near-duplicates of each are searched again when they are asked for.
     """
 
     def __init__(
@@ -346,45 +371,113 @@ class Arrivals:
     ) -> None:
         """Compare them; equal ones are one, and `progress` is as of `ThumbnailIndex.near`."""
         self.numbers = {one: number for number, one in enumerate(dict.fromkeys(thumbnails))}
-        self._tree = _Tree.of(decode(self.numbers))
+        self.tree = tree = _Tree.of(decode(self.numbers))
         count = len(self.numbers)
+        self.places = np.empty(count, np.int64)  # in the tree
+        self.places[tree.rows] = np.arange(count)
 
         def advance(done: int) -> None:
             progress(done, count)
 
-        self._counts, kept = np.zeros(count, np.int64), [np.empty((0, 3), np.int32)]
-        for mine, theirs, sums in _near(self._tree, self._tree, advance):
+        counts, kept = np.zeros(count, np.int64), [np.empty((0, 3), np.int32)]
+        crowded = np.zeros(count, bool)  # by places
+        for mine, theirs, sums in _near(tree, tree, advance, crowded):
             if not len(mine):
                 continue
-            np.add.at(self._counts, mine, 1)
-            np.add.at(self._counts, theirs, 1)
+            np.add.at(counts, mine, 1)
+            np.add.at(counts, theirs, 1)
             for one, other in ((mine, theirs), (theirs, mine)):
-                few = self._counts[one] <= MOST_KEPT
+                few = counts[one] <= MOST_KEPT
+                crowded[self.places[one[~few]]] = True
                 kept.append(np.stack([one, other, sums], axis=1)[few].astype(np.int32))
+        self._crowded = crowded[self.places]
         pairs = np.concatenate(kept)
         pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
         self._pairs = pairs[:, 1:]
         self._starts = np.searchsorted(pairs[:, 0], np.arange(count + 1))
 
-    def near(self, number: int, groups: Mapping[int, Digest]) -> list[SimilarImage]:
-        """Return the groups that a thumbnail is near to, at the least distance of each.
+    def pairs_of(self, number: int) -> tuple[Numbers, Numbers] | None:
+        """Return a thumbnail's near-duplicates and the sums of fourths; None if it is crowded."""
+        if self._crowded[number]:
+            return None
+        others, sums = self._pairs[self._starts[number] : self._starts[number + 1]].T
+        return others.astype(np.int64), sums.astype(np.int64)
 
-        `groups` are those of thumbnails that have one, by their numbers.
+
+class Placing:
+    """The groups of arrivals, which are placed one after another."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        self._arrivals = arrivals
+        self._groups: list[Digest] = []
+        self._indices: dict[Digest, int] = {}  # in these
+        self._placed = np.full(len(arrivals.numbers), -1)  # the index of each thumbnail's group
+
+    def put(self, number: int, group: Digest) -> None:
+        """Place a thumbnail in a group."""
+        index = self._indices.setdefault(group, len(self._groups))
+        if index == len(self._groups):
+            self._groups.append(group)
+        self._placed[number] = index
+
+    def near(self, number: int, beside: Collection[Digest] = ()) -> list[SimilarImage]:
+        """Return the groups of the placed thumbnails that one is near to.
+
+        They come with the least distance of each. If it is one group, and those `beside` are no
+        others, nothing is to be chosen by distance: then it is that of any thumbnail of the group.
         """
-        nearest: dict[Digest, int] = {groups[number]: 0} if number in groups else {}
-        for other, fourths in self._pairs_of(number):
-            if (group := groups.get(other)) is not None:
-                nearest[group] = min(fourths, nearest.get(group, fourths))
+        pairs = self._arrivals.pairs_of(number)
+        nearest = self._nearest(*pairs) if pairs else self._searched(number, beside)
+        if (own := self._placed[number]) >= 0:
+            nearest[int(own)] = 0
         return [
-            SimilarImage(group=group, distance=distance_of(fourths))
-            for group, fourths in nearest.items()
+            SimilarImage(group=self._groups[index], distance=distance_of(fourths))
+            for index, fourths in nearest.items()
         ]
 
-    def _pairs_of(self, number: int) -> Iterator[tuple[int, int]]:
-        """Yield the numbers of the near-duplicates of a thumbnail, with the sums of fourths."""
-        if self._counts[number] <= MOST_KEPT:
-            yield from self._pairs[self._starts[number] : self._starts[number + 1]].tolist()
-            return
-        own = _Tree.of(self._tree.thumbnails[self._tree.rows == number])
-        for _, others, sums in _near(own, self._tree):
-            yield from zip(others.tolist(), sums.tolist(), strict=True)
+    def _nearest(self, others: Numbers, sums: Numbers) -> dict[int, int]:
+        """Return the least sum of each group, by its index."""
+        nearest: dict[int, int] = {}
+        for index, fourths in zip(self._placed[others].tolist(), sums.tolist(), strict=True):
+            if index >= 0:
+                nearest[index] = min(fourths, nearest.get(index, fourths))
+        return nearest
+
+    def _searched(self, number: int, beside: Collection[Digest]) -> dict[int, int]:
+        """Search the groups of a crowded thumbnail, first that of the one that was placed last.
+
+        Of a film, that is the frame before, and all others may be in its group.
+        """
+        numbers = self._arrivals.tree.rows[self._may_be_near(number)]
+        left = numbers[self._placed[numbers] >= 0]
+        if len(left):
+            group = self._placed[last := left.max()]
+            near, sums = self._compared(number, left[left == last])
+            if len(near) and {self._groups[group]}.issuperset(beside):
+                others, _ = self._compared(number, left[self._placed[left] != group])
+                if not len(others):
+                    return self._nearest(near, sums)
+        return self._nearest(*self._compared(number, left))
+
+    def _may_be_near(self, number: int) -> Numbers:
+        """Return the places of the thumbnails whose points are not too far from that of one."""
+        tree, place = self._arrivals.tree, self._arrivals.places[number : number + 1]
+        found = [np.empty(0, np.int64)]
+        own = _Tree.of(tree.thumbnails[place])
+        for _, first, last in _reached(own, np.zeros(1, np.int64), tree, 0, 0):
+            products = np.einsum("ij,j->i", tree.asked[first:last], own.asking[0])
+            found.append(first + np.flatnonzero(products >= _LEAST_PRODUCT))
+        return np.concatenate(found)
+
+    def _compared(self, number: int, others: Numbers) -> tuple[Numbers, Numbers]:
+        """Return those of some thumbnails that one is near to, and the sums of fourths."""
+        tree, places = self._arrivals.tree, self._arrivals.places
+        mine = tree.thumbnails[places[number]][None]
+        kept = [(np.empty(0, np.int64), np.empty(0, np.int64))]
+        for start in range(0, len(others), _PAIRS):
+            some = others[start : start + _PAIRS]
+            sums = _fourths(mine, tree.thumbnails[places[some]])
+            near = sums <= _MOST_FOURTHS
+            kept.append((some[near], sums[near].astype(np.int64)))
+        near_numbers, all_sums = zip(*kept, strict=True)
+        return np.concatenate(near_numbers), np.concatenate(all_sums)

@@ -5,13 +5,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from core.datasets import similarity
 from core.datasets.image_lists import NEAR
-from core.datasets.similarity import MOST_KEPT, Arrivals, ThumbnailIndex, distance_of
+from core.datasets.similarity import MOST_KEPT, Arrivals, Placing, ThumbnailIndex, distance_of
 from core.values import Digest
 from tests.support.factories import digest
 
@@ -25,6 +25,7 @@ def _small_parts() -> Iterator[None]:
     """Have few thumbnails take every way that many take."""
     with pytest.MonkeyPatch.context() as patch:
         small = {"_LEAF": 4, "_SOUGHT": 60, "_FEW": 16, "_ASKING": 4, "_ASKED": 8, "_PAIRS": 50}
+        small["_SETTLING"] = 8
         for name, size in small.items():
             patch.setattr(similarity, name, size)
         yield
@@ -61,6 +62,14 @@ def index_of(groups: Sequence[Digest], thumbnails: Thumbnails, first: int = 1) -
     return ThumbnailIndex.of(pages, position=first - 1)
 
 
+def placing_of(thumbnails: Thumbnails, groups: Mapping[int, Digest]) -> Placing:
+    """Thumbnails that have arrived together, some of which have a group."""
+    placing = Placing(Arrivals(as_text(thumbnails)))
+    for number, group in groups.items():
+        placing.put(number, group)
+    return placing
+
+
 @UNTIMED
 @given(CASES, st.lists(st.integers(0, 150), max_size=4))
 def test_index_finds_what_comparing_with_all_finds_however_it_grew(
@@ -89,8 +98,8 @@ def test_index_finds_what_comparing_with_all_finds_however_it_grew(
 @given(CASES)
 def test_images_that_arrive_together_are_compared_each_with_all(case: tuple[int, int, int]) -> None:
     thumbnails = np.unique(drawn(*case), axis=0)
-    arrivals = Arrivals(as_text(thumbnails))
     placed = {number: digest(number) for number in range(0, len(thumbnails), 2)}
+    placing = placing_of(thumbnails, placed)
     pairs = near_pairs(thumbnails, thumbnails)
     for number in range(len(thumbnails)):
         wanted = {
@@ -98,16 +107,68 @@ def test_images_that_arrive_together_are_compared_each_with_all(case: tuple[int,
             for (one, other), distance in pairs.items()
             if one == number and other in placed
         }
-        found = {near.group: near.distance for near in arrivals.near(number, placed)}
+        found = {near.group: near.distance for near in placing.near(number)}
         assert found == pytest.approx(wanted)
 
 
 def test_of_a_film_every_frame_finds_every_other_though_not_all_pairs_are_kept() -> None:
     frames = np.random.default_rng(0).integers(100, 104, (2 * MOST_KEPT, 192), np.uint8)
-    arrivals = Arrivals(as_text(frames))
-    placed = {number: digest(number) for number in range(len(frames))}
+    placing = placing_of(frames, {number: digest(number) for number in range(len(frames))})
     for number in range(len(frames)):
-        assert len(arrivals.near(number, placed)) == len(frames)
+        assert len(placing.near(number)) == len(frames)
+
+
+@UNTIMED
+@given(CASES, st.integers(1, 4), st.sampled_from([(), (digest(0),), (digest(9),)]))
+@example((0, 120, 3), 1, (digest(9),))
+@example((0, 120, 3), 3, ())
+def test_of_crowded_images_all_groups_are_found_at_their_least_distance_if_there_are_several(
+    case: tuple[int, int, int], groups: int, beside: Sequence[Digest]
+) -> None:
+    thumbnails = np.unique(drawn(*case), axis=0)
+    chance = np.random.default_rng(case[0])
+    chosen = chance.integers(-1, groups, len(thumbnails)).tolist()
+    placed = {number: digest(group) for number, group in enumerate(chosen) if group >= 0}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(similarity, "MOST_KEPT", 3)
+        placing = placing_of(thumbnails, placed)
+        pairs = near_pairs(thumbnails, thumbnails)
+        for number in range(len(thumbnails)):
+            wanted: dict[Digest, list[float]] = {}
+            for (one, other), distance in pairs.items():
+                if one == number and other in placed:
+                    wanted.setdefault(placed[other], []).append(distance)
+            found = {near.group: near.distance for near in placing.near(number, beside)}
+            assert found.keys() == wanted.keys()
+            if len(found.keys() | set(beside)) > 1:
+                assert found == pytest.approx({one: min(near) for one, near in wanted.items()})
+            else:
+                assert all(d == pytest.approx(found[g], abs=NEAR) for g, (d, *_) in wanted.items())
+
+
+def test_of_a_film_that_is_one_group_few_frames_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All pairs of 20,000 take a minute, and half of it within a transaction."""
+    count = 20 * MOST_KEPT
+    frames = np.random.default_rng(0).integers(100, 104, (count, 192), np.uint8)
+    compared: list[int] = []
+    whole = similarity._fourths
+
+    def counted(these: Thumbnails, those: Thumbnails) -> NDArray[np.float32]:
+        compared.append(len(those))
+        return whole(these, those)
+
+    monkeypatch.setattr(similarity, "_fourths", counted)
+    monkeypatch.setattr(similarity, "_SETTLING", MOST_KEPT)
+    placing = placing_of(frames, {})
+    assert sum(compared) < count * 2 * MOST_KEPT  # not all of count * (count - 1) / 2
+    compared.clear()
+    for number in range(count):
+        near = placing.near(number)
+        assert [one.group for one in near] == ([digest(0)] if number else [])
+        placing.put(number, digest(0))
+    assert sum(compared) < count
 
 
 def test_thumbnails_at_the_very_bound_are_near_and_just_beyond_it_are_not() -> None:
@@ -130,9 +191,10 @@ def test_thumbnails_at_the_very_bound_are_near_and_just_beyond_it_are_not() -> N
 def test_each_grey_is_near_to_the_next_in_whichever_leaf_that_is() -> None:
     greys = np.repeat(np.arange(0, 256, 5, dtype=np.uint8)[:, None], 192, axis=1)
     numbers = range(len(greys))
-    arrivals, placed = Arrivals(as_text(greys)), {number: digest(number) for number in numbers}
+    placed = {number: digest(number) for number in numbers}
+    placing = placing_of(greys, placed)
     for number in numbers:
-        near = {similar.group for similar in arrivals.near(number, placed)}
+        near = {similar.group for similar in placing.near(number)}
         around = {number - 1, number, number + 1}
         assert near == {placed[other] for other in numbers if other in around}
 
