@@ -1,14 +1,15 @@
 """Import collections of many tiny images, and say what each 100,000 of them take.
 
-    python -m benchmarks.collections --rows 1000000
-    python -m benchmarks.collections --rows 20000 --every 5000 --kinds parquet
+    python -m benchmarks.collections --rows 100000 1000000 --kinds parquet
+    python -m benchmarks.collections --rows 20000 40000 --every 5000 --kinds parquet
 
-A collection of each kind is imported into a new dataset of a served service. While its rows are
-read, the table has a line whenever so many more are done: seconds since the start, and the memory
-of the worker, of which a part stays for each row until the dataset changes. Two more lines are of
-the search for near-duplicates and of the whole import, after the one transaction. The slope is that
-of a line of least squares through the lines of rows that are read. Pixels are random, which is the
-hardest case for that search: `benchmarks.near_duplicates` measures it alone.
+Collections of each kind and size are imported, each into a new dataset of a service of its own.
+While rows are read, the table has a line whenever so many more are done: seconds since the start,
+and the memory of the worker, of which a part stays for each row until the dataset changes. Two more
+lines are of the search for near-duplicates and, with the most memory, of the whole import after the
+one transaction. Slopes are those of lines of least squares, through what was read of the largest
+collection, and through the sizes: what each 100,000 rows more of a collection add. Pixels are
+random, of which no coordinate tells much: `benchmarks.near_duplicates` measures the search alone.
 """
 
 import argparse
@@ -122,8 +123,7 @@ def measure(kind: str, rows: int, side: int, every: int) -> list[dict[str, Any]]
             present = client.datasets.get(DATASET)["images"]
     if present != rows:
         raise RuntimeError(f"the dataset has {present} of {rows} images")
-    slopes = _slopes(lines)
-    return [{"kind": kind, "MB of file": size / MEGABYTE, **line, **slopes} for line in lines]
+    return [{"kind": kind, "MB of file": size / MEGABYTE, **line} for line in lines]
 
 
 def _followed(
@@ -161,14 +161,22 @@ def _worker_bytes(service: Service) -> int:
     return max((psutil.Process(worker).memory_info().rss for worker in workers), default=0)
 
 
+def with_slopes(table: Sequence[Sequence[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
+    """Yield the lines of all sizes, each with the slopes of its part: the largest size is last."""
+    whole = [line for lines in table for line in lines]
+    for lines in table:
+        for line in lines:
+            of_part = table[-1] if line["part"] == "read" else whole
+            yield line | _slopes([one for one in of_part if one["part"] == line["part"]])
+
+
 def _slopes(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return what each 100,000 rows more add while they are read."""
-    read = [line for line in lines if line["part"] == "read"]
-    if len(read) < 2:
+    """Return what each 100,000 rows more add; nothing of fewer than two lines."""
+    if len(lines) < 2:
         return {}
-    done = np.array([line["rows"] for line in read]) / SLOPE_ROWS
+    done = np.array([line["rows"] for line in lines]) / SLOPE_ROWS
     return {
-        f"{name} per 100,000": float(np.polyfit(done, [line[name] for line in read], 1)[0])
+        f"{name} per 100,000": float(np.polyfit(done, [line[name] for line in lines], 1)[0])
         for name in ("seconds", "worker MB")
     }
 
@@ -176,14 +184,19 @@ def _slopes(lines: Sequence[dict[str, Any]]) -> dict[str, float]:
 def main() -> None:
     """Measure each kind, and publish the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.collections")
-    parser.add_argument("--rows", type=int, default=100_000, help="of each collection")
-    parser.add_argument("--every", type=int, default=0, help="rows of a line; 0: a tenth of all")
+    parser.add_argument("--rows", type=int, nargs="+", default=[50_000, 100_000], help="the sizes")
+    parser.add_argument("--every", type=int, default=0, help="rows of a line; 0: a tenth of most")
     parser.add_argument("--side", type=int, default=16, help="width and height in pixels")
     parser.add_argument("--kinds", nargs="*", default=list(KINDS), choices=KINDS)
     given = parser.parse_args()
-    every = given.every or max(1, given.rows // 10)
-    table = [line for kind in given.kinds for line in measure(kind, given.rows, given.side, every)]
-    publish("collections", table, images=given.rows, every=every, side=given.side)
+    sizes = sorted(given.rows)
+    every = given.every or max(1, sizes[-1] // 10)
+    table = [
+        line
+        for kind in given.kinds
+        for line in with_slopes([measure(kind, rows, given.side, every) for rows in sizes])
+    ]
+    publish("collections", table, images=sizes, every=every, side=given.side)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Statements that the rows of several rooms share."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from itertools import islice
 from typing import Any, TypeVar
@@ -42,14 +42,15 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
     return bool(insert_absent(connection, table, [values]))
 
 
-def insert_missing(connection: Connection, table: Table, rows: Sequence[Values]) -> None:
+def insert_missing(connection: Connection, table: Table, rows: Iterable[Values]) -> None:
     """Insert the rows whose keys do not exist yet.
 
-    However many these are, each statement takes less time than one may take.
+    However many these are, each statement takes less time than one may take, and rows that are made
+    as they are taken are in memory only for theirs.
     """
-    statement = _insert(connection, table).on_conflict_do_nothing()
-    for start in range(0, len(rows), INSERTED):
-        connection.execute(statement, rows[start : start + INSERTED])
+    statement, rest = _insert(connection, table).on_conflict_do_nothing(), iter(rows)
+    while some := list(islice(rest, INSERTED)):
+        connection.execute(statement, some)
 
 
 def insert_absent(

@@ -39,7 +39,7 @@ class DatasetImageRows(ImageListRows):
                 if row.text not in held:
                     raise LabelConflict(held=held[0])
         keep_images(self._connection, [row.image for row in rows])
-        values = [
+        values = (
             {
                 "dataset": dataset,
                 "pixels": row.image.pixels,
@@ -49,7 +49,7 @@ class DatasetImageRows(ImageListRows):
                 "added_at": row.added_at,
             }
             for row in rows
-        ]
+        )
         insert_missing(self._connection, dataset_images, values)
 
     def rename_class(self, dataset: DatasetId, name: str, to: str) -> int:
@@ -232,18 +232,19 @@ def keep_images(connection: Connection, kept: Sequence[Image]) -> None:
     add the image to a dataset, whose revision would then miss the change. Raises ImageErased.
     """
     kept = sorted(kept, key=lambda image: image.pixels)
-    insert_missing(connection, images, [_values(image) for image in kept])
-    stored: dict[Digest, Digest] = {}
-    for chunk in chunks(list(dict.fromkeys(image.pixels for image in kept))):
-        query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(chunk))
+    insert_missing(connection, images, map(_values, kept))
+    changed: list[Image] = []
+    for some in chunks(kept):
+        pixels = {image.pixels for image in some}
+        query = select(images.c.pixels, images.c.artifact).where(images.c.pixels.in_(pixels))
         query = query.order_by(images.c.pixels).with_for_update(key_share=True)
-        stored.update((row.pixels, row.artifact) for row in connection.execute(query))
-        erased = select(erased_images.c.pixels).where(erased_images.c.pixels.in_(chunk))
+        stored = {row.pixels: row.artifact for row in connection.execute(query)}
+        changed += [image for image in some if stored[image.pixels] != image.artifact]
+        erased = select(erased_images.c.pixels).where(erased_images.c.pixels.in_(pixels))
         if found := sorted(set(connection.scalars(erased))):
             raise ImageErased(pixels=found[:20])
-    for image in kept:
-        if stored[image.pixels] != image.artifact:
-            _replace(connection, image)
+    for image in changed:
+        _replace(connection, image)
 
 
 def _replace(connection: Connection, image: Image) -> None:

@@ -107,14 +107,14 @@ class Thumbnails(Rows):
 
     def add(self, seen: Sequence[ImageWithThumbnail]) -> None:
         """Store thumbnails; an image that has one keeps it."""
-        values = [
+        values = (
             {
                 "pixels": image.pixels,
                 "thumbnail": thumbnail,
                 "near_duplicate_of": image.near_duplicate_of,
             }
             for image, thumbnail in seen
-        ]
+        )
         insert_missing(self._connection, thumbnails, values)
 
 

@@ -7,7 +7,7 @@ bucket are read in the same way; a listing of them stands for the archive.
 """
 
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -100,12 +100,11 @@ def import_images(
     with platform.transactions(read_only=True) as work:
         dataset = work[Datasets].get(order.dataset)
     keep = sha256 if order.validate_only else platform.artifacts.put
-    unpacking = Unpacking(
+    unpacked = Unpacking(
         platform, archives, decoder, kind=dataset.kind, keep=keep, monitor=monitor
-    )
-    unpacked = unpacking.unpack(order)
-    named = list(name_files(unpacked.paths, unpacked.listed, dataset.kind))
-    uploads = list(_uploads(named, unpacked, dataset.kind))
+    ).unpack(order)
+    paths, uploads = _uploads(unpacked, dataset.kind)
+    del unpacked
     delete_erased(platform, uploads)
     searched = search_uploads(platform, uploads, partial(monitor.advance, "comparing"))
     monitor.advance("recording", 0, len(uploads))
@@ -117,40 +116,52 @@ def import_images(
         require_quota(platform.settings, work, [upload.image for upload in uploads])
         receipts = receive(work, dataset, uploads, searched, platform.clock(), job=job.id)
         if not order.validate_only:
-            _finish(platform, work, job, named, receipts)
+            _finish(platform, work, job, paths, receipts)
             return
     with platform.transactions() as work:  # the other is rolled back
-        _finish(platform, work, job, named, receipts)
+        _finish(platform, work, job, paths, receipts)
 
 
-def _uploads(named: Sequence[NamedFile], unpacked: Unpacked, kind: DatasetKind) -> Iterator[Upload]:
-    for file in named:
-        upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
-        decoded = unpacked.images[file.index] if file.index is not None else None
-        refusal = file.refusal or (decoded if isinstance(decoded, errors.Invalid) else None)
-        try:
-            text = clean_text(kind, file.text)
-        except errors.Invalid as unusable:
-            refusal = refusal or unusable
-        if refusal is not None or decoded is None or isinstance(decoded, errors.Invalid):
-            yield replace(upload, refusal=refusal)
-            continue
-        image, thumbnail = decoded
-        yield replace(upload, text=text, image=image, thumbnail=thumbnail)
+def _uploads(unpacked: Unpacked, kind: DatasetKind) -> tuple[list[Path], list[Upload]]:
+    """Return the path and the upload of each file, in order.
+
+    That is all that is kept of each: there may be millions. Those of a class share its name.
+    """
+    paths, uploads, names = list[Path](), list[Upload](), dict[str, str]()
+    for file in name_files(unpacked.paths, unpacked.listed, kind):
+        upload = _upload(file, unpacked.images, kind)
+        if kind is DatasetKind.LABELLED:
+            upload = replace(upload, text=names.setdefault(upload.text, upload.text))
+        paths.append(file.path)
+        uploads.append(upload)
+    return paths, uploads
+
+
+def _upload(file: NamedFile, images: Sequence[Decoded], kind: DatasetKind) -> Upload:
+    upload = Upload(text=file.text, file_label=clean_file_label(file.path[-1]))
+    decoded = images[file.index] if file.index is not None else None
+    refusal = file.refusal or (decoded if isinstance(decoded, errors.Invalid) else None)
+    try:
+        text = clean_text(kind, file.text)
+    except errors.Invalid as unusable:
+        refusal = refusal or unusable
+    if refusal is not None or decoded is None or isinstance(decoded, errors.Invalid):
+        return replace(upload, refusal=refusal)
+    image, thumbnail = decoded
+    return replace(upload, text=text, image=image, thumbnail=thumbnail)
 
 
 def _finish(
     platform: Platform,
     work: Work,
     job: Job,
-    named: Sequence[NamedFile],
+    paths: Sequence[Path],
     receipts: Sequence[Receipt],
 ) -> None:
     """End the job with its report, which is small enough to be stored within the transaction."""
-    rows = [_row(file.path, one) for file, one in zip(named, receipts, strict=True)]
-    stored, outcomes = platform.artifacts.put(json_lines(rows)), [one.outcome for one in receipts]
-    counts = {outcome.value: outcomes.count(outcome) for outcome in UploadOutcome}
-    result = {"report": stored, **counts}
+    stored = platform.artifacts.put(json_lines(map(_row, paths, receipts)))
+    outcomes = Counter(one.outcome for one in receipts)
+    result = {"report": stored, **{outcome.value: outcomes[outcome] for outcome in UploadOutcome}}
     work[Jobs].finish(job.succeed(result, platform.clock()), job.fence)
     work.commit()
 
