@@ -13,7 +13,7 @@ COPY migrations migrations
 COPY models models
 COPY demo/pack demo/pack
 COPY docs docs
-RUN pip install --no-cache-dir --constraint constraints.txt --editable client --editable ".[traces]"
+RUN pip install --no-cache-dir --constraint constraints.txt --editable client --editable ".[traces,cluster]"
 USER perennial
 ENV PERENNIAL_HOME=/data PERENNIAL_EMBEDDED=false
 CMD ["perennial", "serve"]

@@ -20,7 +20,9 @@ with loading():
     from core.job_types.run import run_next_job
     from core.logs import hide_environment
     from core.settings import read_settings, thread_count
+    from core.values import JobId
     from worker.app import add_tasks, make_app, make_worker
+    from worker.one_job import run_one_job
     from worker.parent import exit_with_parent
     from worker.stopping import Stopping
 
@@ -32,6 +34,7 @@ def main() -> int:
         "--owner", required=True, help="name of the worker in the claims of this run"
     )
     parser.add_argument("--parent", required=True, type=int, help="the supervisor's process id")
+    parser.add_argument("--job", help="run this job to its end, and no other")
     arguments = parser.parse_args()
     hide_environment()
     exit_with_parent(arguments.parent)
@@ -57,6 +60,13 @@ def main() -> int:
             sys.exit(f"perennial: {fault.message}")
         json.dump({**devices.facts, "threads": thread_count(settings.threads)}, supervisor)
     stopping = Stopping()
+    if arguments.job is not None:
+        stopping.install()
+        with stopping.busy():
+            ended = run_one_job(
+                platform, tools, JobId(arguments.job), owner=arguments.owner, stopping=stopping
+            )
+        return 0 if ended else 1
     app = make_app(settings)
     work = partial(run_next_job, platform, tools, owner=arguments.owner, stopping=stopping)
     add_tasks(app, work, stopping)

@@ -85,7 +85,10 @@ class CollectionView(ResponseModel):
 class WorkerView(ResponseModel):
     """A worker: a supervisor and its child, which holds one device."""
 
-    id: str = Field(examples=["gpu-7:1f3a09bc"], description="New at each start.")
+    id: str = Field(
+        examples=["gpu-7:1f3a09bc"],
+        description="New at each start; the id of its job if it runs that alone.",
+    )
     fresh: bool = Field(description="Whether its last heartbeat is recent enough.")
     beat_age_s: float = Field(
         examples=[0.8], description="Age of its last heartbeat, by the database's clock."

@@ -14,20 +14,28 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import EventKind, Job, JobStatus
 from core.platform import Platform
 from core.tracing import SpanKind
+from core.values import JobId
 
 log = logging.getLogger(__name__)
 
 
 def run_next_job(
-    platform: Platform, tools: Tools, *, owner: str, stopping: Callable[[], bool]
+    platform: Platform,
+    tools: Tools,
+    *,
+    owner: str,
+    stopping: Callable[[], bool],
+    only: JobId | None = None,
 ) -> Job | None:
     """Claim the next job of this worker's queues and run it to its end; the claimed job, or None.
+
+    With `only`, that job is claimed or none.
 
     Every way a job can end is recorded here: succeeded, failed, cancelled, or returned to the
     queue because this worker is stopping, the database or the artifact store was unavailable, or
     a disk is full. A job whose lease is lost is left alone.
     """
-    job = _claim(platform, owner)
+    job = _claim(platform, owner, only)
     if job is None:
         return None
     with bound_contextvars(job=job.id, type=job.type.value, fence=job.fence):
@@ -36,7 +44,7 @@ def run_next_job(
     return job
 
 
-def _claim(platform: Platform, owner: str) -> Job | None:
+def _claim(platform: Platform, owner: str, only: JobId | None) -> Job | None:
     settings, now = platform.settings, platform.clock()
     with platform.transactions() as work:
         job = work[Jobs].claim(
@@ -44,6 +52,7 @@ def _claim(platform: Platform, owner: str) -> Job | None:
             settings.lease_seconds,
             settings.lost_attempts,
             [Queue(queue) for queue in settings.queues],
+            only=only,
         )
         if job is not None:
             told = {"attempt": job.attempt, "owner": owner}

@@ -48,6 +48,14 @@ class CeleryNotifier:
                 "the broker does not respond (%s); the sweeper will send the notification", error
             )
 
+    def forget(self, queue: Queue) -> None:
+        """Delete the notifications of a queue to which no worker listens. Never raises."""
+        try:
+            with self._celery.connection_for_write() as connection:
+                connection.default_channel.queue_purge(name_of(queue))
+        except (KombuError, RedisError, OSError) as error:
+            log.warning("the broker does not respond: %s", error)
+
     def close(self) -> None:
         """Close the connections to the broker."""
         self._celery.close()

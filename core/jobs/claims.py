@@ -19,6 +19,7 @@ from core.database.tables import jobs
 from core.jobs.claim_rows import CLAIMED, JOB_COLUMNS, UNFINISHED, to_job
 from core.jobs.orders import JobType, Queue
 from core.jobs.rules import Job, JobStatus
+from core.values import JobId
 
 _others = jobs.alias("others")
 # Rendered into the SQL, since neither database would match a parameter to the partial index.
@@ -34,16 +35,19 @@ def is_claimable(connection: sa.Connection, queue: Queue) -> bool:
     return connection.execute(claimable_heads(connection, [queue]).limit(1)).first() is not None
 
 
-def lock_next(connection: sa.Connection, queues: Collection[Queue]) -> int | None:
-    """Return the position of the next claimable job, and lock it against other claims.
+def lock_next(
+    connection: sa.Connection, queues: Collection[Queue], only: JobId | None
+) -> int | None:
+    """Return the position of the next claimable job, or of `only`; lock it against other claims.
 
     Only PostgreSQL locks, and skips jobs that another claim has locked; SQLite's write
     transactions run one at a time anyway.
     """
+    heads = claimable_heads(connection, queues)
+    if only is not None:
+        heads = heads.where(jobs.c.id == only)
     position: int | None = connection.scalar(
-        claimable_heads(connection, queues)
-        .limit(1)
-        .with_for_update(of=jobs, skip_locked=True, key_share=True)
+        heads.limit(1).with_for_update(of=jobs, skip_locked=True, key_share=True)
     )
     return position
 

@@ -134,18 +134,25 @@ class Jobs(HeldJobRows):
         return self._connection.scalar(waiting) or 0
 
     def claim(
-        self, owner: str, lease_s: float, lost_limit: int, queues: Collection[Queue] = tuple(Queue)
+        self,
+        owner: str,
+        lease_s: float,
+        lost_limit: int,
+        queues: Collection[Queue] = tuple(Queue),
+        *,
+        only: JobId | None = None,
     ) -> Job | None:
         """Claim the next claimable job by one conditional update; return None if there is none.
 
-        A job is claimable if it is in one of the queues; is queued and not paused, or
-        running/cancelling with an expired lease (by the database's clock); and its lane has no
-        earlier unfinished job. Higher priorities come first, then older jobs. The claim sets the
-        status (queued becomes running), owner, lease, fence + 1, attempt + 1 and, after an expired
-        lease, lost + 1. A job that is lost for the `lost_limit`-th time fails with
-        `worker_lost` instead, or is cancelled if that was requested, and the next one is tried.
+        With `only`, that job is claimed or none. A job is claimable if it is in one of the queues;
+        is queued and not paused, or running/cancelling with an expired lease (by the database's
+        clock); and its lane has no earlier unfinished job. Higher priorities come first, then older
+        jobs. The claim sets the status (queued becomes running), owner, lease, fence + 1,
+        attempt + 1 and, after an expired lease, lost + 1. A job that is lost for the
+        `lost_limit`-th time fails with `worker_lost` instead, or is cancelled if that was
+        requested, and the next one is tried.
         """
-        while (position := claims.lock_next(self._connection, queues)) is not None:
+        while (position := claims.lock_next(self._connection, queues, only)) is not None:
             job = claims.take(self._connection, position, owner, lease_s)
             if job is not None and job.lost < lost_limit:
                 return job
@@ -156,6 +163,11 @@ class Jobs(HeldJobRows):
     def claimable(self, queues: Collection[Queue] = tuple(Queue)) -> set[Queue]:
         """Return the queues in which `claim` would find a job now; this is cheap."""
         return {queue for queue in queues if claims.is_claimable(self._connection, queue)}
+
+    def claimable_jobs(self, queues: Collection[Queue]) -> Sequence[JobId]:
+        """Return the jobs of some queues that `claim` may claim now, in that order."""
+        heads = claims.claimable_heads(self._connection, queues).with_only_columns(jobs.c.id)
+        return [JobId(job) for job in self._connection.scalars(heads)]
 
     def cancel(self, job: Job, seen: JobStatus, at: datetime) -> None:
         """Write a cancelled or cancelling job and the event of it, if its status is still `seen`.

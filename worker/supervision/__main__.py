@@ -1,10 +1,11 @@
-"""The worker's parent process: `python -m worker.supervision [--exit-with-parent]`."""
+"""The worker's parent process: `python -m worker.supervision [--exit-with-parent] [--job ID]`."""
 
 import argparse
 import secrets
 import signal
 import socket
 import sys
+from functools import partial
 
 from core.loading import loading
 
@@ -15,6 +16,7 @@ with loading():
     from core.jobs.broker import BackgroundNotifier, CeleryNotifier
     from core.logs import hide_environment
     from core.settings import read_settings
+    from core.values import JobId
     from worker.parent import on_parent_exit
     from worker.supervision.supervisor import Child, Supervisor
     from worker.supervision.threads import WebhookSender
@@ -22,27 +24,29 @@ with loading():
 SENDING_ENDS_S = 1.0  # for webhooks that are being sent when the child has ended
 
 
-def main() -> None:
-    """Run a supervisor until SIGTERM, SIGINT or, if asked for, the end of standard input."""
+def main() -> int:
+    """Run a supervisor until SIGTERM, SIGINT or, if asked for, the end of standard input.
+
+    One that runs a job alone also ends with that. Return the exit code.
+    """
     parser = argparse.ArgumentParser(prog="python -m worker.supervision", description=__doc__)
     parser.add_argument("--exit-with-parent", action="store_true", help="end with standard input")
+    parser.add_argument("--job", type=JobId, help="run this job alone; exit with 0 once it ended")
     arguments = parser.parse_args()
     hide_environment()
     keep_private()
     settings = read_settings()
-    name = f"{socket.gethostname()}:{secrets.token_hex(4)}"
+    # The pods of one job follow each other under one name, so that a killed one is not missed.
+    name = arguments.job or f"{socket.gethostname()}:{secrets.token_hex(4)}"
     logs.configure(settings, process="supervisor", worker=name)
     try:
         require_own_database(settings)
     except UnsafeConfiguration as fault:
         sys.exit(f"perennial: {fault.message}")
     platform = build(settings)
-    supervisor = Supervisor(
-        platform,
-        BackgroundNotifier(CeleryNotifier(settings)),
-        Child.start,
-        name=name,
-    )
+    alone = arguments.job is not None
+    notifier = None if alone else BackgroundNotifier(CeleryNotifier(settings))
+    supervisor = Supervisor(platform, notifier, partial(Child.start, job=arguments.job), name=name)
     sender = WebhookSender(platform, webhook_client(settings))
 
     def stop(*_: object) -> None:
@@ -53,11 +57,15 @@ def main() -> None:
         signal.signal(number, stop)
     if arguments.exit_with_parent:
         on_parent_exit(stop)
-    sender.start()
+    if not alone:
+        sender.start()
     supervisor.run()
+    if alone:
+        return 0 if supervisor.job_ended else 1
     sender.stop()
     sender.join(SENDING_ENDS_S)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,7 @@
 """The supervisor: keeps a worker child running, stops it if it hangs, notifies of waiting jobs.
 
-It never loads torch, so no failure of a device or a model can stop it.
+With one job alone to run, it ends with the child that has run it. It never loads torch, so no
+failure of a device or a model can stop it.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ from core.jobs.rules import HeldJob, JobNotifier
 from core.operations.maintenance import delete_expired, end_cancelled_jobs, notify_waiting_jobs
 from core.platform import Platform
 from core.registry.exports import available_formats
-from core.values import Json
+from core.values import JobId, Json
 from worker.supervision.threads import Action, Watchdog
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ TICK_S = 0.2
 ERROR_PAUSE_S = 1.0
 HEALTHY_AFTER_S = 30.0  # a child that ran this long did not fail at its start
 DELETE_EVERY_S = 600.0
+MOST_STARTS = 3  # of children for one job, before the pod is given up
 
 
 class BackOff:
@@ -67,9 +69,11 @@ class Child:
         self._said = b""
 
     @classmethod
-    def start(cls, owner: str) -> Self:
-        """Start the Celery worker, which ends when this process does."""
+    def start(cls, owner: str, *, job: JobId | None = None) -> Self:
+        """Start the Celery worker, or one that runs a job alone; it ends when this process does."""
         command = [sys.executable, "-m", "worker", "--owner", owner, "--parent", str(os.getpid())]
+        if job is not None:
+            command += ["--job", job]
         # Waiting threads must not spin: on shared cores they slow the thread that they wait for.
         environment = {"GOMP_SPINCOUNT": "0", **os.environ}
         process = subprocess.Popen(  # noqa: S603
@@ -125,16 +129,26 @@ class Child:
 
 
 class Supervisor:
-    """Runs one child after another; `name` is `<host>:<id>`, new at each start."""
+    """Runs one child after another; `name` is `<host>:<id>`, new at each start.
+
+    Without a notifier, its children run one job: it ends once that has ended or three children
+    have failed, and leaves to other supervisors what is done for the service.
+    """
 
     def __init__(
-        self, platform: Platform, notifier: JobNotifier, start: Callable[[str], Child], *, name: str
+        self,
+        platform: Platform,
+        notifier: JobNotifier | None,
+        start: Callable[[str], Child],
+        *,
+        name: str,
     ) -> None:
         settings = platform.settings
         self._platform = platform
         self._notifier = notifier
         self._start = start
         self._name = name
+        self.job_ended = False  # with one job alone to run
         self._stopping = Event()
         self._child: Child | None = None
         self._starts = 0
@@ -166,16 +180,19 @@ class Supervisor:
         No error may end the supervisor, since its child, which may be in the middle of a job, would
         end with it. Nor may one keep it from anything else, as long as there is a database.
         """
-        steps = (
+        steps: list[Callable[[], None]] = [
             self._reap,
             self._release,
             partial(self._start_child, now),
             partial(self._stop_hanging_child, now),
-            partial(self._end_cancelled_jobs, now),
-            partial(self._notify, now),
             partial(self._send_heartbeat, now),
-            partial(self._delete_expired, now),
-        )
+        ]
+        if self._notifier is not None:
+            steps += [
+                partial(self._end_cancelled_jobs, now),
+                partial(self._notify, now, self._notifier),
+                partial(self._delete_expired, now),
+            ]
         for step in steps:
             try:
                 step()
@@ -188,8 +205,12 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Record the end of a child that has exited, and kill what is left of its group."""
-        if self._child is not None and self._child.exit_code is not None:
-            self._end_child(self._child)
+        if self._child is None or (code := self._child.exit_code) is None:
+            return
+        self._end_child(self._child)
+        if self._notifier is None and (code == 0 or self._starts >= MOST_STARTS):
+            self.job_ended = code == 0
+            self.stop()
 
     def _end_child(self, child: Child) -> None:
         child.kill()
@@ -200,7 +221,7 @@ class Supervisor:
             self._restart_backoff.reset()
         wait_s = self._restart_backoff.next()
         self._start_at = time.monotonic() + wait_s
-        log.warning("the worker child exited (%s); starting another one", child.exit_code)
+        log.warning("the worker child exited (%s)", child.exit_code)
 
     def _release(self) -> None:
         """Release the jobs of ended children, which others may claim before the leases expire."""
@@ -211,7 +232,7 @@ class Supervisor:
             self._ended_owners.pop(0)
 
     def _start_child(self, now: float) -> None:
-        if self._child is None and now >= self._start_at:
+        if self._child is None and now >= self._start_at and not self._stopping.is_set():
             self._starts += 1
             self._child = self._start(f"{self._name}:{secrets.token_hex(4)}")
             self._notify_backoff.reset()
@@ -236,9 +257,9 @@ class Supervisor:
             end_cancelled_jobs(self._platform)
             self._end_cancelled_at = now + self._platform.settings.sweep_seconds
 
-    def _notify(self, now: float) -> None:
+    def _notify(self, now: float, notifier: JobNotifier) -> None:
         if now >= self._notify_at:
-            waiting = notify_waiting_jobs(self._platform, self._notifier)
+            waiting = notify_waiting_jobs(self._platform, notifier)
             if not waiting:
                 self._notify_backoff.reset()
             self._notify_at = now + self._notify_backoff.next()

@@ -70,6 +70,32 @@ def test_lanes_do_not_wait_for_one_another_and_of_their_next_jobs_the_highest_pr
     assert claim(transactions).id == urgent.id
 
 
+def test_a_worker_of_one_job_claims_that_when_its_turn_has_come_and_no_other(
+    transactions: Transactions, make_model: Callable[[], Model]
+) -> None:
+    model = make_model()
+    first, second = a_job(model), a_job(model)
+    urgent = a_job(make_model(), priority=9)
+    store(transactions, first, second, urgent)
+
+    def only(job: Job) -> Job | None:
+        with transactions() as work:
+            claimed = work[Jobs].claim("w", 60, 3, only=job.id)
+            work.commit()
+        return claimed
+
+    with transactions(read_only=True) as work:
+        assert work[Jobs].claimable_jobs(tuple(Queue)) == [urgent.id, first.id]
+        assert work[Jobs].claimable_jobs([Queue.GPU]) == []
+    assert only(second) is None
+    claimed = only(first)
+    assert claimed.id == first.id
+    assert only(first) is None
+    succeed(transactions, claimed)
+    assert only(second).id == second.id
+    assert claim(transactions).id == urgent.id
+
+
 def test_a_worker_claims_the_jobs_of_its_queues_alone(
     transactions: Transactions, make_model: Callable[[], Model]
 ) -> None:

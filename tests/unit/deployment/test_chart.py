@@ -1,6 +1,7 @@
 """The Helm chart: valid to Helm and Kubernetes, and as docker-compose.yml has it; its alerts."""
 
 import json
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from jsonschema.validators import validator_for
 
 from core.settings import Settings
+from core.values import JobId
 from devtools.servers import find_prometheus
 from tests.support.deployment import compose
 from tests.support.deployment.chart import CHART, Refused, Resource, pod_of, render, run_helm
+from tests.support.places import ROOT
 from tests.unit.deployment.test_compose_file import GIVEN
+from worker.cluster.jobs import job_manifest
 
+PAGE = ROOT / "docs" / "how-to" / "kueue.md"
 SCHEMAS = Path(__file__).with_name("schemas")
 EQUAL = {f"PERENNIAL_{name}" for name in ("QUEUES", "THREADS", "RANKS", "DEVICE", "HOME")}
 OLDEST, NEWEST = "1.34", "1.37"  # of Kubernetes
@@ -53,6 +59,10 @@ FORMS: dict[str, dict[str, Any]] = {
     "cpu": {},
     "gpu": {"profile": "gpu"},
     "everything": EVERYTHING,
+    "kueue": {
+        **EVERYTHING,
+        "kueue": {"enabled": True, "queue": "team-a", "gpus": 4, "nodeSelector": {"gpu": "h100"}},
+    },
 }
 WORKLOADS = {"Deployment", "StatefulSet", "Job", "CronJob"}
 # By the services of docker-compose.yml.
@@ -167,6 +177,80 @@ def test_pods_run_without_privileges_and_are_given_settings_that_there_are() -> 
             }
 
 
+def job_of(form: str) -> Resource:
+    """The Job of an update, as the dispatcher makes it of what the chart gives it."""
+    template = rendered(form)["ConfigMap", "p-dispatcher"]["data"]["job.yaml"]
+    return job_manifest(yaml.safe_load(template), JobId("job_0199c2a4e1b7d3f4a5b6c7d8e9f0"))
+
+
+def test_with_kueue_a_job_is_the_pod_that_the_gpu_worker_would_be_and_no_such_worker_stays() -> (
+    None
+):
+    assert {
+        bad for version in (OLDEST, NEWEST) for bad in faults(job_of("kueue"), version)
+    } == set()
+    assert ("Deployment", "p-worker-gpu") not in rendered("kueue")
+    assert ("Deployment", "p-worker-housekeeping") in rendered("kueue")
+
+    ours, resident = (
+        pod_of(one)["spec"]
+        for one in (job_of("kueue"), rendered("everything")["Deployment", "p-worker-gpu"])
+    )
+    [job], [worker] = ours["containers"], resident["containers"]
+    assert job.pop("args") == [*worker.pop("args"), "--job", "job_0199c2a4e1b7d3f4a5b6c7d8e9f0"]
+    optional = {"PERENNIAL_SIGNING_KEY", "PERENNIAL_IMPORT_BUCKETS"}  # of imports and exports
+    worker["env"] = [one for one in worker["env"] if one["name"] not in optional]
+    worker.pop("readinessProbe")
+    assert job == worker
+    spread = "topologySpreadConstraints"  # by their labels, which differ
+    assert ours | {spread: None, "restartPolicy": None, "containers": None} == (
+        resident | {spread: None, "restartPolicy": None, "containers": None}
+    )
+
+
+def test_the_page_about_kueue_has_values_that_work_and_objects_that_kueue_accepts() -> None:
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    objects, values = (list(yaml.safe_load_all(block)) for block in blocks)
+    assert {one["kind"]: faults(one, NEWEST) for one in objects} == {
+        "ResourceFlavor": [],
+        "ClusterQueue": [],
+        "LocalQueue": [],
+    }
+    found = render(**values[0])
+    template = yaml.safe_load(found["ConfigMap", "p-dispatcher"]["data"]["job.yaml"])
+    assert template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "teaching"
+
+    # Its quota admits the Jobs of these values, two at once.
+    [_, queue, local] = objects
+    [group] = queue["spec"]["resourceGroups"]
+    quota = {one["name"]: one["nominalQuota"] for one in group["flavors"][0]["resources"]}
+    [container] = pod_of(template)["spec"]["containers"]
+    asked = container["resources"]["requests"] | container["resources"]["limits"]
+    assert asked == {"cpu": "4", "memory": "8Gi", "nvidia.com/gpu": "1"}
+    assert quota == {"cpu": 8, "memory": "16Gi", "nvidia.com/gpu": 2}
+    assert queue["metadata"]["name"] == local["spec"]["clusterQueue"]
+
+
+def test_with_kueue_a_worker_of_both_queues_keeps_the_other() -> None:
+    found = render(kueue={"enabled": True, "queue": "team-a"})
+    assert variables(found["Deployment", "p-worker"])["PERENNIAL_QUEUES"] == '["housekeeping"]'
+
+
+def test_the_dispatcher_alone_has_a_token_which_lets_it_make_see_and_delete_jobs() -> None:
+    found = rendered("kueue")
+    with_token = {
+        name: pod_of(one)["spec"]["serviceAccountName"]
+        for (kind, name), one in [*found.items(), (("Job", "an update"), job_of("kueue"))]
+        if kind in WORKLOADS and pod_of(one)["spec"]["automountServiceAccountToken"]
+    }
+    assert with_token == {"p-dispatcher": "p-dispatcher"}
+    assert found["Role", "p-dispatcher"]["rules"] == [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "list", "delete"]}
+    ]
+    binding = found["RoleBinding", "p-dispatcher"]
+    assert binding["roleRef"]["name"] == binding["subjects"][0]["name"] == "p-dispatcher"
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -176,6 +260,7 @@ def test_pods_run_without_privileges_and_are_given_settings_that_there_are() -> 
             "no worker of the profile cpu takes the queue housekeeping",
         ),
         ({"ingress": {"enabled": True}}, "ingress.host"),
+        ({"kueue": {"enabled": True}}, "kueue.queue"),
         ({"backup": {"schedule": "0 2 * * *"}}, "backup.claim"),
         ({"monitoring": {"serviceMonitor": {"enabled": True}}}, "keySecret"),
     ],

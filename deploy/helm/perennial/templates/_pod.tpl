@@ -51,8 +51,8 @@ labels:
 {{- end }}
 
 {{- define "perennial.pod" -}}
-serviceAccountName: {{ .root.Values.serviceAccount }}
-automountServiceAccountToken: false
+serviceAccountName: {{ .serviceAccount | default .root.Values.serviceAccount }}
+automountServiceAccountToken: {{ not (empty .serviceAccount) }}
 enableServiceLinks: false
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets: {{ toJson . }}
@@ -92,4 +92,53 @@ securityContext:
 volumeMounts:
   - {name: data, mountPath: /data}
   - {name: tmp, mountPath: /tmp}
+{{- end }}
+
+{{- /* The workers of the profile, by name, as JSON. With Kueue none of them takes the queue `gpu`. */ -}}
+{{- define "perennial.workers" -}}
+{{- $workers := dict -}}
+{{- range $name, $worker := .Values.workers -}}
+{{- $queues := $worker.queues -}}
+{{- if $.Values.kueue.enabled -}}{{- $queues = without $queues "gpu" -}}{{- end -}}
+{{- if and (eq $worker.profile $.Values.profile) $queues -}}
+{{- $_ := set $workers $name (merge (dict "queues" $queues) $worker) -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $workers -}}
+{{- end }}
+
+{{- /* The pod of a worker, with its `args`. */ -}}
+{{- define "perennial.worker" -}}
+{{- $limits := .worker.resources.limits -}}
+{{- if .worker.gpus }}{{ $limits = merge (dict "nvidia.com/gpu" .worker.gpus) $limits }}{{ end -}}
+{{- $resources := dict -}}
+{{- range $kind, $amounts := dict "requests" .worker.resources.requests "limits" $limits -}}
+{{- $texts := dict -}}
+{{- range $name, $amount := $amounts }}{{ $_ := set $texts $name (toString $amount) }}{{ end -}}
+{{- $_ := set $resources $kind $texts -}}
+{{- end -}}
+{{- include "perennial.pod" . }}
+  {{- if .worker.gpus }}
+  - name: shm  # of NCCL's ranks
+    emptyDir: {medium: Memory, sizeLimit: 1Gi}
+  {{- end }}
+# Longer than PERENNIAL_GRACE_SECONDS, so that the supervisor can finish after its child.
+terminationGracePeriodSeconds: {{ add .root.Values.graceSeconds 30 }}
+containers:
+  - name: worker
+    {{- include "perennial.container" . | nindent 4 }}
+      {{- if .worker.gpus }}
+      - {name: shm, mountPath: /dev/shm}
+      {{- end }}
+    args: {{ toJson .args }}
+    env:
+      {{- include "perennial.env" . | nindent 6 }}
+      - {name: PERENNIAL_QUEUES, value: {{ toJson .worker.queues | quote }}}
+      - {name: PERENNIAL_THREADS, value: {{ .worker.threads | quote }}}
+      - {name: PERENNIAL_GRACE_SECONDS, value: {{ .root.Values.graceSeconds | quote }}}
+      {{- if .worker.gpus }}
+      - {name: PERENNIAL_DEVICE, value: cuda}
+      - {name: PERENNIAL_RANKS, value: {{ .worker.gpus | quote }}}
+      {{- end }}
+    resources: {{ toJson $resources }}
 {{- end }}

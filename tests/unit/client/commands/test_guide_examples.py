@@ -73,6 +73,7 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/datasets.md": "imports of files and of a bucket, which tests/api/imports orders",
     "docs/examples/label_studio/README.md": "a back end, which test_label_studio runs",
     "docs/how-to/gpu.md": "a GPU, which tests/gpu take",
+    "docs/how-to/kueue.md": "a cluster; test_chart takes its values and objects",
     "docs/how-to/mlflow.md": "an MLflow registry, in which test_mlflow runs them",
     "docs/how-to/vector-index.md": "PostgreSQL with pgvector, in which test_indexes runs them",
     "docs/how-to/tls.md": "a proxy with a name of its own",

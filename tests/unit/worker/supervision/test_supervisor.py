@@ -121,6 +121,22 @@ def claimable(platform: Platform) -> bool:
         return work[Jobs].claimable()
 
 
+@pytest.mark.parametrize(("code", "children", "ended"), [(0, 1, True), (1, 3, False)])
+def test_a_supervisor_of_one_job_ends_with_it_or_with_the_third_child_that_failed(
+    platform: Platform, code: int, children: int, ended: bool
+) -> None:
+    nursery = Nursery(f"import sys; print(flush=True); sys.exit({code})")
+    supervisor = Supervisor(platform, None, nursery.start, name="job_1")
+    for hour in range(5):
+        supervisor.tick(time.monotonic() + 3600 * hour)
+        wait_for(lambda: nursery.children[-1].exit_code is not None, seconds=30)
+    supervisor.run()  # it was stopped: this is the end alone
+    assert len(nursery.children) == children
+    assert supervisor.job_ended is ended
+    with platform.transactions(read_only=True) as work:
+        assert work[Heartbeats].all() == []
+
+
 def test_dead_child_is_replaced_under_a_new_owner_and_its_job_is_free_at_once(
     platform: Platform, nursery: Nursery
 ) -> None:
