@@ -382,13 +382,19 @@ def import_models(platform: Platform, count: int) -> Sequence[Model]:
         return [work[Models].get(f"m{number}") for number in range(count)]
 
 
-def freeze_images(platform: Platform) -> DatasetVersion:
-    """Create a version of a dataset of cats and dogs."""
+def pets(platform: Platform, images: int) -> Sequence[ManifestEntry]:
+    """Store pictures of cats and dogs."""
+    return stored_pictures(platform.artifacts, ("cat", "dog") * (images // 2), side=SIDE)
+
+
+def freeze_images(
+    platform: Platform, entries: Sequence[ManifestEntry], *, name: str = "pets"
+) -> DatasetVersion:
+    """Create a version of a dataset of some pictures."""
     now = platform.clock()
     dataset = Dataset(
-        id=DatasetId(new_id("ds", now)), name="pets", kind=DatasetKind.LABELLED, created_at=now
+        id=DatasetId(new_id("ds", now)), name=name, kind=DatasetKind.LABELLED, created_at=now
     )
-    names = ("cat", "dog") * (IMAGES // 2)
     rows = [
         DatasetImage(
             dataset=dataset.id,
@@ -403,7 +409,7 @@ def freeze_images(platform: Platform) -> DatasetVersion:
             file_label="picture.webp",
             added_at=now,
         )
-        for entry in stored_pictures(platform.artifacts, names, side=SIDE)
+        for entry in entries
     ]
     with platform.transactions() as work:
         work[Datasets].add(dataset)
@@ -456,7 +462,9 @@ def drain(database: str, url: str, folder: Path, count: int, *, whole: bool) -> 
     migrate(url)
     with opened(url, folder) as platform:
         models = import_models(platform, MODELS)
-        orders = queue_updates(platform, models, freeze_images(platform), count)
+        orders = queue_updates(
+            platform, models, freeze_images(platform, pets(platform, IMAGES)), count
+        )
         begin = time.time() + START_S
         spawning = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(WORKERS, mp_context=spawning) as pool:

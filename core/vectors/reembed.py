@@ -46,7 +46,8 @@ def order_reembedding(
 ) -> Job:
     """Order that the vectors of a dataset version be stored, in the place of those that are.
 
-    Raises what `preflight_reembedding` raises, ModelNotFound, DatasetNotFound or TooManyJobs.
+    Those of several are computed at once, by as many workers. Raises what `preflight_reembedding`
+    raises, ModelNotFound, DatasetNotFound or TooManyJobs.
     """
 
     def prepare(work: Work, found: Model) -> ReembedOrder:
@@ -55,13 +56,16 @@ def order_reembedding(
         preflight_reembedding(platform, work, found, order)
         return order
 
+    def lane(found: Model) -> str:
+        return f"{vectors_lane(found)}/{dataset}/{dataset_version}"
+
     return order_for_model(
-        platform, notifier, request, JobType.REEMBED, prepare, model=model, lane=vectors_lane
+        platform, notifier, request, JobType.REEMBED, prepare, model=model, lane=lane
     )
 
 
 def vectors_lane(model: Model) -> str:
-    """Return the lane of a model's jobs about vectors, which do not wait for its updates."""
+    """Return the lane of a model's comparisons of vectors, which do not wait for its updates."""
     return f"{model.id}/vectors"
 
 

@@ -12,6 +12,7 @@ from core.datasets.manifests import Side
 from core.datasets.rules import DatasetRef, DatasetVersion
 from core.errors import ArtifactGone, DatasetEmpty, InUse, VectorsNotFound
 from core.jobs.queue import JobRequest
+from core.jobs.rows import Jobs
 from core.jobs.rules import Job, JobStatus
 from core.registry.version_rows import Versions
 from core.registry.versions import Model
@@ -159,6 +160,17 @@ def test_an_erasure_deletes_vectors_of_the_image_at_once(
     with pytest.raises(VectorsNotFound):
         stored(scene, model, data)
     assert stored(scene, model, other) == kept
+
+
+def test_dataset_versions_are_reembedded_at_once_and_each_of_them_by_one_worker(
+    scene: Scene, model: Model, data: DatasetVersion
+) -> None:
+    other = scene.frozen("owl", "bee", each=2, offset=50, forms=MANY)
+    first, second = order(scene, data), order(scene, other)
+    order(scene, data)
+    with scene.platform.transactions() as work:
+        claimed = [work[Jobs].claim(f"w{number}", 60, 3) for number in range(3)]
+    assert [job and job.id for job in claimed] == [first.id, second.id, None]
 
 
 def test_vectors_are_not_stored_if_an_image_is_erased_meanwhile(
