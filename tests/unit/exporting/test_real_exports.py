@@ -24,12 +24,13 @@ from core.exports.exporter import Samples
 from core.exports.folders import write_folder
 from core.images import child
 from core.images.inputs import pack_input
+from core.images.pixels import tower_pixels
 from core.inference.compare import compare
 from core.learning.distributed import DETERMINISTIC
 from core.registry.exports import ExportFormat
 from core.registry.versions import Weights
 from core.settings import Settings
-from perennial.mlflow.served.loader import MAX_PIXELS, STORED_SIDE, _load_pyfunc
+from perennial.mlflow.served.loader import MAX_PIXELS, STORED_SIDE, _load_pyfunc, read_image
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.lessons import Watching
@@ -185,6 +186,9 @@ def test_what_mlflow_loads_answers_as_the_service_does(
     pixels = [
         child.pixels(pack_input(served.input) + file, settings.max_pixels, settings.stored_side)
         for file in files
+    ]
+    assert [data for _, data in pixels] == [
+        tower_pixels(read_image(file), served.input).tobytes() for file in files
     ]
     shape = (len(files), served.input.height, served.input.width, 3)
     batch = np.frombuffer(b"".join(data for _, data in pixels), np.uint8).reshape(shape)

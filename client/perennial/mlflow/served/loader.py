@@ -81,7 +81,7 @@ class Served:
     def _pixels(self, file: object, row: int) -> NDArray[np.float32]:
         """Return the pixels (3, height, width) of a file as the tower takes them."""
         try:
-            image = tower_pixels(_read(file), self._input)
+            image = tower_pixels(read_image(file), self._input)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise _invalid(f"Row {row}: {error}") from error
         shape = (3, 1, 1)
@@ -90,7 +90,7 @@ class Served:
         return ((scaled - mean) / std).astype(np.float32)
 
 
-def _read(file: object) -> Image.Image:
+def read_image(file: object) -> Image.Image:
     """Return an image as a service sees it. Raises ValueError, and what Pillow raises."""
     if isinstance(file, str):
         try:
