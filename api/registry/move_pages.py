@@ -15,10 +15,11 @@ from api.pages.rendering import PageRequest
 from core.errors import PerennialError
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
-from core.registry.promotable import is_overridable, role_to_override
+from core.registry.promotable import role_in_spite_of
 from core.registry.promote import (
     expected_refusal,
     find_rollback_target,
+    obstacle_to,
     promote,
     promotion_requirements,
     roll_back,
@@ -83,15 +84,13 @@ def _move(
             "alias": alias,
             "expected_revision": whole_field(fields, "revision"),
             "reason": reason_field(fields),
+            "override": "override" in fields,
         }
         if kind == ROLLBACK:
             roll_back(asked.platform, principal, to=version, **wanted)
         else:
-            wanted |= {
-                "override": "override" in fields,
-                "require_served": asked.services.inference.require,
-            }
-            promote(asked.platform, principal, version=version, **wanted)
+            require = asked.services.inference.require
+            promote(asked.platform, principal, version=version, require_served=require, **wanted)
     except PerennialError as refusal:
         return _ask(asked, kind, model, alias, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
@@ -117,11 +116,12 @@ def _ask(
             version = find_rollback_target(work, found, alias)
         to = work[Versions].get(found.id, version or 0)
         present = work[Aliases].find(found.id, alias)
-        expected = expected_refusal(work, to, alias) if kind == PROMOTION else None
+        foreseen = expected_refusal if kind == PROMOTION else obstacle_to
+        expected = foreseen(work, to, alias)
         verdicts = work[Verdicts].counting(to)
         required = promotion_requirements(work, to, alias)
     deciding = required.deciding(verdicts) if kind == PROMOTION else None
-    takes = role_to_override(to, verdicts, required if kind == PROMOTION else None)
+    takes = role_in_spite_of(expected, to, verdicts, required)
     told = deciding or to
     sent = fields or {}
     seen = sent.get("revision", "")
@@ -142,9 +142,8 @@ def _ask(
         reason=sent.get("reason", ""),
         refusal=refusal,
         expected_refusal=expected,
-        overridable=is_overridable(expected),
         takes=takes,
-        may_override=principal.may(takes),
+        may_override=takes is not None and principal.may(takes),
         longest=LONGEST_REASON,
         key=fresh_key(),
     )

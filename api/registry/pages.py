@@ -47,7 +47,7 @@ from core.platform import Platform
 from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, AliasMove
-from core.registry.promotable import is_overridable, role_to_override
+from core.registry.promotable import role_in_spite_of
 from core.registry.promote import (
     can_go_back,
     expected_refusal,
@@ -261,8 +261,8 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         required = promotion_requirements(work, wanted, PRODUCTION)
         refusal = expected_refusal(work, wanted, PRODUCTION)
         rolls_back = refusal is not None and _rolls_back_to(work, found, version)
-    takes = role_to_override(wanted, verdicts, required)
-    may_override = is_overridable(refusal) and principal.may(takes)
+    takes = role_in_spite_of(refusal, wanted, verdicts, required)
+    may_override = takes is not None and principal.may(takes)
     report, missing = _report(platform, wanted)
     return asked.page(
         "version.html",

@@ -327,7 +327,9 @@ class Promotion(RequestModel):
         description="Promote a version although no verdict lets it go live; needs a reason. A "
         "version that any verdict has failed, or that learned from erased images, takes an admin. "
         "An operator overrides a missing verdict beside what is live, or one that is stale because "
-        "suites or policy have changed. An inconclusive verdict takes a reason alone.",
+        "suites or policy have changed, or an index that has no vectors for the version: its "
+        "searches stay with the version that they have. An inconclusive verdict takes a reason "
+        "alone.",
     )
 
 
@@ -345,7 +347,8 @@ class Rollback(RequestModel):
         False,
         description="Roll back to a version that has failed beside its parent, that learned from "
         "erased images, or that was live by override alone; it must be named. One that any verdict "
-        "has failed, or that learned from erased images, takes an admin.",
+        "has failed, or that learned from erased images, takes an admin. One for which an index "
+        "has no vectors need not be named, and takes an operator.",
     )
 
 

@@ -202,11 +202,21 @@ def failed_since(
     return worst(one for one in in_force or own if one.verdict is Verdict.FAILED)
 
 
-def is_overridable(refusal: errors.PerennialError | None) -> bool:
-    """Return whether it is the gate that refuses, so that an override with a reason would do."""
-    return isinstance(
-        refusal, (errors.GateFailed, errors.EvaluationStale, errors.LearnedErasedImages)
-    )
+def role_in_spite_of(
+    refusal: errors.PerennialError | None,
+    version: Version,
+    verdicts: Sequence[VersionVerdict],
+    now: PromotionRequirements | None = None,
+) -> Role | None:
+    """Return the role that an override of a refusal takes; None if no override helps.
+
+    Where an index has no vectors for the version, that is an operator's: its searches stay with the
+    version that they have until the index has followed.
+    """
+    if isinstance(refusal, errors.IndexNotReady):
+        return Role.OPERATOR
+    gate = (errors.GateFailed, errors.EvaluationStale, errors.LearnedErasedImages)
+    return role_to_override(version, verdicts, now) if isinstance(refusal, gate) else None
 
 
 def role_to_override(

@@ -129,8 +129,13 @@ def promote(
 
 def require_free(work: Work, version: Version, alias: str) -> None:
     """Raise the first refusal of the rooms that keep an alias from moving to a version."""
-    if refusals := [one for one in OBSTACLES(work, version, alias) if one is not None]:
-        raise refusals[0]
+    if refusal := obstacle_to(work, version, alias):
+        raise refusal
+
+
+def obstacle_to(work: Work, version: Version, alias: str) -> PerennialError | None:
+    """Return the first refusal of the rooms that keep an alias from moving to a version, if any."""
+    return next((one for one in OBSTACLES(work, version, alias) if one is not None), None)
 
 
 def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError | None:

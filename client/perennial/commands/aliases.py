@@ -77,7 +77,7 @@ def download(named: str, output: Path, as_json: bool) -> None:
 
 
 override_option = click.option(
-    "--override", is_flag=True, help="Move it even if the gate refuses; needs a reason."
+    "--override", is_flag=True, help="Move it even if the gate or an index refuses; needs a reason."
 )
 
 revision_option = click.option(

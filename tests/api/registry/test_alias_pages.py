@@ -5,7 +5,10 @@ import re
 import pytest
 
 from core.gate.rules import Verdict
+from core.indexes.keep import Filled, clear_version, create_index, record_filling
+from core.indexes.rules import IndexMethod, IndexStore
 from core.principal import Role
+from core.registry.version_rows import Versions
 from tests.support.api.browsing import Browser, browser_of
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import Service
@@ -132,6 +135,46 @@ def test_an_override_is_offered_where_the_gate_refuses_and_the_role_suffices(
     before = operator.get(f"{here}/versions/1").text  # which was live before
     assert ("Roll back to it…</a>" in before, f"{promotion}1" in before) == (True, False)
     assert "Roll back to it" not in operator.get(f"{here}/versions/2").text
+
+
+def test_an_operator_may_move_an_alias_before_its_index_has_vectors(
+    shared_service: Service, operator: Browser, viewer: Browser
+) -> None:
+    platform = shared_service.platform
+    model, here = a_root(platform, "indexed"), "/ui/models/indexed"
+    a_candidate(platform, model, verdict=Verdict.PASSED)
+    index = {"model": "indexed", "name": "shop"}
+    kept = {"alias": "production", "store": IndexStore.QDRANT, "dataset": None, "allowed_loss": 0.0}
+    create_index(platform, **index, **kept)
+
+    def fill(version: int) -> None:
+        with platform.transactions(read_only=True) as work:
+            digest = work[Versions].get(model.id, version).digest
+        made = {"method": IndexMethod.EMBEDDED, "baseline": None, "rows": 3, "total": 3}
+        filled = Filled(digest=digest, **made, complete=True)
+        record_filling(platform, **index, version=version, filled=filled)
+
+    fill(1)
+    assert "Promote by override…</a>" in operator.get(f"{here}/versions/2").text
+    promotion, rollback = (f"{here}/aliases/production/{one}" for one in ("promotion", "rollback"))
+    asked = f"{promotion}?version=2"
+    told = operator.get(asked).text
+    assert "<code>index_not_ready</code>" in told
+    assert "its searches stay with the version that they have" in told
+    fields = move_of(operator, asked, reason="the live one is wrong")
+    with shared_service.untouched():
+        assert operator.send(promotion, **fields).status_code == 409
+    assert operator.send(promotion, **fields, override="yes").status_code == 303
+    assert live(viewer, here) == "2"
+    assert 'name="override"' not in operator.get(rollback).text  # its vectors are there
+    clear_version(platform, **index, version=1)
+    fill(2)
+    assert "<code>index_not_ready</code>" in operator.get(rollback).text
+    fields = move_of(operator, rollback, reason="worse still")
+    with shared_service.untouched():
+        assert operator.send(rollback, **fields).status_code == 409
+    assert operator.send(rollback, **fields, override="yes").status_code == 303
+    assert live(viewer, here) == "1"
 
 
 def test_a_promotion_that_would_be_refused_says_so_beforehand(
