@@ -15,6 +15,7 @@ from statistics import median, quantiles
 import numpy as np
 import open_clip
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from core.clip.bases import read_folder
@@ -77,6 +78,10 @@ class Loop:
         """Classify one batch."""
         raise NotImplementedError
 
+    def encode(self, files: Sequence[bytes]) -> NDArray[np.float32]:
+        """Return the normalised features of one batch."""
+        raise NotImplementedError
+
     def run(self, files: Sequence[bytes], batch: int, seconds: float) -> Taken:
         """Classify batches for some time."""
         calls: list[float] = []
@@ -108,11 +113,19 @@ class TorchLoop(Loop):
 
     def classify(self, files: Sequence[bytes]) -> None:
         """Classify one batch."""
-        pixels = torch.stack([self._transform(Image.open(io.BytesIO(data))) for data in files])
         with torch.inference_mode():
-            features = self._network.encode_image(pixels, normalize=True)
-            logits = self._network.logit_scale.exp() * features @ self._texts
+            logits = self._network.logit_scale.exp() * self._features(files) @ self._texts
             logits.softmax(dim=-1).topk(min(5, self._texts.shape[1])).values.tolist()
+
+    def encode(self, files: Sequence[bytes]) -> NDArray[np.float32]:
+        """Return the normalised features of one batch."""
+        with torch.inference_mode():
+            return self._features(files).numpy()
+
+    def _features(self, files: Sequence[bytes]) -> torch.Tensor:
+        pixels = torch.stack([self._transform(Image.open(io.BytesIO(data))) for data in files])
+        features: torch.Tensor = self._network.encode_image(pixels, normalize=True)
+        return features
 
 
 class GraphLoop(Loop):
@@ -134,11 +147,15 @@ class GraphLoop(Loop):
 
     def classify(self, files: Sequence[bytes]) -> None:
         """Classify one batch."""
-        images = (Image.open(io.BytesIO(data)).convert("RGB") for data in files)
-        pixels = np.stack([np.asarray(tower_pixels(image, self._input)) for image in images])
-        logits = self._run(pixels) @ self._texts
+        logits = self.encode(files) @ self._texts
         shares = np.exp(logits - logits.max(axis=1, keepdims=True))
         np.sort(shares / shares.sum(axis=1, keepdims=True))[:, -5:].tolist()
+
+    def encode(self, files: Sequence[bytes]) -> NDArray[np.float32]:
+        """Return the normalised features of one batch."""
+        images = (Image.open(io.BytesIO(data)).convert("RGB") for data in files)
+        pixels = np.stack([np.asarray(tower_pixels(image, self._input)) for image in images])
+        return self._run(pixels)
 
 
 def _prompts(classes: Sequence[str]) -> list[str]:
