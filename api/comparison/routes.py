@@ -58,13 +58,13 @@ def list_flips(
     limit: Limit = 50,
     after: schemas.AfterFlip = None,
 ) -> schemas.FlipPage:
-    """List the images that one of two versions answered right and the other wrong."""
+    """List the images and captions that one of two versions answered right and the other wrong."""
     start = schemas.flip_after(after)
     before, now, found = flips_since(
         services.platform, model, version, against, kind=kind, suite=suite, class_name=class_name
     )
     later = [flip for flip in found if flip.key > start]
-    page = page_of(later, limit, schemas.FlipView.of, lambda flip: ":".join(flip.key))
+    page = page_of(later, limit, schemas.FlipView.of, lambda flip: ":".join(map(str, flip.key)))
     return schemas.FlipPage(
         **vars(page), before=schemas.VersionRef.of(before), now=schemas.VersionRef.of(now)
     )

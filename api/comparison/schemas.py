@@ -36,7 +36,7 @@ AfterFlip = Annotated[
     Query(
         max_length=200,
         description="The `next` of the previous page.",
-        json_schema_extra={"pattern": ":"},
+        json_schema_extra={"pattern": ":.*:"},
     ),
 ]
 
@@ -49,7 +49,7 @@ class VersionRef(ResponseModel):
 
 
 class FlipView(ResponseModel):
-    """An image that one of two versions answered right and the other wrong."""
+    """An image, or a caption, that one of two versions answered right and the other wrong."""
 
     kind: FlipKind = Field(description="`lost`: right before and wrong now. `gained`: the reverse.")
     suite: str = Field(
@@ -72,8 +72,14 @@ class FlipView(ResponseModel):
         "evaluations that did not store it, and in a captioned suite.",
     )
     now_probability: float | None = Field(examples=[0.64])
+    caption: str | None = Field(
+        examples=["a red boot"],
+        description="In a captioned suite: the caption that looks for its image. Null: the image "
+        "looks for its captions.",
+    )
     rank_before: int | None = Field(
-        description="In a captioned suite: how many captions ranked before the image's own."
+        description="In a captioned suite: how many captions ranked before the image's own, or how "
+        "many images before the caption's own."
     )
     rank_now: int | None
 
@@ -85,14 +91,14 @@ class FlipPage(Page[FlipView]):
     now: VersionRef
 
 
-def flip_after(after: str | None) -> tuple[str, str]:
-    """Return the suite and image after which a page of flips starts. Raises FieldInvalid."""
+def flip_after(after: str | None) -> tuple[str, str, int]:
+    """Return the `Flip.key` after which a page of flips starts. Raises FieldInvalid."""
     if after is None:
-        return "", ""
-    name, colon, pixels = after.rpartition(":")
-    if not colon:
+        return "", "", 0
+    name, pixels, place = ["", "", *after.rsplit(":", 2)][-3:]
+    if not name or not (place.isascii() and place.isdecimal()):
         raise FieldInvalid("after must be the `next` of an earlier page.", pointer="#query/after")
-    return name, pixels
+    return name, pixels, int(place)
 
 
 TwoVersions = Annotated[
@@ -171,13 +177,18 @@ class ComparisonView(ResponseModel):
         description="One-sided error of each bound: the policy's.",
     )
     lost: int = Field(
-        description="Images right before and wrong now, over suites and holdouts.",
+        description="Right before and wrong now, over suites and holdouts: images, and captions of "
+        "captioned suites.",
     )
     gained: int
     measures: list[ComparedMeasure]
     changes: list[ChangeTable] = Field(description="By class, worst first.")
     confusions: list[ConfusionTableView]
     recalls: list[Recall]
+    fallen: list[FlipView] = Field(
+        description="Of captioned suites: the images and captions that fell furthest from the "
+        "first place, at most ten."
+    )
     scores: list[Scores] = Field(
         description="Of each version's own report: UT-Acc covers the updates of its lineage, with "
         "all classes that it has learned. A root has none."

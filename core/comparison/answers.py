@@ -57,7 +57,7 @@ class AnsweredQuery:
         return None
 
 
-# Flips, image by image: right before and wrong now, or the reverse.
+# Flips, image by image and caption by caption: right before and wrong now, or the reverse.
 
 
 class FlipKind(StrEnum):
@@ -81,25 +81,27 @@ class ChangedAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Flip(ChangedAnswer):
-    """An image that one of two versions answered right and the other wrong.
+    """An image, or a caption, that one of two versions answered right and the other wrong.
 
-    In a captioned suite an image is right if one of its captions ranks first of all. It has ranks
-    instead of classes; they count from 0.
+    In a captioned suite an image is right if one of its captions ranks first of all, and a caption
+    if its image does. They have ranks instead of classes; they count from 0.
     """
 
     kind: FlipKind
     name: str  # the suite, or "version 2": the holdout of its update
+    caption: str | None = None  # that looks for the image; None: the image looks for its captions
+    place: int = 0  # of the caption among its image's, from 1
     rank_before: int | None = None
     rank_now: int | None = None
 
     @property
-    def key(self) -> tuple[str, Digest]:
+    def key(self) -> tuple[str, Digest, int]:
         """The place of the flip in a list."""
-        return self.name, self.pixels
+        return self.name, self.pixels, self.place
 
 
 def flips(answered: Iterable[AnsweredQuery]) -> list[Flip]:
-    """Return all flips, sorted by suite and image."""
+    """Return all flips, sorted by suite and image; those of its captions follow an image's."""
     found = [flip for one in answered for flip in (*_of_classes(one), *_of_captions(one))]
     return sorted(found, key=lambda flip: flip.key)
 
@@ -153,16 +155,21 @@ def _of_captions(one: AnsweredQuery) -> Iterator[Flip]:
     if one.captions is None:
         return
     query, before, now = one.captions
-    ranks = zip(before.image_ranks, now.image_ranks, strict=True)
-    for entry, (old, new) in zip(query.entries, ranks, strict=True):
-        if (old == 0) != (new == 0):
-            yield Flip(
-                kind=FlipKind.LOST if old == 0 else FlipKind.GAINED,
-                name=one.asked.name,
-                pixels=entry.pixels,
-                rank_before=old,
-                rank_now=new,
-            )
+    of_images = zip(before.image_ranks, now.image_ranks, strict=True)
+    of_captions = zip(before.caption_ranks, now.caption_ranks, strict=True)
+    for entry in query.entries:
+        searches = [(None, *next(of_images)), *((text, *next(of_captions)) for text in entry.texts)]
+        for place, (caption, old, new) in enumerate(searches):
+            if (old == 0) != (new == 0):
+                yield Flip(
+                    kind=FlipKind.LOST if old == 0 else FlipKind.GAINED,
+                    name=one.asked.name,
+                    pixels=entry.pixels,
+                    caption=caption,
+                    place=place,
+                    rank_before=old,
+                    rank_now=new,
+                )
 
 
 # The images behind a cell of a confusion matrix that changed.
@@ -308,6 +315,7 @@ def _paired(several: Sequence[AnsweredQuery]) -> PairedHits:
 # The comparison of two versions by what both have answered.
 
 BEFORE, NOW = "before", "now"
+FURTHEST = 10  # images and captions that fell, as a comparison names them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -325,13 +333,20 @@ class Comparison:
 
     @property
     def lost(self) -> int:
-        """The number of images that were right and are wrong."""
+        """The number of images and captions that were right and are wrong."""
         return sum(flip.kind is FlipKind.LOST for flip in self.flips)
 
     @property
     def gained(self) -> int:
-        """The number of images that were wrong and are right."""
+        """The number of images and captions that were wrong and are right."""
         return len(self.flips) - self.lost
+
+    @property
+    def fallen(self) -> tuple[Flip, ...]:
+        """The images and captions that fell furthest from the first place, of captioned suites."""
+        lost = [flip for flip in self.flips if flip.kind is FlipKind.LOST and flip.rank_now]
+        lost.sort(key=lambda flip: -(flip.rank_now or 0))
+        return tuple(lost[:FURTHEST])
 
 
 def compare(

@@ -242,7 +242,7 @@ def compare(named: tuple[str, str], as_json: bool) -> None:
 def _print_comparison(found: Comparison) -> None:
     click.echo(
         f"{found['model']}: version {found['now']['version']} against "
-        f"{found['before']['version']}: {found['lost']} images lost, {found['gained']} gained"
+        f"{found['before']['version']}: {found['lost']} answers lost, {found['gained']} gained"
     )
     print_table(
         ("measure", "of", "before, %", "now, %", "lost", "gained", "change", "interval"),
@@ -277,6 +277,21 @@ def _print_comparison(found: Comparison) -> None:
                 for name, cell in cells[:SHOWN]
             ],
             title=f"Answers that changed most, {min(SHOWN, len(cells))} of {len(cells)}",
+        )
+    if found["fallen"]:
+        print_table(
+            ("of", "image", "caption", "rank before", "rank now"),
+            [
+                (
+                    one["suite"],
+                    one["pixels"][:12],
+                    one["caption"] or "-",
+                    (one["rank_before"] or 0) + 1,
+                    (one["rank_now"] or 0) + 1,
+                )
+                for one in found["fallen"]
+            ],
+            title="Fell furthest: images that look for a caption (-), captions for their image",
         )
     for left in found["left_out"]:
         click.echo(f"Left out: version {left['version']} has not been scored on {left['name']}.")

@@ -2,11 +2,15 @@
 
 import csv
 import io
+import re
 
 import pytest
 
+from core.datasets.rules import DatasetKind
 from core.jobs.rules import JobStatus
+from core.principal import Role
 from core.registry.versions import Model
+from tests.support.api.browsing import browser_of
 from tests.support.api.seeds import a_candidate
 from tests.support.api.service import EMBEDDED, Service, code_of
 from tests.support.evaluation.each_class import knowing_each
@@ -23,10 +27,15 @@ pytestmark = EMBEDDED  # tests/contract/comparison/test_comparisons.py reads bot
 
 @pytest.fixture
 def model(service: Service, monkeypatch: pytest.MonkeyPatch) -> Model:
-    """The model `demo`, whose second version lost hats, gained bags and learned two classes."""
+    """The model `demo`, whose second version lost hats, gained bags and learned two classes.
+
+    It is asked about captions, too.
+    """
     scene = Scene(service.platform.transactions, service.platform.artifacts)
     made = scene.model()
     scene.suite(made, scene.frozen("hat", "bag", each=6, offset=500), name="easy")
+    told = scene.frozen("hat", "a shoe", each=1, offset=600, kind=DatasetKind.CAPTIONED)
+    scene.suite(made, told, name="told")
     knowing_each(scene, made, monkeypatch, {1: ("hat",), 2: ("bag", FORMULA, "cat")})
     scene.update(made, scene.frozen(FORMULA, "cat", offset=40), auto_promote=False)
     assert scene.run().status is JobStatus.SUCCEEDED
@@ -49,6 +58,7 @@ def test_flips_are_paged_and_filtered(service: Service, model: Model) -> None:
         "now": "bag",
         "before_probability": 0.9,
         "now_probability": 0.6,
+        "caption": None,
         "rank_before": None,
         "rank_now": None,
     }
@@ -64,6 +74,29 @@ def test_flips_are_paged_and_filtered(service: Service, model: Model) -> None:
         found = client.get(FLIPS, params=params).json()["data"]
         assert found == [flip for flip in flips if kept(flip)]
         assert 0 < len(found) < len(flips)
+
+
+def test_images_and_captions_that_fell_from_the_first_place_are_listed(
+    service: Service, model: Model
+) -> None:
+    client = service.client
+    told = client.get(FLIPS, params={"suite": "told"}).json()["data"]
+    fell = [(one["kind"], one["caption"], one["rank_before"], one["rank_now"]) for one in told]
+    assert fell == [("lost", None, 0, 2), ("lost", "hat", 0, 2)] * 2  # of the two images of hats
+    paged, after = [], {}
+    while after is not None:
+        page = client.get(FLIPS, params={"suite": "told", "limit": 1, **after}).json()
+        paged += page["data"]
+        after = {"after": page["next"]} if page["next"] else None
+    assert paged == told
+    assert client.get(f"{DEMO}/compare?versions=1,2").json()["fallen"] == told
+    where = "/ui/models/demo/changes/images?before=1&now=2&suite=told"
+    page = browser_of(service, Role.VIEWER).get(where).text
+    assert page.count("rank of its own caption: 1 → 3") == 2
+    assert len(re.findall(r"<b>\W*hat\W*</b>\s*<small>rank of its own image: 1 → 3", page)) == 2
+    for wrong in ("told", "told:ab", "told:ab:-1", "told:ab:²"):
+        refused = client.get(FLIPS, params={"after": wrong})
+        assert code_of(refused) == (422, "field_invalid"), wrong
 
 
 def test_a_comparison_as_json_and_as_csv(service: Service, model: Model) -> None:

@@ -14,7 +14,8 @@ from core.comparison.answers import (
     compare,
     flips,
 )
-from core.evaluation.answers import ClassAnswers
+from core.datasets.manifests import ManifestEntry
+from core.evaluation.answers import ClassAnswers, RetrievalAnswers
 from core.evaluation.queries import ClassQuery, EvalQuery, NamedQuery, RetrievalQuery
 from core.gate.kinds import ClassList, MeasureKind
 from core.gate.measures import Measure
@@ -150,16 +151,43 @@ def test_flips_name_image_class_and_both_answers() -> None:
     ]
 
 
-def test_flips_of_captions_have_ranks() -> None:
-    found = flips(pairs(lambda who, question, index: who is FIRST and index == 4))
-    (flip,) = [flip for flip in found if flip.name == "shapes"]
-    assert (flip.kind, flip.rank_before, flip.rank_now) == (FlipKind.LOST, 0, 3)
-    assert (flip.class_name, flip.before, flip.now) == (None, None, None)
+def test_flips_of_captions_have_ranks_in_both_directions() -> None:
+    images = entries("shapes", [("a ring", "a circle"), ("a dot",), ("a line", "a stroke")])
+    one = AnsweredQuery(
+        asked=NamedQuery(name="shapes", query=RetrievalQuery(entries=images)),
+        before=RetrievalAnswers(image_ranks=(0, 0, 4), caption_ranks=(0, 1, 0, 0, 2)),
+        now=RetrievalAnswers(image_ranks=(0, 3, 0), caption_ranks=(0, 0, 2, 1, 1)),
+    )
+    ring, dot, line = (entry.pixels for entry in images)
+    lost, gained = FlipKind.LOST, FlipKind.GAINED
+    assert sorted(flips([one]), key=lambda flip: images_of(flip, images)) == [
+        Flip(kind=kind, name="shapes", pixels=image, caption=caption, place=place, **ranks(*both))
+        for kind, image, caption, place, *both in (
+            (gained, ring, "a circle", 2, 1, 0),
+            (lost, dot, None, 0, 0, 3),
+            (lost, dot, "a dot", 1, 0, 2),
+            (gained, line, None, 0, 4, 0),
+            (lost, line, "a line", 1, 0, 1),
+        )
+    ]
+    found = compare([one], before=2, now=3, alpha=0.005)
+    assert [flip.rank_now for flip in found.fallen] == [3, 2, 1]
+    assert (found.lost, found.gained) == (3, 2)
+
+
+def images_of(flip: Flip, images: Sequence[ManifestEntry]) -> tuple[int, int]:
+    """Return the place of a flip among images, and among the captions of its image."""
+    return [entry.pixels for entry in images].index(flip.pixels), flip.place
+
+
+def ranks(before: int, now: int) -> dict[str, int]:
+    return {"rank_before": before, "rank_now": now}
 
 
 def test_flips_are_sorted_by_suite_and_image_and_counted() -> None:
     found = flips(pairs(some_wrong))
-    assert found == sorted(found, key=lambda flip: (flip.name, flip.pixels))
+    assert found == sorted(found, key=lambda flip: (flip.name, flip.pixels, flip.place))
+    assert len({flip.key for flip in found}) == len(found)
     assert {flip.name for flip in found} == {"emoji", "shapes", "version 2", "version 3"}
     comparison = compared(some_wrong)
     assert comparison.lost == sum(flip.kind is FlipKind.LOST for flip in found)

@@ -188,7 +188,10 @@ class Versions(Resource):
         kind: types.FlipKind | None = None,
         class_name: str | None = None,
     ) -> AsyncIterator[types.Flip]:
-        """Yield the images that either a version or its baseline answered right, but not both."""
+        """Yield what either a version or its baseline answered right, but not both.
+
+        These are images, and captions of captioned suites.
+        """
         path = path_of("models", model, "versions", version, "flips")
         query = {"against": against, "suite": suite, "kind": kind, "class": class_name}
         return self._connection.pages(path, **query)

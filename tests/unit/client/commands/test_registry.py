@@ -114,6 +114,13 @@ def test_versions_are_listed_reported_on_and_compared(
     assert ["suite", "pets", "0.0", "100.0", "0", "27", "+100.0"] in rows(told, 7)
     found = json.loads(perennial("compare", "demo", 1, taught, "--json").out)
     assert found == site.client.versions.compare("demo", 1, taught)
+    assert (found["fallen"], "Fell furthest" in told) == ([], False)  # no suite has captions
+    fell = {"suite": "photos", "pixels": "ab" * 32, "caption": "a red boot", "kind": "lost"}
+    fell |= {"rank_before": 0, "rank_now": 41}
+    reports._print_comparison({**found, "fallen": [fell, {**fell, "caption": None}]})
+    told = capsys.readouterr().out
+    assert ["photos", "abababababab", "a red boot", "1", "42"] in rows(told, 5)
+    assert ["photos", "abababababab", "-", "1", "42"] in rows(told, 5)
     for words in (("demo",), ("demo:1", "other:2"), ("demo", 1, 2, 3)):
         assert perennial("compare", *words).code == USAGE
     assert "give MODEL:VERSION, as in `demo:1`" in perennial("promote", "demo").err
