@@ -217,6 +217,21 @@ class Shop:
         made = a_candidate(self.site.platform, self.model, verdict=verdict, parent=live)
         return made.number
 
+    def teach(self) -> Any:
+        """Order an update that passes the gate, and wait for it: what came of its promotion."""
+        self.client.models.change(self.name, policy="few", suites=["pets"], reason="a test")
+        self.site.learner.root = Digest(self.digest(1))
+        taught = f"{self.name}-taught"
+        images = [
+            (("boot", "bag")[n % 2], ImageFile(file_name="a.png", data=data))
+            for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
+            for n, data in enumerate(pictures_on(side, count))
+        ]
+        self.client.datasets.create(taught)
+        self.client.datasets.upload(taught, images)
+        job = self.client.jobs.order_update(model=self.name, dataset=taught)
+        return self.client.jobs.wait(job["id"], every=0.05)["result"]["promotion"]
+
     @contextmanager
     def store(self) -> Iterator[PgVectorStore]:
         store = PgVectorStore(self.address, self.name)

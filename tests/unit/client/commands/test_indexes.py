@@ -46,6 +46,19 @@ def test_an_alias_with_an_index_moves_once_the_vectors_are_complete(shop: Shop) 
     assert states(shop) == {1: "retired", version: "live"}
 
 
+def test_an_override_moves_the_alias_at_once_and_searches_stay_until_vectors_are_there(
+    shop: Shop,
+) -> None:
+    with shop.keeper() as keeper:
+        keeper.sync()
+        version = shop.child()
+        shop.client.aliases.promote(shop.name, version, reason="urgent", override=True)
+        shop.require_true(1)
+        keeper.sync()
+    shop.require_true(version)
+    assert states(shop) == {1: "retired", version: "live"}
+
+
 def test_a_rollback_needs_no_vectors_to_be_made_again(shop: Shop) -> None:
     version = shop.child()
     with shop.keeper() as keeper:
@@ -191,8 +204,11 @@ def test_an_update_that_passed_goes_live_by_itself_once_its_vectors_are_complete
 ) -> None:
     with shop.keeper() as keeper:
         keeper.sync()
-    version = shop.child()
-    postpone(shop, version)
+    promotion = shop.teach()
+    version = max(states(shop))
+    assert promotion == {"alias": "production", "moved": False, "reason": "index_not_ready"}
+    assert states(shop) == {1: "live", version: "wanted"}
+    shop.require_true(1)
     with shop.keeper() as keeper:
         keeper.sync()
     shop.require_true(version)
