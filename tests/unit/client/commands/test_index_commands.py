@@ -3,8 +3,13 @@
 import json
 import re
 import shlex
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from core.gate.rules import Verdict
@@ -16,6 +21,7 @@ from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate
 from tests.support.learning.tiny_tools import vector
 from tests.support.places import ROOT
+from tests.support.processes import EXIT_S, wait_for
 from tests.unit.client.commands.conftest import Run, Shop, Site, rows
 
 
@@ -50,6 +56,45 @@ def test_an_index_is_created_moved_searched_and_deleted_by_commands(
     assert perennial("index", "show", shop.name, *model).out == synced.out
     assert perennial("index", "delete", shop.name, *model, "--yes").code == 0
     assert perennial("promote", f"{shop.name}:{version}", "--reason", "free").code == 0
+
+
+def killed(*words: str, once: Callable[[], Any]) -> None:
+    """Start a command in a process, and send it SIGKILL once something has happened."""
+    process = subprocess.Popen([sys.executable, "-m", "perennial", *words])
+    try:
+        wait_for(lambda: process.poll() is not None or once(), seconds=EXIT_S)
+        assert process.poll() is None, "it has ended"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_the_next_process_finishes_what_a_killed_one_has_begun(
+    shop: Shop, perennial: Run, at: str
+) -> None:
+    """Killed after one of six rows, and after the alias has moved and the store has not."""
+    model = ("--model", shop.name)
+    perennial("index", "sync", shop.name, *model)
+    version = shop.child()
+    table, move = f"{shop.name}_v{version}", ("index", "move", shop.name, f"{shop.name}:{version}")
+
+    def stored() -> list[Any]:
+        there = shop.sql(f"SELECT 1 FROM pg_class WHERE relname = '{table}'")
+        return there and shop.sql(f'SELECT id FROM "{table}"')
+
+    killed(*move, "--rate", "0.001", once=stored)  # the second row comes after a quarter of an hour
+    assert len(stored()) == 1
+    shop.require_true(1)
+    assert shop.client.aliases.get(shop.name)["version"] == 1
+    with psycopg.connect(at) as reader:  # a long search, which the switch waits for
+        reader.execute(f'SELECT id FROM "{shop.name}"'.encode())
+        killed(*move, once=lambda: shop.sql("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        shop.require_true(1)
+    assert shop.client.aliases.get(shop.name)["version"] == version
+    assert [name for (name,) in sorted(stored())] == sorted(shop.expected(version))
+    ended = perennial("index", "sync", shop.name, *model)
+    assert rows(ended.out, 2) == [["1", "retired"], [str(version), "live"]], ended.err
+    shop.require_true(version)
 
 
 def test_files_are_indexed_by_their_paths_and_unreadable_ones_left_out(
