@@ -8,7 +8,8 @@ narrow for the next request, and takes the logins of other programs.
 import base64
 import os
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from urllib.request import parse_http_list, parse_keqv_list
 
@@ -58,11 +59,14 @@ class Repository:
                 httpx.Client(base_url=base, auth=self._login, timeout=TIMEOUT) as http,
                 bytes_bar("sending") as on_bytes,
             ):
-                done, total = 0, sum(blob.size for blob in pack.blobs)
+                before, total = 0, sum(blob.size for blob in pack.blobs)
+
+                def told(before: int, sent: int) -> None:
+                    on_bytes(before + sent, total)
+
                 for blob in pack.blobs:
-                    self._send_blob(http, blob)
-                    done += blob.size
-                    on_bytes(done, total)
+                    self._send_blob(http, blob, partial(told, before))
+                    before += blob.size
                 for manifest in pack.manifests:
                     tag = self._tag if manifest is pack.manifests[-1] else manifest.digest
                     self._send_manifest(http, manifest, tag)
@@ -72,17 +76,19 @@ class Repository:
             raise self._failed("it does not answer as the distribution API does") from error
         return f"{OCI}{self._host}/{self._name}:{self._tag}@{pack.manifests[-1].digest}"
 
-    def _send_blob(self, http: httpx.Client, blob: Blob) -> None:
-        """Send bytes unless the repository has them."""
+    def _send_blob(self, http: httpx.Client, blob: Blob, on_sent: Callable[[int], None]) -> None:
+        """Send bytes unless the repository has them; `on_sent` is told how many are there."""
         found = http.head(f"blobs/{blob.digest}", follow_redirects=True)
         if found.status_code == httpx.codes.OK:
+            on_sent(blob.size)
             return
         self._require(found, httpx.codes.NOT_FOUND)
         begun = self._require(http.post("blobs/uploads/"), httpx.codes.ACCEPTED)
         place = begun.url.join(begun.headers["Location"]).copy_add_param("digest", blob.digest)
         require_safe(place)
         headers = {"Content-Length": str(blob.size), "Content-Type": "application/octet-stream"}
-        self._require(http.put(place, content=blob, headers=headers), httpx.codes.CREATED)
+        content = _Told(blob, on_sent)
+        self._require(http.put(place, content=content, headers=headers), httpx.codes.CREATED)
 
     def _send_manifest(self, http: httpx.Client, manifest: Blob, tag: str) -> None:
         headers = {"Content-Type": manifest.media_type}
@@ -108,6 +114,20 @@ class Repository:
 
     def _failed(self, why: str) -> Failure:
         return Failure(self._login.hidden(f"{self._host} did not take {self._name}: {why}"))
+
+
+class _Told:
+    """The bytes of a blob, as often as they are asked for, and told of as they are."""
+
+    def __init__(self, blob: Blob, on_sent: Callable[[int], None]) -> None:
+        self._blob, self._on_sent = blob, on_sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = 0
+        for piece in self._blob:
+            yield piece
+            sent += len(piece)
+            self._on_sent(sent)
 
 
 class _Login(httpx.Auth):

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-def test_a_token_is_asked_for_again_where_the_last_one_allows_too_little(
+def test_what_a_registry_has_is_not_sent_again_and_its_tokens_are_asked_for_as_needed(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "registry").mkdir()
@@ -47,7 +47,11 @@ def test_a_token_is_asked_for_again_where_the_last_one_allows_too_little(
         assert where.startswith(f"{address}@sha256:")
         scopes = [query["scope"][0] for query in asked]
         assert scopes == ["repository:lab/shoes:pull", "repository:lab/shoes:pull,push"]
+        log, upload = tmp_path / "registry/log", '"POST /v2/lab/shoes/blobs/uploads/'
+        sent = log.read_text().count(upload)
+        assert sent >= 3, "two files and a configuration"
         assert Repository(address).send(folder, FACTS, image=False) == where
+        assert log.read_text().count(upload) == sent
         monkeypatch.setenv(oci.PASSWORD, "wrong-one")
         with pytest.raises(Failure) as refused:
             Repository(address).send(folder, FACTS, image=False)
