@@ -19,7 +19,7 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 from perennial.client import Client
 from perennial.errors import ServiceError
 from perennial.mlflow.loadable import PASSED
-from perennial.mlflow.mirror import DIGEST, MISSING, MODEL, VERSION, mirrored_versions
+from perennial.mlflow.mirror import DIGEST, MISSING, MODEL, mirrored_versions, number_of
 from perennial.terminal.session import Failure
 
 PRODUCTION = "production"
@@ -96,11 +96,11 @@ class Guard:
 
     def _refusal(self, found: Any) -> str | None:
         """Return why a version may not stand there, or None if it may."""
-        number = found.tags.get(VERSION, "")
-        if not number.isdecimal():
+        number = number_of(found)
+        if number is None:
             return "It is no version of the service."
         try:
-            version = self._service.versions.get(self._model, int(number))
+            version = self._service.versions.get(self._model, number)
         except ServiceError as error:
             if error.status != httpx.codes.NOT_FOUND:
                 raise

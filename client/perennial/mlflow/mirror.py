@@ -6,6 +6,7 @@ was mirrored is found again by its tags, so a mirror that was interrupted goes o
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ MODEL, VERSION, DIGEST, REPORT, FILES, ALIASES = (
 )
 NONE = "none"
 LONGEST_TAG = 5000  # of MLflow
+NUMBER = re.compile(r"[1-9][0-9]{0,8}")  # of a version; a tag may hold anything
 MISSING, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
 
 
@@ -67,12 +69,17 @@ class Mirror:
         self._given_up = set[int]()  # versions that cannot be exported
 
     def update(self) -> Changes:
-        """Bring MLflow to what the service says now. Raises Failure if the name is another's."""
+        """Bring MLflow to what the service says now. Raises Failure if the name is another's.
+
+        A version whose export fails keeps nothing else from being mirrored: JobFailed, of the last
+        such version, is raised at the end.
+        """
         # Read first: a version that they point at is then among those that are listed.
         wanted = self._service.models.get(self._model)["aliases"]
         self._require_own_name()
         there = mirrored_versions(self._registry, self._name)
         made = reports = models = 0
+        failed: JobFailed | None = None
         for version in self._service.versions.list(self._model):
             found = there.get(version["version"])
             if found is None:
@@ -80,8 +87,14 @@ class Mirror:
                 made += 1
             reports += self._describe(version, found)
             if self._loadable and may_be_loaded(version, wanted):
-                models += self._add_model(version, found)
+                try:
+                    models += self._add_model(version, found)
+                except JobFailed as error:
+                    self._given_up.add(version["version"])  # it would fail again
+                    failed = error
         moved = self._move_aliases(wanted, there)
+        if failed is not None:
+            raise failed
         return Changes(versions=made, reports=reports, models=models, aliases=moved)
 
     def _require_own_name(self) -> None:
@@ -150,15 +163,14 @@ class Mirror:
         return True
 
     def _add_model(self, version: VersionSummary, found: Any) -> bool:
-        """Add what MLflow loads, unless it is there, and return whether it was added."""
+        """Add what MLflow loads, unless it is there, and return whether it was added.
+
+        Raises JobFailed if the version cannot be exported.
+        """
         if FILES in found.tags or version["version"] in self._given_up:
             return False
         with tempfile.TemporaryDirectory() as temporary:
-            try:
-                write_model(self._service, version, Path(temporary))
-            except JobFailed:  # as it would again
-                self._given_up.add(version["version"])
-                raise
+            write_model(self._service, version, Path(temporary))
             # `MLmodel` last: without it, what was interrupted is no model.
             for entry in sorted(Path(temporary).iterdir(), key=lambda entry: entry.name == MLMODEL):
                 if entry.is_dir():
@@ -200,7 +212,14 @@ class Mirror:
 
 def mirrored_versions(registry: MlflowClient, name: str) -> dict[int, Any]:
     """Return MLflow's versions of a registered model by the numbers that they mirror."""
-    return {int(one.tags[VERSION]): one for one in _versions(registry, name) if VERSION in one.tags}
+    found = ((number_of(one), one) for one in _versions(registry, name))
+    return {number: one for number, one in found if number is not None}
+
+
+def number_of(version: Any) -> int | None:
+    """Return the number that a version of MLflow mirrors; None if no tag says so."""
+    told = version.tags.get(VERSION, "")
+    return int(told) if NUMBER.fullmatch(told) else None
 
 
 def _versions(registry: MlflowClient, name: str) -> Iterator[Any]:

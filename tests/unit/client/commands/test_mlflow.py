@@ -166,10 +166,17 @@ def test_a_version_that_cannot_be_exported_is_told_once_and_the_others_are_mirro
         registry.delete_registered_model_alias(MODEL, "production")
         taught.client.exports.delete(MODEL, 2, "onnx")
 
-    meanwhile(monkeypatch, lose, lambda: None)
+    meanwhile(
+        monkeypatch,
+        lose,
+        lambda: registry.delete_registered_model_alias(MODEL, "production"),
+    )
     ended = run_mlflow("mirror", MODEL, "--loadable", "--every", "0.1", "--json")
     assert ended.err.count("export_differs") == 1
     assert [json.loads(line)["aliases"] for line in ended.out.splitlines()] == [0, 1]
+    registry.delete_registered_model_alias(MODEL, "production")
+    assert "export_differs" in run_mlflow("mirror", MODEL, "--loadable").err
+    assert at(registry, "production") == number(registry, 2)
 
 
 def test_a_mirror_follows_and_goes_on_after_an_error(
@@ -229,7 +236,10 @@ def test_a_bad_move_is_undone_and_told_by_a_signed_message(
 ) -> None:
     told(run_mlflow, "mirror", MODEL)
     bad, good = number(registry, 3), number(registry, 2)
-    foreign = str(registry.create_model_version(MODEL, source="/tmp/weights").version)
+    made = registry.create_model_version(
+        MODEL, source="/tmp/weights", tags={"perennial.version": "two"}
+    )
+    foreign = str(made.version)
     guard = ("guard", MODEL, "--alias", ALIAS, "--webhook", receiver.url)
     assert run_mlflow(*guard).code == USAGE  # no secret
     monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", "whsec_")
@@ -263,15 +273,18 @@ def test_a_bad_move_is_undone_and_told_by_a_signed_message(
 def test_tags_of_another_version_do_not_help_a_bad_one(
     taught: Site, registry: MlflowClient, run_mlflow: Run
 ) -> None:
-    """Its number is that of a good version, whose digest it has not."""
+    """Its number is that of a good version, whose digest it has not, or one that none can have."""
     told(run_mlflow, "mirror", MODEL)
-    forged = registry.create_model_version(
-        MODEL, source="/tmp/weights", tags={"perennial.version": "2", "perennial.digest": "0" * 64}
-    )
-    registry.set_registered_model_alias(MODEL, ALIAS, str(forged.version))
-    event = told(run_mlflow, "guard", MODEL, "--alias", ALIAS, "--once")
-    assert event["reason"] == "It is not version 2 of demo: their digests differ."
-    registry.delete_model_version(MODEL, str(forged.version))
+    for named, reason in (
+        ("2", "It is not version 2 of demo: their digests differ."),
+        ("0", "It is no version of the service."),
+    ):
+        tags = {"perennial.version": named, "perennial.digest": "0" * 64}
+        forged = registry.create_model_version(MODEL, source="/tmp/weights", tags=tags)
+        registry.set_registered_model_alias(MODEL, ALIAS, str(forged.version))
+        event = told(run_mlflow, "guard", MODEL, "--alias", ALIAS, "--once")
+        assert event["reason"] == reason
+        registry.delete_model_version(MODEL, str(forged.version))
 
 
 def test_only_a_mirror_is_guarded(taught: Site, registry: MlflowClient, run_mlflow: Run) -> None:
