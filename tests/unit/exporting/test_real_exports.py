@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,8 @@ def test_what_mlflow_loads_answers_as_the_service_does(
     forms = {"image": [one, base64.b64encode(one).decode(), path]}
     again = _load_pyfunc(str(folder)).predict(forms)
     assert [row[:top_k] for row in again] == [again[0][:top_k]] * 3
-    for wrong in (str(path), "no image", b"GIF89a", 7):
+    head = struct.pack("<2sIHHI", b"BM", 54, 0, 0, 54)
+    bomb = head + struct.pack("<IiiHHIIiiII", 40, 20_000, 20_000, 1, 24, *[0] * 6)
+    for wrong in (str(path), "no image", b"GIF89a", 7, bomb):
         with pytest.raises(MlflowException, match="Row 1: "):
             _load_pyfunc(str(folder)).predict({"image": [one, wrong]})

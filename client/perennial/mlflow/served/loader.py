@@ -8,6 +8,7 @@ import base64
 import binascii
 import io
 import json
+import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,16 @@ BEST = 5  # classes of an answer, unless `top_k` says how many
 AT_ONCE = 32  # images
 STORED_SIDE = 512  # pixels: the longest side of images that a service stores by default
 MAX_PIXELS = 25_000_000  # likewise
+
+# What Pillow raises of damaged files, and of those that claim far more than `MAX_PIXELS`.
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    struct.error,
+    Image.DecompressionBombError,
+)
 
 TOWER, DESCRIPTION, CLASSES = "image.onnx", "model.json", "classes.json"
 
@@ -82,7 +93,7 @@ class Served:
         """Return the pixels (3, height, width) of a file as the tower takes them."""
         try:
             image = tower_pixels(read_image(file), self._input)
-        except (OSError, SyntaxError, ValueError, EOFError) as error:
+        except UNREADABLE as error:
             raise _invalid(f"Row {row}: {error}") from error
         shape = (3, 1, 1)
         mean, std = (np.reshape(self._image[name], shape) for name in ("mean", "std"))
