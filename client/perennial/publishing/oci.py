@@ -72,7 +72,7 @@ class Repository:
                     self._send_manifest(http, manifest, tag)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise self._failed(str(error) or type(error).__name__) from error
-        except (LookupError, ValueError) as error:  # of a login, or of where an upload goes
+        except (LookupError, ValueError, AttributeError) as error:  # a login, or an upload's place
             raise self._failed("it does not answer as the distribution API does") from error
         return f"{OCI}{self._host}/{self._name}:{self._tag}@{pack.manifests[-1].digest}"
 
