@@ -1,6 +1,7 @@
 """`perennial mlflow`: a mirror of a model in MLflow, and a guard of an alias there."""
 
 import os
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,11 +17,24 @@ from perennial.terminal.session import Failure, connected
 
 SECRET = "PERENNIAL_WEBHOOK_SECRET"  # noqa: S105 the name of a variable
 
+LOGIN = re.compile(r"(?<=://)[^/\s]*@")  # in an address
+
 registry_option = click.option(
     "--registry",
     metavar="URI",
     help="MLflow's tracking server (default: MLFLOW_TRACKING_URI, as MLflow's own programs).",
 )
+
+
+def receiver(text: str) -> httpx.URL:
+    """Return the address of a webhook. Raises BadParameter."""
+    try:
+        found = httpx.URL(text)
+    except httpx.InvalidURL:
+        found = httpx.URL()
+    if found.scheme not in {"http", "https"} or not found.host:
+        raise click.BadParameter("give an address with http:// or https://")
+    return found
 
 
 @click.group()
@@ -77,6 +91,7 @@ def mirror(
 @registry_option
 @click.option(
     "--webhook",
+    type=receiver,
     metavar="URL",
     help=f"Where to POST each event, signed with {SECRET} (whsec_...) by Standard Webhooks.",
 )
@@ -94,7 +109,7 @@ def guard(
     name: str,
     alias: str,
     registry: str | None,
-    webhook: str | None,
+    webhook: httpx.URL | None,
     every: float,
     once: bool,
     as_json: bool,
@@ -121,7 +136,7 @@ def guard(
             told = f"{name}@{alias} stood on version {event.from_version}: {to}. {event.reason}"
             _tell(event, as_json, told)
             if webhook and signer and not send(event, webhook, signer):
-                note(f"perennial: {webhook} did not take the event.")
+                note(f"perennial: {webhook.host} did not take the event.")
 
         _keep_looking(look, None if once else every)
 
@@ -159,16 +174,19 @@ def _registry(uri: str | None) -> Any:
 
 
 def _through_mlflow(act: Any) -> Any:
-    """Return what a function returns. Raises Failure for what MLflow refuses or does not answer."""
+    """Return what a function returns. Raises Failure for what MLflow refuses or does not answer.
+
+    MLflow tells the whole address that it asked; a login in that is left out.
+    """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
     try:
         return act()
     except MlflowException as error:
-        raise Failure(f"MLflow: {error.message}") from error
+        raise Failure(f"MLflow: {LOGIN.sub('', error.message)}") from error
     except RequestException as error:  # of artifacts
-        raise Failure(f"MLflow: {error}") from error
+        raise Failure(f"MLflow: {LOGIN.sub('', str(error))}") from error
 
 
 VERBS = (mlflow,)

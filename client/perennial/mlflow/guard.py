@@ -131,7 +131,7 @@ def signer_of(secret: str) -> Webhook:
         raise Failure("The secret of the webhook must be whsec_ and base64.") from error
 
 
-def send(event: Event, url: str, signer: Webhook) -> bool:
+def send(event: Event, url: httpx.URL, signer: Webhook) -> bool:
     """POST an event, signed by Standard Webhooks, and return whether it was received."""
     body = json.dumps({"type": "mlflow.alias_moved_back", "data": asdict(event)})
     message, now = f"msg_{secrets.token_hex(12)}", datetime.now(UTC)
@@ -142,7 +142,7 @@ def send(event: Event, url: str, signer: Webhook) -> bool:
         "webhook-signature": signer.sign(message, now, body),
     }
     for _ in range(TRIES):
-        with suppress(httpx.TransportError):
+        with suppress(httpx.RequestError):
             if httpx.post(url, content=body, headers=headers, timeout=10).is_success:
                 return True
     return False

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from core.datasets.manifests import Side
+from devtools.ports import free_port
 from perennial.commands import mlflow as commands
 from perennial.requests import ImageFile
 from perennial.resources.models import Versions
@@ -245,6 +246,7 @@ def test_a_bad_move_is_undone_and_told_by_a_signed_message(
     monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", "whsec_")
     assert "must be whsec_ and base64" in run_mlflow(*guard).err
     monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", SECRET)
+    assert run_mlflow(*guard[:-1], "chat.example/hook", "--once").code == USAGE
 
     def move(to: str) -> Callable[[], object]:
         return lambda: registry.set_registered_model_alias(MODEL, ALIAS, to)
@@ -285,6 +287,23 @@ def test_tags_of_another_version_do_not_help_a_bad_one(
         event = told(run_mlflow, "guard", MODEL, "--alias", ALIAS, "--once")
         assert event["reason"] == reason
         registry.delete_model_version(MODEL, str(forged.version))
+
+
+def test_messages_have_neither_a_login_of_mlflow_nor_the_path_of_a_webhook(
+    taught: Site, registry: MlflowClient, run_mlflow: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    port = free_port()
+    away = run_mlflow("guard", MODEL, "--registry", f"http://someone:a-password@127.0.0.1:{port}")
+    assert f"http://127.0.0.1:{port}/api" in away.err
+    assert "a-password" not in away.err
+    monkeypatch.setenv("PERENNIAL_WEBHOOK_SECRET", SECRET)
+    told(run_mlflow, "mirror", MODEL)
+    registry.set_registered_model_alias(MODEL, ALIAS, number(registry, 3))
+    untaken = f"http://127.0.0.1:{port}/a-token"
+    ended = run_mlflow("guard", MODEL, "--alias", ALIAS, "--webhook", untaken, "--once")
+    assert "127.0.0.1 did not take the event" in ended.err
+    assert "a-token" not in ended.err
 
 
 def test_only_a_mirror_is_guarded(taught: Site, registry: MlflowClient, run_mlflow: Run) -> None:
