@@ -51,7 +51,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What a searcher was told."""
+    """The answers that a searcher got, and its errors."""
 
     answers: list[Answer] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""How long a bad move stands in MLflow before a guard has undone it: `make bench-mlflow`."""
+"""The time that a bad move stands in MLflow before a guard undoes it: `make bench-mlflow`."""
 
 import argparse
 import tempfile

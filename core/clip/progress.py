@@ -45,10 +45,10 @@ def while_computing(
 def reporting_layers(moved: BytesCallback) -> Iterator[None]:
     """Call `moved(0)` after layers of any model, forward and backward, within the context.
 
-    So a lease is renewed within a pass of a large batch, and expires if a layer hangs. Of a GPU
-    that hangs, torch starts a bounded number of kernels before it waits. Layers that end within
-    50 ms of one that was reported are not, nor is their way back. No value changes: the hooks
-    return nothing. Raises what `moved` raises, through the pass that it interrupts.
+    So a lease is renewed within a pass of a large batch, and expires if a layer hangs, also on a
+    GPU: torch waits for it after a bounded number of kernels. Layers that end within 50 ms of the
+    last one that was reported are left out, forward and backward. No value changes, as the hooks
+    return nothing. What `moved` raises ends the pass.
     """
     reported = time.monotonic()
 

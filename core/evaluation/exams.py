@@ -122,7 +122,7 @@ def entries_in(part: Part, entries: Iterable[ManifestEntry]) -> tuple[ManifestEn
 def class_exam(
     name: str, own: ClassQuery, learned: tuple[str, ...], of_suites: tuple[str, ...] = ()
 ) -> ClassExam:
-    """Return the queries of one over its own classes, those learned, and those of suites."""
+    """Return the exam of a suite or holdout, given the learned classes and those of suites."""
     union = replace(own, classes=_union(own.classes, learned))
     with_suites = replace(union, classes=_union(union.classes, of_suites))
     return ClassExam(name=name, own=own, union=union, with_suites=with_suites)
@@ -131,10 +131,10 @@ def class_exam(
 def learned_by(
     version: Version, suites: Iterable[ClassExam], candidate: Version
 ) -> tuple[ClassExam, ...]:
-    """Return the suites on their images of what a version has learned, over its default list.
+    """Return exams on those images of suites that show classes which a version has learned.
 
-    `union` is what the candidate has learned, too. Of all else in a suite, callers who send no
-    classes never get the right answer.
+    `own` is over the version's default list, `union` over what the candidate has learned, too. The
+    suites' other images are left out: callers who send no classes never get their classes.
     """
     found, learned = [], {name.lower() for name in version.classes}
     for suite in suites:

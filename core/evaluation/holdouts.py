@@ -124,7 +124,7 @@ def captioned_holdouts(
     part: Part,
     can_answer: Callable[[Version, EvalQuery], bool],
 ) -> tuple[CaptionedHoldout, ...]:
-    """Return the captioned holdouts, each in its own gallery; the updates are as above."""
+    """Return the captioned holdouts, each in its own gallery; `updates` as in `class_holdouts`."""
     found = []
     for update in updates:
         learner, entries = update.version, entries_in(part, update.captions)
@@ -142,7 +142,7 @@ def captioned_holdouts(
 
 
 def gallery_of(exams: Iterable[RetrievalExam]) -> RetrievalQuery:
-    """Return the query on all images of several; an image that is in several has all captions."""
+    """Return the query on the images of all exams; one that is in several has all its captions."""
     found: dict[Digest, ManifestEntry] = {}
     for entry in (entry for exam in exams for entry in exam.own.entries):
         texts = found.get(entry.pixels, entry).texts + entry.texts
@@ -156,7 +156,7 @@ def searched_among(
     candidate: Version,
     policy: GatePolicy,
 ) -> tuple[CaptionedHoldout, ...]:
-    """Return the holdouts, small ones of other updates with the images they are searched among."""
+    """Return the holdouts; small ones of other updates are searched for among more images."""
 
     def searched(one: CaptionedHoldout) -> CaptionedHoldout:
         own = one.exam.own

@@ -81,7 +81,7 @@ class Dispatcher:
     def __init__(
         self, platform: Platform, cluster: Cluster, forget: Callable[[Queue], None]
     ) -> None:
-        """Take what forgets a queue's notifications, which nobody here waits for."""
+        """Dispatch the settings' queues; `forget` deletes the notifications of one of them."""
         self._platform = platform
         self._cluster = cluster
         self._forget = forget

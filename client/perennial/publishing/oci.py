@@ -117,7 +117,7 @@ class Repository:
 
 
 class _Told:
-    """The bytes of a blob, as often as they are asked for, and told of as they are."""
+    """The bytes of a blob, as often as they are asked for; `on_sent` gets the count so far."""
 
     def __init__(self, blob: Blob, on_sent: Callable[[int], None]) -> None:
         self._blob, self._on_sent = blob, on_sent
@@ -148,7 +148,7 @@ class _Login(httpx.Auth):
 
     @property
     def is_given(self) -> bool:
-        """Whether the environment has both."""
+        """True if the environment has both."""
         return bool(self._basic)
 
     def hidden(self, text: str) -> str:

@@ -45,7 +45,7 @@ class Blob:
 
     @property
     def descriptor(self) -> dict[str, Any]:
-        """What a manifest has of it."""
+        """Its entry in a manifest."""
         found = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         return {**found, "annotations": dict(self.annotations)} if self.annotations else found
 
@@ -56,7 +56,7 @@ class Blob:
 
 @dataclass(frozen=True, kw_only=True)
 class Pack:
-    """What is sent: blobs, then manifests, of which the last gets the tag."""
+    """Blobs to send, and then manifests, of which the last gets the tag."""
 
     blobs: Sequence[Blob]
     manifests: Sequence[Blob]

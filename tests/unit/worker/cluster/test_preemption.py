@@ -58,7 +58,7 @@ def cluster(site: Site, points: Points, tmp_path: Path) -> Iterator[SmallCluster
 
 
 def manifest(site: Site, folder: Path) -> Path:
-    """What the chart gives the dispatcher, of Jobs on the CPU."""
+    """The manifest that the chart gives the dispatcher, for Jobs on the CPU."""
     settings = {
         "PERENNIAL_ARTIFACTS_URL": str(site.settings.artifacts),
         "PERENNIAL_MIN_FREE_BYTES": "1",
