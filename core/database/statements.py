@@ -45,8 +45,8 @@ def insert_new(connection: Connection, table: Table, values: Values) -> bool:
 def insert_missing(connection: Connection, table: Table, rows: Iterable[Values]) -> None:
     """Insert the rows whose keys do not exist yet.
 
-    However many these are, each statement takes less time than one may take, and rows that are made
-    as they are taken are in memory only for theirs.
+    Many are inserted by several statements, so that none takes longer than a statement may. Of an
+    iterator, only the rows of one statement are in memory.
     """
     statement, rest = _insert(connection, table).on_conflict_do_nothing(), iter(rows)
     while some := list(islice(rest, INSERTED)):

@@ -166,8 +166,8 @@ def _near(
     """Yield the pairs of near-duplicates of two trees; of one tree and itself, each pair once.
 
     `advance` is called with the number of thumbnails of `one` that are done. Of one tree and
-    itself, the caller may settle points, by their places, as pairs come: of two that are settled,
-    the pair may be left out.
+    itself, the caller may set places in `settled` as pairs come: pairs of two points that are
+    settled may be left out.
     """
     for start in range(0, len(one.rows) if len(other.rows) else 0, _SOUGHT):
         sought = np.arange(start, min(start + _SOUGHT, len(one.rows)))
@@ -423,8 +423,8 @@ class Placing:
     def near(self, number: int, beside: Collection[Digest] = ()) -> list[SimilarImage]:
         """Return the groups of the placed thumbnails that one is near to.
 
-        They come with the least distance of each. If it is one group, and those `beside` are no
-        others, nothing is to be chosen by distance: then it is that of any thumbnail of the group.
+        Each comes with the least distance of its thumbnails. If it is a single group, and `beside`
+        has no other, the distance decides nothing, and may be that of any of its thumbnails.
         """
         pairs = self._arrivals.pairs_of(number)
         nearest = self._nearest(*pairs) if pairs else self._searched(number, beside)
@@ -444,9 +444,10 @@ class Placing:
         return nearest
 
     def _searched(self, number: int, beside: Collection[Digest]) -> dict[int, int]:
-        """Search the groups of a crowded thumbnail, first that of the one that was placed last.
+        """Return what `_nearest` does, of a crowded thumbnail, whose neighbours are searched now.
 
-        Of a film, that is the frame before, and all others may be in its group.
+        The one that was placed last is compared first: of a film it is the frame before, and if all
+        others are in its group, no more are compared.
         """
         numbers = self._arrivals.tree.rows[self._may_be_near(number)]
         left = numbers[self._placed[numbers] >= 0]

@@ -23,8 +23,8 @@ _Parts = list[tuple[ClassQuery, PairedHits]]
 def untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
     """Return the changes on the classes not improved; None if these are all, or none is shown.
 
-    Nor is there any of the gain, of captions and unlabelled images, over default lists, and of a
-    holdout that is judged among others. `level` is the error of the bound.
+    The gain, captions, unlabelled images, default lists and holdouts that are judged together have
+    none either. `level` is the error of the bound.
     """
     (exam, _), *_ = comparison.pairs
     elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN

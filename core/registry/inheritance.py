@@ -28,8 +28,8 @@ def inheritance(work: Work, live: Version, alias: str) -> frozenset[int]:
 def replaced_by(history: Sequence[AliasMove]) -> Mapping[int, set[int]]:
     """Return what each version that an alias was promoted to has ever replaced there.
 
-    Moves by override are left out: their reasons say what is given up, so that counts no longer
-    once it was rolled back.
+    Moves by override are left out, as their reasons say what is given up: what these replaced is
+    inherited until they are rolled back, and not again later.
     """
     found: dict[int, set[int]] = {}
     for row in since_created(history):
