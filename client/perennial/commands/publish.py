@@ -87,7 +87,7 @@ def publish(
         model, version = find_version(client, named)
         facts = read_facts(client, model, version, licence=licence, base=base)
         if not any_verdict:
-            _require_passed(facts)
+            _require_passed(client, facts)
         with tempfile.TemporaryDirectory(dir=_beside(to)) as temporary:
             folder = Path(temporary) / "model"
             _write(client, facts, folder)
@@ -127,15 +127,21 @@ def _write(client: Client, facts: Facts, folder: Path) -> None:
     (folder / BOM).write_text(bill, "utf-8")
 
 
-def _require_passed(facts: Facts) -> None:
-    """Raise Failure unless the gate has passed the version."""
-    verdict = facts.version["verdict"]
-    if verdict != "passed":
-        found = f"the verdict on it is '{verdict}'" if verdict else "it has no verdict"
-        raise Failure(
-            f"{facts.name} is not published: {found}. To publish it all the same: --any-verdict.",
-            GATE,
-        )
+def _require_passed(client: Client, facts: Facts) -> None:
+    """Raise Failure unless the gate has passed the version, and it is live or may go live now."""
+    number, verdict = facts.version["version"], facts.version["verdict"]
+    refusal = client.aliases.preview(facts.version["model"], number)["refusal"]
+    found = "it has no verdict"
+    if verdict == "passed":
+        if refusal is None:
+            return
+        found = f"it has passed, but would not go live now. {refusal['detail']}"
+    elif verdict:
+        found = f"the verdict on it is '{verdict}'"
+    found = found.removesuffix(".")
+    raise Failure(
+        f"{facts.name} is not published: {found}. To publish it all the same: --any-verdict.", GATE
+    )
 
 
 VERBS = (publish,)

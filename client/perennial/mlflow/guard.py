@@ -1,5 +1,7 @@
-"""A guard of an alias in an MLflow registry: no version stays there that the gate has not passed.
+"""A guard of an alias in an MLflow registry: a version stays there that the gate lets go live.
 
+That is what `production` of the service points at, or what the service would promote there now
+without a reason: a verdict is about what a version replaces, so "passed" alone says too little.
 Whatever moves the alias, the guard asks the service about the version, and moves the alias back
 where it refuses. It reads which version is meant from the tags that the mirror has set.
 """
@@ -18,7 +20,6 @@ from standardwebhooks.webhooks import EmptyWebhookSecretError, Webhook
 
 from perennial.client import Client
 from perennial.errors import ServiceError
-from perennial.mlflow.loadable import PASSED
 from perennial.mlflow.mirror import DIGEST, MISSING, MODEL, mirrored_versions, number_of
 from perennial.terminal.session import Failure
 
@@ -41,7 +42,7 @@ class Event:
 
 
 class Guard:
-    """Keeps an alias on versions that have passed."""
+    """Keeps an alias on versions that are live in the service, or may go live."""
 
     def __init__(self, service: Client, registry: MlflowClient, name: str, alias: str) -> None:
         """Guard an alias of a mirrored model. Raises Failure if it is not mirrored."""
@@ -53,23 +54,19 @@ class Guard:
         self._model = model
         self._name = name
         self._alias = alias
-        self._last: str | None = None
 
     def look(self) -> Event | None:
         """Look at the alias once, and return what was done if it was moved back.
 
-        Where it may stay, it is remembered as where to go back to. Before there is such a version,
-        it goes back to what `production` of the service points at, if that is mirrored, or goes.
+        It goes back to what `production` of the service points at, if that is mirrored, or goes.
         """
         found = self._present()
         if found is None:
             return None
         reason = self._refusal(found)
         if reason is None:
-            self._last = str(found.version)
             return None
-        back = self._last if self._last != str(found.version) else None
-        back = back or self._production()
+        back = self._production()
         if back == str(found.version):
             back = None
         if back is None:
@@ -107,12 +104,11 @@ class Guard:
             return f"The service has no version {number} of {self._model}."
         if version["digest"] != found.tags.get(DIGEST):
             return f"It is not version {number} of {self._model}: their digests differ."
-        erased = version["erasure"] is not None
-        if version["version"] == self._live() or (version["verdict"] == PASSED and not erased):
+        preview = self._service.aliases.preview(self._model, number, alias=PRODUCTION)
+        if preview["refusal"] is None:
             return None
-        if erased:
-            return f"Version {number} of {self._model} learned from images that were erased since."
-        return f"Version {number} of {self._model} has the verdict {version['verdict'] or 'none'}."
+        told = preview["refusal"]["detail"]
+        return f"Version {number} of {self._model} would not go live by itself: {told}"
 
     def _live(self) -> int | None:
         return self._service.models.get(self._model)["aliases"].get(PRODUCTION)

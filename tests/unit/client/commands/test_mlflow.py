@@ -262,14 +262,33 @@ def test_a_bad_move_is_undone_and_told_by_a_signed_message(
         (bad, good),
         (foreign, good),
     ]
-    assert [one["reason"] for one in events[:2]] == [
-        "Version 3 of demo has the verdict failed.",
-        "It is no version of the service.",
-    ]
+    verdict, unknown = [one["reason"] for one in events[:2]]
+    assert verdict.startswith("Version 3 of demo would not go live by itself: The gate's verdict")
+    assert unknown == "It is no version of the service."
     assert at(registry, ALIAS) == good
     for message, event in zip(receiver.received, events, strict=True):
         message.verify(SECRET)
         assert message.payload == {"type": "mlflow.alias_moved_back", "data": event}
+
+
+def test_what_has_passed_stands_while_the_service_would_promote_it_without_a_reason(
+    taught: Site, registry: MlflowClient, run_mlflow: Run
+) -> None:
+    told(run_mlflow, "mirror", MODEL)
+    guard = ("guard", MODEL, "--alias", ALIAS, "--once", "--json")
+    client, passed = taught.client, number(registry, 2)
+    client.aliases.roll_back(MODEL, to=1, reason="a test")
+    registry.set_registered_model_alias(MODEL, ALIAS, passed)
+    ended = run_mlflow(*guard)
+    assert (ended.code, at(registry, ALIAS)) == (0, passed), ended
+    policy = client.models.get(MODEL)["policy"]
+    client.models.change(MODEL, policy="default", reason="a test")
+    ended = run_mlflow(*guard)
+    assert at(registry, ALIAS) == number(registry, 1)
+    assert "was made under another policy" in json.loads(ended.out)["reason"]
+    assert client.versions.get(MODEL, 2)["verdict"] == "passed"
+    client.models.change(MODEL, policy=policy, reason="as before")
+    client.aliases.promote(MODEL, 2)
 
 
 def test_tags_of_another_version_do_not_help_a_bad_one(

@@ -20,13 +20,14 @@ from huggingface_hub import ModelCard
 from oras.client import OrasClient
 
 from core.evaluation.report import FEWEST
+from core.gate.rules import Verdict
 from devtools.servers import PASSWORD
 from perennial.commands import exports as bundles
 from perennial.commands import reports
 from perennial.commands import verify as verifying
 from perennial.publishing import oci
 from perennial.terminal.session import ERROR, GATE, JOB, URL, USAGE
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_candidate, a_root
 from tests.support.bundles import OURS, THEIRS
 from tests.support.deployment.workflow import Step, run_workflow
 from tests.support.evaluation.evidence import Opened, forged
@@ -423,6 +424,19 @@ def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bill) is None
     assert '"name": "other"' in bill
     assert "is not empty" in perennial(*words, "--any-verdict").err
+
+
+def test_what_has_passed_and_would_not_go_live_now_is_not_published(
+    site: Site, perennial: Run, tmp_path: Path
+) -> None:
+    model = a_root(site.platform, "moved-on")
+    for _ in range(2):  # each passed beside the root
+        a_candidate(site.platform, model, verdict=Verdict.PASSED, parent=1)
+    words = ("publish", "moved-on:2", "--license", "other", "--to", tmp_path / "older")
+    site.client.aliases.promote("moved-on", 3)
+    ended = perennial(*words)
+    assert (ended.code, "it has passed, but would not go live now" in ended.err) == (GATE, True)
+    assert not (tmp_path / "older").exists()
 
 
 def test_the_vectors_of_a_dataset_are_stored_and_fetched(
