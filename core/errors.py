@@ -606,6 +606,10 @@ class StaleRevision(PreconditionFailed):
     """The alias has been moved since you read it."""
 
 
+class StalePreview(PreconditionFailed):
+    """The gate says something else of this version than you were shown: look again, and decide."""
+
+
 class TusVersion(PreconditionFailed):
     """Send Tus-Resumable: 1.0.0."""
 

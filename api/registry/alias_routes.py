@@ -3,19 +3,28 @@
 from functools import partial
 from typing import Annotated
 
-from fastapi import Header, Path, Response
+from fastapi import Header, Path, Query, Response
 
 from api.dependencies import CurrentPrincipal, Services, WiredServices
 from api.http.answers import ANY, IfMatch, etag, expected_revision
 from api.http.routing import Routes, ThreadRoute
-from api.http.schemas import NAME_RULE, AfterNumber, Limit, Page, ReasonQuery, number_after, page_of
-from api.registry.schemas import AliasView, MoveView, Promotion, Rollback
+from api.http.schemas import (
+    NAME_RULE,
+    AfterNumber,
+    Limit,
+    Number,
+    Page,
+    ReasonQuery,
+    number_after,
+    page_of,
+)
+from api.registry.schemas import AliasView, MoveView, PreviewView, Promotion, Rollback
 from core import errors
 from core.database.work import Work
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove
-from core.registry.promote import promote, roll_back
+from core.registry.promote import preview_promotion, promote, roll_back
 from core.registry.rows import Models
 from core.registry.version_rows import Versions
 from core.upkeep import delete as deletion
@@ -59,6 +68,7 @@ def get_alias(model: str, alias: str, services: WiredServices, response: Respons
     errors.InferenceBusy,
     errors.NotServable,
     errors.StaleRevision,
+    errors.StalePreview,
     errors.NameInvalid,
     errors.PreconditionRequired,
     summary="Promote a version",
@@ -88,9 +98,26 @@ def move_alias(
         expected_revision=expected,
         reason=body.reason,
         override=body.override,
+        decided_on=body.decided_on,
         require_served=services.inference.require,
     )
     return _answer(services, response, moved)
+
+
+@router.get("/{alias}/promotion", Role.VIEWER, errors.ModelNotFound, errors.VersionNotFound)
+def preview_alias_promotion(
+    model: str,
+    alias: Annotated[str, Path(json_schema_extra=NAME_RULE)],
+    version: Annotated[Number, Query(examples=[2])],
+    services: WiredServices,
+) -> PreviewView:
+    """Say how a promotion without a reason would end now, and promote nothing.
+
+    Whether the weights can be read and an inference process can answer by them is not asked.
+    """
+    with services.platform.transactions(read_only=True) as work:
+        found = work[Versions].get(work[Models].get(model).id, version)
+        return PreviewView.of(preview_promotion(work, found, alias))
 
 
 @router.delete(

@@ -20,6 +20,7 @@ from core.registry.promote import (
     expected_refusal,
     find_rollback_target,
     obstacle_to,
+    preview_promotion,
     promote,
     promotion_requirements,
     roll_back,
@@ -89,8 +90,11 @@ def _move(
         if kind == ROLLBACK:
             roll_back(asked.platform, principal, to=version, **wanted)
         else:
-            require = asked.services.inference.require
-            promote(asked.platform, principal, version=version, require_served=require, **wanted)
+            wanted |= {
+                "decided_on": fields.get("decided_on"),
+                "require_served": asked.services.inference.require,
+            }
+            promote(asked.platform, principal, version=version, **wanted)
     except PerennialError as refusal:
         return _ask(asked, kind, model, alias, version, fields, refusal)
     return RedirectResponse(f"{PAGES}/models/{model}?moved={alias}", 303)
@@ -120,6 +124,7 @@ def _ask(
         expected = foreseen(work, to, alias)
         verdicts = work[Verdicts].counting(to)
         required = promotion_requirements(work, to, alias)
+        preview = preview_promotion(work, to, alias) if kind == PROMOTION else None
     deciding = required.deciding(verdicts) if kind == PROMOTION else None
     takes = role_in_spite_of(expected, to, verdicts, required)
     told = deciding or to
@@ -136,6 +141,7 @@ def _ask(
         last=newest[-1] if newest else None,
         moved_since=[one for one in newest if seen.isdecimal() and one.revision > int(seen)],
         deciding=deciding,
+        preview=preview,
         unlisted=required.unlisted,
         told=told,
         summary=(read_json(platform.artifacts, told.report) or {}).get("summary"),

@@ -331,6 +331,37 @@ class Promotion(RequestModel):
         "searches stay with the version that they have. An inconclusive verdict takes a reason "
         "alone.",
     )
+    decided_on: str | None = Field(
+        None,
+        max_length=64,
+        description="That of the preview that somebody has decided by. If the gate says something "
+        "else by now, nothing is moved: 412 `stale_preview`.",
+    )
+
+
+class PromotionRefusal(ResponseModel):
+    """Why a promotion would be refused."""
+
+    code: str = Field(examples=["gate_failed"])
+    detail: str = Field(validation_alias="message")
+
+
+class PreviewView(ResponseModel):
+    """How a promotion without a reason would end now."""
+
+    version: int = Field(examples=[2])
+    live: int | None = Field(examples=[1], description="What the alias points at; null: nothing.")
+    revision: int = Field(examples=[2], description="The ETag of the alias; 0: there is none.")
+    verdict: Verdict | None = Field(
+        description="The verdict that decides, beside what is live or the parent; null: none does."
+    )
+    refusal: PromotionRefusal | None = Field(
+        description="Null: the version goes live without a reason, or is live."
+    )
+    decided_on: str = Field(
+        description="Stands for this verdict, its report and the refusal. A promotion that sends "
+        "it is refused if the gate says something else by then."
+    )
 
 
 class Rollback(RequestModel):

@@ -1,6 +1,7 @@
 """Move aliases: promote and roll back."""
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import pairwise
@@ -9,7 +10,7 @@ from core.audit import record as audit
 from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.version_rows import Suites
-from core.errors import FieldInvalid, PerennialError
+from core.errors import FieldInvalid, PerennialError, StalePreview
 from core.gate.rows import Policies
 from core.gate.rules import Verdict
 from core.hooks import Hook
@@ -46,7 +47,7 @@ from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict, worst
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
-from core.values import ModelId, PolicyId, clean_name
+from core.values import ModelId, PolicyId, canonical_json, clean_name, sha256
 
 # What takes part in the transaction of a move, after its rows are written. It may not refuse the
 # move: `promotable.py` says what may go live.
@@ -70,16 +71,18 @@ def promote(
     expected_revision: int | None,
     reason: str,
     override: bool,
+    decided_on: str | None = None,
     require_served: Callable[[Version], None] = lambda _: None,
 ) -> Alias:
     """Point an alias at a version that `require_promotable` lets through.
 
     One that points there already stays as it is: nothing is replaced, so nothing is decided.
-    `expected_revision` is 0 to create. Raises, in this order: FieldInvalid (an override without a
-    reason), ModelNotFound or VersionNotFound, ArtifactGone or ArtifactCorrupt, what
-    `require_served` raises of a version that callers could not be answered by, StaleRevision,
-    what `require_promotable` raises, what `require_free` raises without an override, Forbidden (the
-    override takes a higher role), NameInvalid.
+    `expected_revision` is 0 to create, and `decided_on` is that of the preview that the caller has
+    seen. Raises, in this order: FieldInvalid (an override without a reason), ModelNotFound or
+    VersionNotFound, ArtifactGone or ArtifactCorrupt, what `require_served` raises of a version that
+    callers could not be answered by, StaleRevision, StalePreview, what `require_promotable` raises,
+    what `require_free` raises without an override, Forbidden (the override takes a higher role),
+    NameInvalid.
     """
     if override and not reason:
         raise FieldInvalid("An override requires a reason.", pointer="/reason")
@@ -96,6 +99,8 @@ def promote(
         require_revision(present, expected_revision)
         if present is not None and present.version == version:
             return present
+        if decided_on not in {None, preview_promotion(work, to, alias).decided_on}:
+            raise StalePreview(version=version)
         verdicts = work[Verdicts].counting(to)
         required = promotion_requirements(work, to, alias)
         overridden = require_promotable(
@@ -138,10 +143,45 @@ def obstacle_to(work: Work, version: Version, alias: str) -> PerennialError | No
     return next((one for one in OBSTACLES(work, version, alias) if one is not None), None)
 
 
-def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError | None:
-    """Return why a promotion with a reason, but no override, would be refused now; else None.
+@dataclass(frozen=True, kw_only=True)
+class PromotionPreview:
+    """A promotion without a reason, as it would end now."""
 
-    Whether all bytes of the weights are there is left to the promotion.
+    version: int
+    live: int | None  # what the alias points at
+    revision: int  # of the alias; 0: there is none
+    verdict: Verdict | None  # that would decide; None: there is none
+    refusal: PerennialError | None
+    decided_on: str  # stands for the verdict, its report and the refusal
+
+
+def preview_promotion(work: Work, version: Version, alias: str) -> PromotionPreview:
+    """Return how a promotion without a reason would end now."""
+    present = work[Aliases].find(version.model, alias)
+    is_live = present is not None and present.version == version.number
+    refusal = None if is_live else expected_refusal(work, version, alias, reason="")
+    required = promotion_requirements(work, version, alias)
+    deciding = required.deciding(work[Verdicts].counting(version))
+    shown = [
+        [deciding.verdict, deciding.report] if deciding else None,
+        [refusal.code, refusal.message] if refusal else None,
+    ]
+    return PromotionPreview(
+        version=version.number,
+        live=present.version if present else None,
+        revision=present.revision if present else 0,
+        verdict=deciding.verdict if deciding else None,
+        refusal=refusal,
+        decided_on=sha256(canonical_json(shown)),
+    )
+
+
+def expected_refusal(
+    work: Work, version: Version, alias: str, *, reason: str = "any"
+) -> PerennialError | None:
+    """Return why a promotion, unless said otherwise with a reason, would be refused now; else None.
+
+    It has no override. Whether all bytes of the weights are there is left to the promotion.
     """
     try:
         version.require_weights()
@@ -150,7 +190,7 @@ def expected_refusal(work: Work, version: Version, alias: str) -> PerennialError
             promotion_requirements(work, version, alias),
             work[Verdicts].counting(version),
             override=False,
-            reason="any",
+            reason=reason,
             scores=lambda _: {},
         )
         require_free(work, version, alias)

@@ -1,8 +1,9 @@
 """Moves of aliases, which a person agrees to before they happen.
 
 The question names what the alias points at and its revision, the version that it would point at
-and what the gate says of it. An answer counts for exactly this question: the alias is moved from
-this revision alone, and if it has moved meanwhile, the person is asked again.
+and what the gate says of it, also what a promotion needs the agent's reason for. An answer counts
+for exactly this question: the alias is moved from this revision alone and by what the gate said,
+and if either has changed meanwhile, nothing moves until the person is asked again.
 """
 
 import json
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field
 from perennial.agents.service import Call, service_of
 from perennial.terminal.output import told_alias
 from perennial.terminal.session import sentences
-from perennial.types import Alias
+from perennial.types import Alias, Preview
 
 LONGEST_REASON = 300
 
@@ -42,11 +43,22 @@ async def present_alias(call: Call, model: str, alias: str) -> Alias:
 Present = Annotated[Alias, Resolve(present_alias)]
 
 
+async def preview_promotion(call: Call, model: str, version: int, alias: str) -> Preview:
+    """Return how a promotion without a reason would end now."""
+    async with service_of(call).client() as client:
+        return await client.aliases.preview(model, version, alias=alias)
+
+
+Previewed = Annotated[Preview, Resolve(preview_promotion)]
+
+
 async def ask_to_promote(
-    call: Call, version: int, reason: str, present: Present
+    call: Call, version: int, reason: str, present: Present, preview: Previewed
 ) -> Elicit[Consent]:
-    """Ask a person for a promotion."""
-    return await _ask(call, "Promote", version, reason, present)
+    """Ask a person for a promotion, and say what the service asks a reason for."""
+    needed = preview["refusal"]
+    told = [] if needed is None else [f"Without a reason, this is refused: {needed['detail']}"]
+    return await _ask(call, "Promote", version, reason, present, *told)
 
 
 async def ask_to_roll_back(call: Call, to: int, reason: str, present: Present) -> Elicit[Consent]:
@@ -60,6 +72,7 @@ async def promote(
     version: int,
     reason: Reason,
     present: Present,
+    preview: Previewed,
     consent: Annotated[ElicitationResult[Consent], Resolve(ask_to_promote)],
     alias: Target = "production",
 ) -> str:
@@ -67,7 +80,12 @@ async def promote(
     require_consent(consent)
     async with service_of(call).client() as client:
         moved = await client.aliases.promote(
-            model, version, alias=alias, reason=reason, expected_revision=present["revision"]
+            model,
+            version,
+            alias=alias,
+            reason=reason,
+            expected_revision=present["revision"],
+            decided_on=preview["decided_on"],
         )
     return told_alias(moved)
 
@@ -107,7 +125,9 @@ def quoted(text: str) -> str:
     )
 
 
-async def _ask(call: Call, verb: str, version: int, reason: str, present: Alias) -> Elicit[Consent]:
+async def _ask(
+    call: Call, verb: str, version: int, reason: str, present: Alias, *more: str
+) -> Elicit[Consent]:
     """Return the question. Raises ToolError if the caller's program cannot ask a person."""
     model, alias = present["model"], f"{present['model']}@{present['alias']}"
     able = call.client_capabilities.elicitation if call.client_capabilities else None
@@ -124,6 +144,7 @@ async def _ask(call: Call, verb: str, version: int, reason: str, present: Alias)
         f"{alias} is version {present['version']} (revision {present['revision']}).",
         f"Gate on version {version}: {found['verdict'] or 'no verdict'}.",
         *facts,
+        *more,
         f"The agent's reason: {quoted(reason)}",
     ]
     return Elicit("\n".join(lines), Consent)

@@ -37,6 +37,7 @@ _ADVICE = {
     "unauthorised": "Log in again with `perennial login`, or set PERENNIAL_KEY to another key.",
     "forbidden": "Ask an admin for a key of that role.",
     "stale_revision": "Look at its state with `perennial aliases`, then decide again.",
+    "stale_preview": "Look at its report with `perennial report`, then decide again.",
     "gate_failed": "`perennial report` says why.",
     "rate_exceeded": "Wait a moment and try again.",
 }

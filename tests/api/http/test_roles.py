@@ -51,7 +51,11 @@ DOCUMENT: dict[str, Any] = json.loads((ROOT / "docs/openapi.json").read_text("ut
 
 SCHEMAS = DOCUMENT["components"]["schemas"]
 
-QUERIES = {"get_comparison": {"versions": "1,2"}, "get_blame": {"class": "hat"}}
+QUERIES = {
+    "get_comparison": {"versions": "1,2"},
+    "get_blame": {"class": "hat"},
+    "preview_alias_promotion": {"version": "1"},
+}
 
 Operation = tuple[str, str, dict[str, Any]]
 

@@ -28,7 +28,7 @@ def here(shared_service: Service) -> str:
 def move_of(browser: Browser, path: str, **changes: str) -> dict[str, str]:
     """The fields of the form at a path, as a browser sends them."""
     text = browser.get(path).text
-    fields = dict(re.findall(r'name="(version|revision)" value="(\d+)"', text))
+    fields = dict(re.findall(r'name="(version|revision|decided_on)" value="(\w+)"', text))
     return fields | changes
 
 
@@ -46,7 +46,8 @@ def test_a_promotion_takes_a_reason_and_can_be_rolled_back(
     assert link in operator.get(f"{here}/versions/2").text
     assert link not in viewer.get(f"{here}/versions/2").text
     fields = move_of(operator, f"{promotion}?version=2")
-    assert fields == {"version": "2", "revision": "1"}
+    assert fields | {"version": "2", "revision": "1"} == fields
+    assert fields.keys() == {"version", "revision", "decided_on"}
     with shared_service.untouched():
         for reason, words in (("", "Enter a reason"), ("a" * 501, "500 characters")):
             refused = operator.send(promotion, **fields, reason=reason)
@@ -87,6 +88,17 @@ def test_the_second_of_two_sees_what_the_first_has_done(
     assert (late.status_code, "I have read the report</textarea>" in late.text) == (412, True)
     back = f"{here}/aliases/production/rollback"
     operator.send(back, **move_of(operator, back, reason="for the next test"))
+
+
+def test_a_form_that_has_shown_another_verdict_promotes_nothing(
+    shared_service: Service, here: str, operator: Browser
+) -> None:
+    promotion = f"{here}/aliases/production/promotion"
+    fields = move_of(operator, f"{promotion}?version=2", reason="it passed")
+    with shared_service.untouched():
+        late = operator.send(promotion, **fields | {"decided_on": "0" * 64})
+    assert (late.status_code, "stale_preview" in late.text) == (412, True)
+    assert fields["decided_on"] in late.text
 
 
 def test_what_the_gate_refuses_takes_an_administrator(

@@ -2,13 +2,14 @@
 
 import pytest
 
-from core.errors import EvaluationStale, GateFailed
+from core.errors import EvaluationStale, GateFailed, StalePreview
 from core.gate.kinds import MeasureKind
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder
 from core.jobs.rules import Job, JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
+from core.registry.promote import PromotionPreview, preview_promotion
 from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Json
@@ -40,6 +41,11 @@ def promotion(job: Job) -> Json:
     assert job.result is not None
     found: Json = job.result["promotion"]
     return found
+
+
+def preview(scene: Scene, model: Model, version: int) -> PromotionPreview:
+    with scene.platform.transactions(read_only=True) as work:
+        return preview_promotion(work, work[Versions].get(model.id, version), "production")
 
 
 # ---- What is live ---------------------------------------------------------------------------
@@ -238,3 +244,29 @@ def test_rollback_to_what_the_live_version_does_not_descend_from_is_free(scene: 
         go_back(scene, model, to=3)
     assert go_back(scene, model, to=3, override=True) == 3
     assert go_back(scene, model) == 2
+
+
+# ---- What was shown --------------------------------------------------------------------------
+
+
+def test_a_preview_says_what_takes_a_reason_and_a_decision_by_another_one_moves_nothing(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = {1: SUITES, 2: SUITES + CATS, 3: SUITES + CATS + OWLS}
+    knowing_each(scene, model, monkeypatch, known)
+    update(scene, model, *CATS)
+    live = preview(scene, model, 2)
+    assert (live.live, live.refusal) == (2, None)
+    update(scene, model, *OWLS, parent=1)
+    shown = preview(scene, model, 3)
+    assert (shown.verdict, shown.live) == (Verdict.PASSED, 2)
+    assert isinstance(shown.refusal, GateFailed)
+    assert "Callers who send no `classes` would get cat, dog no longer" in shown.refusal.message
+    go_back(scene, model, to=1)
+    now = preview(scene, model, 3)
+    assert (now.verdict, now.refusal) == (Verdict.PASSED, None)
+    with pytest.raises(StalePreview):
+        go_live(scene, model, 3, reason="seen", decided_on=shown.decided_on)
+    assert scene.live(model) == 1
+    go_live(scene, model, 3, decided_on=now.decided_on)
+    assert scene.live(model) == 3

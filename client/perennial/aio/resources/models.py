@@ -259,18 +259,24 @@ class Aliases(Resource):
         reason: str | None = None,
         override: bool | None = None,
         expected_revision: int | None = None,
+        decided_on: str | None = None,
     ) -> types.Alias:
         """Point an alias at a version, if the gate lets it.
 
         With `expected_revision=0` the alias is created, and must not exist. `override` promotes a
-        version that the gate refuses; it needs a reason.
+        version that the gate refuses; it needs a reason. With the `decided_on` of a preview, the
+        move is refused with `412 stale_preview` if the gate says something else by now.
         """
-        body = given(version=version, reason=reason, override=override)
+        body = given(version=version, reason=reason, override=override, decided_on=decided_on)
         headers = {"If-None-Match": "*"} if expected_revision == 0 else if_match(expected_revision)
         answer = await self._connection.send(
             "PUT", _alias_path(model, alias), json=body, headers=headers
         )
         return json_of(answer)
+
+    async def preview(self, model: str, version: int, *, alias: str = PRODUCTION) -> types.Preview:
+        """Return how a promotion without a reason would end now; nothing is moved."""
+        return await self._connection.get(f"{_alias_path(model, alias)}/promotion", version=version)
 
     async def roll_back(
         self,

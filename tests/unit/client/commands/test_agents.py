@@ -20,12 +20,14 @@ from mcp import Client, MCPError, StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import CallToolResult, ElicitRequestParams, ElicitResult, InputRequiredResult
 
+from core.gate.rules import Verdict
 from perennial.agents.folders import Folders
 from perennial.agents.server import http_app, make_server
 from perennial.agents.service import Service
 from perennial.terminal.session import ERROR, KEY, URL
-from tests.support.api.seeds import a_root
+from tests.support.api.seeds import a_candidate, a_root
 from tests.support.api.service import KEY as ADMIN
+from tests.support.evaluation.evaluations import report_of, second_update
 from tests.support.places import ROOT
 from tests.support.servers.answering import in_thread
 from tests.unit.client.commands.conftest import Run, Site
@@ -243,6 +245,22 @@ def test_without_a_person_who_agrees_nothing_moves(mode: str, server: Server, li
     before = server.site.client.aliases.get(live)
     asyncio.run(walk())
     assert server.site.client.aliases.get(live) == before
+
+
+def test_the_question_says_what_the_agents_reason_would_be_for(server: Server) -> None:
+    model, person = a_root(server.site.platform, "doubtful"), agreeing()
+    report = report_of(second_update(), lambda *_: True)
+    a_candidate(server.site.platform, model, verdict=Verdict.INCONCLUSIVE, report=report)
+    person.answer = "decline"
+
+    async def walk() -> None:
+        async with server.agent("http", "auto", person) as agent:
+            await agent.call_tool("promote", MOVE | {"model": "doubtful"})
+
+    asyncio.run(walk())
+    (asked,) = person.asked
+    needed = "Without a reason, this is refused: The gate's verdict on version 2 beside version 1"
+    assert f"{needed} is 'inconclusive': moving an alias to it requires a reason." in asked
 
 
 def test_an_agent_cannot_answer_for_the_person(server: Server, live: str) -> None:

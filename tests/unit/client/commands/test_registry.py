@@ -30,6 +30,7 @@ from perennial.terminal.session import ERROR, GATE, JOB, URL, USAGE
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.bundles import OURS, THEIRS
 from tests.support.deployment.workflow import Step, run_workflow
+from tests.support.evaluation.evaluations import report_of, second_update
 from tests.support.evaluation.evidence import Opened, forged
 from tests.support.servers import oci as registries
 from tests.support.servers.hub import a_stand_in_hub
@@ -430,8 +431,9 @@ def test_what_has_passed_and_would_not_go_live_now_is_not_published(
     site: Site, perennial: Run, tmp_path: Path
 ) -> None:
     model = a_root(site.platform, "moved-on")
+    report = report_of(second_update(), lambda *_: True)
     for _ in range(2):  # each passed beside the root
-        a_candidate(site.platform, model, verdict=Verdict.PASSED, parent=1)
+        a_candidate(site.platform, model, verdict=Verdict.PASSED, report=report)
     words = ("publish", "moved-on:2", "--license", "other", "--to", tmp_path / "older")
     site.client.aliases.promote("moved-on", 3)
     ended = perennial(*words)
