@@ -44,7 +44,8 @@ def list_indexes(model: str, services: WiredServices) -> IndexList:
     """List the indexes of a model, by name."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
-        shown = [keep.show_index(work, found, one) for one in work[Indexes].all(found.id)]
+        now = services.platform.clock()
+        shown = [keep.show_index(work, found, one, now) for one in work[Indexes].all(found.id)]
     return IndexList(data=[index_view(one) for one in shown])
 
 
@@ -53,7 +54,8 @@ def get_index(model: str, index: str, services: WiredServices) -> IndexView:
     """Return an index, and what it has for each version."""
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
-        return index_view(keep.show_index(work, found, work[Indexes].get(found.id, index)))
+        made = work[Indexes].get(found.id, index)
+        return index_view(keep.show_index(work, found, made, services.platform.clock()))
 
 
 @router.delete("/{index}", Role.OPERATOR, *NO_INDEX, status_code=204)

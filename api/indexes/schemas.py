@@ -60,11 +60,13 @@ class IndexVersionView(ResponseModel):
     version: int = Field(examples=[2])
     digest: str
     state: IndexState = Field(
-        description="`wanted` by an update that passed the gate; `filling`; `complete`, so that "
+        description="`wanted` for an update that passed the gate; `filling`; `complete`, so that "
         "the alias may move; `live` where the alias points; `retired` where it has pointed."
     )
-    wanted: bool = Field(
-        description="An update that passed the gate made it, and would have gone live by itself."
+    wanted: int | None = Field(
+        description="The alias's revision while a version that passed the gate waits for these "
+        "vectors to go live by itself. Null once the alias has moved, or the key that ordered the "
+        "update may move no aliases any more."
     )
     method: IndexMethod | None
     baseline: int | None

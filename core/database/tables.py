@@ -783,7 +783,7 @@ index_versions = _table(
     Column("index", ForeignKey("indexes.id", ondelete="CASCADE"), primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("state", String, nullable=False),
-    Column("wanted", Boolean, nullable=False),
+    Column("wanted", Integer),  # revision of the alias that it waits for
     Column("method", String),
     Column("baseline", Integer),
     Column("loss", Float(53)),

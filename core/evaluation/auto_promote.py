@@ -14,7 +14,7 @@ from core.jobs.rules import Job
 from core.platform import Platform
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import MoveKind
+from core.registry.aliases import Alias, MoveKind
 from core.registry.promote import ON_POSTPONED, point_alias, promotion_requirements, require_free
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Version
@@ -41,14 +41,14 @@ def promote_if_passed(
         return outcome
     try:
         version.require_clean()
-        _require_promoter(work, job, platform.clock())
+        require_promoter(work, job, platform.clock())
     except errors.PerennialError as refusal:
         return outcome | {"reason": refusal.code}
     alias = work[Aliases].find(version.model, order.alias)
     stale = outcome | {"reason": errors.StaleBase().code, "alias_version": alias and alias.version}
     if alias is None or alias.version != version.parent:
         return stale
-    if obstacle := _obstacle(work, version, order.alias):
+    if obstacle := _obstacle(work, version, alias):
         return outcome | obstacle
     try:
         moved = point_alias(
@@ -67,27 +67,27 @@ def promote_if_passed(
     return outcome | {"moved": True, "reason": "passed", "revision": moved.revision}
 
 
-def _obstacle(work: Work, version: Version, alias: str) -> dict[str, Any]:
+def _obstacle(work: Work, version: Version, alias: Alias) -> dict[str, Any]:
     """Return why a version may not go live by itself, beside the caller's reasons; empty if it may.
 
     One that passed, but for which the alias's indexes are not ready, is wanted by them.
     """
     verdicts = work[Verdicts].counting(version)
-    now = promotion_requirements(work, version, alias)
+    now = promotion_requirements(work, version, alias.name)
     deciding = now.deciding(verdicts)
     if deciding is None:
         return {"reason": errors.EvaluationStale().code, **now.missing_from(verdicts)}
     if deciding.verdict is not Verdict.PASSED:
         return {"reason": f"gate_{deciding.verdict}"}
     try:
-        require_free(work, version, alias)
+        require_free(work, version, alias.name)
     except errors.PerennialError as refusal:
         ON_POSTPONED(work, version, alias)
         return {"reason": refusal.code}
     return {}
 
 
-def _require_promoter(work: Work, job: Job, now: datetime) -> None:
+def require_promoter(work: Work, job: Job, now: datetime) -> None:
     """Raise KeyNotLive or Forbidden if the key that ordered a job allows no moves of aliases now.
 
     Tokens last for less than an update: what a token ordered stays ordered.

@@ -5,6 +5,7 @@ docs/adr/0051-an-index-is-filled-by-its-owner.md. Every row about a version is w
 lock of that version, which who moves an alias to it holds, too.
 """
 
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -14,6 +15,7 @@ from core.audit.rules import Action
 from core.database.work import Work
 from core.datasets.rows import Datasets
 from core.errors import DatasetNotFound, PerennialError
+from core.evaluation.auto_promote import require_promoter
 from core.indexes.rows import Indexes
 from core.indexes.rules import (
     IndexMethod,
@@ -28,9 +30,10 @@ from core.indexes.rules import (
     shown_state,
     stated_loss,
 )
+from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.registry.alias_rows import Aliases
-from core.registry.aliases import was_live
+from core.registry.aliases import Alias, was_live
 from core.registry.rows import Models
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
@@ -94,7 +97,7 @@ def create_index(
         work[Indexes].add(index)
         after = {"alias": alias, "store": store.value, "dataset": index.dataset}
         audit.record(work, Action.INDEX_CREATED, _subject(found, name), now=now, after=after)
-        shown = show_index(work, found, index)
+        shown = show_index(work, found, index, now)
         work.commit()
     return shown
 
@@ -129,7 +132,7 @@ def record_filling(
         if after.state is not before.state and after.state is IndexState.COMPLETE:
             what = {"version": version, "method": filled.method.value, "rows": filled.rows}
             audit.record(work, Action.INDEX_FILLED, _subject(found, name), now=now, after=what)
-        shown = show_index(work, found, index)
+        shown = show_index(work, found, index, now)
         work.commit()
     return shown
 
@@ -190,7 +193,7 @@ def delete_index(platform: Platform, *, model: str, name: str) -> None:
         work.commit()
 
 
-def show_index(work: Work, model: Model, index: VectorIndex) -> ShownIndex:
+def show_index(work: Work, model: Model, index: VectorIndex, now: datetime) -> ShownIndex:
     """Return an index as it is shown."""
     alias = work[Aliases].find(model.id, index.alias)
     live = None if alias is None else alias.version
@@ -211,12 +214,33 @@ def show_index(work: Work, model: Model, index: VectorIndex) -> ShownIndex:
                 replace(
                     one,
                     state=shown_state(one, live=live, was_live=was_live(moves, one.version)),
+                    wanted=one.wanted if _waits(work, one, named, alias, now) else None,
                 ),
                 named[one.version].digest,
             )
             for one in rows
         ),
     )
+
+
+def _waits(
+    work: Work,
+    one: IndexVersion,
+    named: Mapping[int, Version],
+    alias: Alias | None,
+    now: datetime,
+) -> bool:
+    """Return whether a version still waits to go live by itself.
+
+    It does until its alias moves, or the key that ordered its update may move no aliases any more.
+    """
+    if alias is None or one.wanted != alias.revision:
+        return False
+    try:
+        require_promoter(work, work[Jobs].get(named[one.version].job), now)
+    except PerennialError:
+        return False
+    return True
 
 
 # Parts of hooks: an alias waits for its indexes.
@@ -232,13 +256,14 @@ def obstacle_of_indexes(work: Work, version: Version, alias: str) -> PerennialEr
     return next((one for one in refusals if one is not None), None)
 
 
-def want(work: Work, version: Version, alias: str) -> None:
+def want(work: Work, version: Version, alias: Alias) -> None:
     """Record that the indexes of an alias should get vectors for a version, which then goes live.
 
     The caller has locked the version, or is the one that makes it.
     """
-    for index in work[Indexes].following(version.model, alias):
-        work[Indexes].want(replace(_nothing_yet(index, version, version.created_at), wanted=True))
+    for index in work[Indexes].following(version.model, alias.name):
+        nothing = _nothing_yet(index, version, version.created_at)
+        work[Indexes].want(replace(nothing, wanted=alias.revision))
 
 
 def _nothing_yet(index: VectorIndex, version: Version, now: datetime) -> IndexVersion:

@@ -62,7 +62,7 @@ class Indexes(Rows):
 
     def want(self, wanted: IndexVersion) -> None:
         """Record that a version is wanted, whatever an index has for it."""
-        upsert(self._connection, index_versions, vars(wanted), {"wanted": True})
+        upsert(self._connection, index_versions, vars(wanted), {"wanted": wanted.wanted})
 
     def put(self, one: IndexVersion) -> None:
         """Write what an index has for a version, in the place of what it had."""

@@ -56,7 +56,9 @@ class IndexVersion:
     index: IndexId
     version: int
     state: IndexState  # wanted, filling or complete
-    wanted: bool = False  # by an update that passed the gate and would go live by itself
+    # By an update that passed the gate and would go live by itself while the alias has this
+    # revision: a later move of the alias ends it.
+    wanted: int | None = None
     method: IndexMethod | None = None  # None while it is wanted
     baseline: int | None = None  # whose vectors are held or bridged
     loss: float | None = None  # of recall@10: the upper end of its interval in the worst search

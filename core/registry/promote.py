@@ -57,8 +57,9 @@ ON_MOVE = Hook[[Work, Version, AliasMove], None]("the move of an alias")
 # What keeps an alias from moving to a version, beside the gate; each returns its refusal, or None.
 OBSTACLES = Hook[[Work, Version, str], PerennialError | None]("the obstacles to a move")
 
-# What takes part when a version that passed would go live by itself but for an obstacle.
-ON_POSTPONED = Hook[[Work, Version, str], None]("a move that waits")
+# What takes part when a version that passed would go live by itself but for an obstacle; the alias
+# is as it was when that was decided.
+ON_POSTPONED = Hook[[Work, Version, Alias], None]("a move that waits")
 
 
 def promote(

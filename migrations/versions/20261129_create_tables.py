@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
-revision = "5c0e83f2a9d7"
+revision = "b7d41e9a3c60"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -476,7 +476,7 @@ def _create_versions() -> None:
         ),
         sa.Column("version", sa.Integer(), primary_key=True, autoincrement=False),
         sa.Column("state", sa.String(), nullable=False),
-        sa.Column("wanted", sa.Boolean(), nullable=False),
+        sa.Column("wanted", sa.Integer()),
         sa.Column("method", sa.String()),
         sa.Column("baseline", sa.Integer()),
         sa.Column("loss", sa.Float(53)),

@@ -109,27 +109,22 @@ class Keeper:
         self._client.indexes.delete(self._model, self._index)
 
     def _go_live(self) -> None:
-        """Move the alias to the newest version that waits, if it is a child of the live one.
+        """Move the alias to the newest version that waits, unless it has moved meanwhile.
 
         Without a reason, which only a person may give: the gate may want one by now.
         """
-        found = self.shown()
-        waiting = [one for one in found["versions"] if one["wanted"] and not _was_live(one)]
+        waiting = [one for one in self.shown()["versions"] if one["wanted"] is not None]
         if not waiting:
             return
         version = waiting[-1]["version"]
-        if self._client.versions.get(self._model, version)["parent"] != found["live"]:
-            return
         self._fill(version, None)
-        alias = self._client.aliases.get(self._model, found["alias"])
-        if alias["version"] != found["live"]:
+        found = self.shown()
+        row = _row(found, version)
+        if row is None or row["wanted"] is None:
             return
         try:
             self._client.aliases.promote(
-                self._model,
-                version,
-                alias=found["alias"],
-                expected_revision=alias["revision"],
+                self._model, version, alias=found["alias"], expected_revision=row["wanted"]
             )
         except ServiceError as error:
             if error.status not in {409, 412}:
@@ -339,13 +334,16 @@ class Keeper:
             self._remove(side, gone)
 
     def _prune(self, retired: int) -> None:
-        """Delete the sides that no alias can go to."""
+        """Delete the sides that no alias can go to, and forget what waits no longer."""
         found = self.shown()
         moves = reversed(list(self._client.aliases.history(self._model, found["alias"])))
         recent = list(dict.fromkeys(one["to_version"] for one in moves))
         old = [one for one in found["versions"] if one["state"] == "retired"]
         old.sort(key=lambda one: recent.index(one["version"]))
-        for one in old[retired:]:
+        left = [
+            one for one in found["versions"] if one["state"] == "wanted" and one["wanted"] is None
+        ]
+        for one in (*old[retired:], *left):
             try:
                 self._client.indexes.clear(self._model, self._index, one["version"])
             except ServiceError as error:
@@ -366,7 +364,3 @@ def _row(index: types.Index, version: int) -> types.IndexVersion | None:
 def _side(row: types.IndexVersion) -> int:
     """Return the version whose vectors are searched for a version."""
     return row["baseline"] if row["method"] == "held" and row["baseline"] else row["version"]
-
-
-def _was_live(row: types.IndexVersion) -> bool:
-    return row["state"] in {"live", "retired"}

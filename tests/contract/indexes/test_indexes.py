@@ -1,9 +1,11 @@
 """Indexes as the service knows them: what keeps weights, and what a filler may say."""
 
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
+from core.access.rows import Keys
 from core.errors import ArtifactGone, FieldInvalid, InUse
 from core.gate.rules import Verdict
 from core.indexes.keep import (
@@ -12,11 +14,19 @@ from core.indexes.keep import (
     clear_version,
     create_index,
     record_filling,
+    show_index,
 )
+from core.indexes.rows import Indexes
 from core.indexes.rules import IndexMethod, IndexStore
+from core.jobs.orders import UpdateOrder
+from core.principal import Role
+from core.recipes.rules import Recipe
 from core.registry.versions import Model
 from core.upkeep.delete import delete_model, delete_version
 from tests.support.api.seeds import a_candidate
+from tests.support.evaluation.each_class import knowing_each
+from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, go_back, go_live
+from tests.support.factories import NOW, a_key, digest
 from tests.support.scene import Scene
 from tests.support.storage.collecting import NEWEST_ONLY, tidy
 
@@ -88,3 +98,36 @@ def test_what_a_filler_says_must_fit_what_it_said_before(scene: Scene) -> None:
     for changes in refused:
         with pytest.raises(FieldInvalid):
             fill(scene, model, 2, **changes)
+
+
+def test_a_version_waits_until_its_alias_moves_or_its_key_may_not_move_it_any_more(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_judged_model(scene)
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: SUITES + CATS})
+    an_index(scene)
+    fill(scene, model, 1)
+    expiry = NOW + timedelta(days=1)
+    operator = a_key(role=Role.OPERATOR, expires_at=expiry)
+    with scene.platform.transactions() as work:
+        work[Keys].add(operator, digest("its secret"))
+        work.commit()
+    data = scene.frozen(*CATS, each=15)
+    order = UpdateOrder(dataset=data.dataset, dataset_version=data.number, recipe=Recipe())
+    scene.order(model, order, ordered_by=operator.id)
+    ended = scene.run()
+    assert ended.result is not None
+    told = {"alias": "production", "moved": False, "reason": "index_not_ready"}
+    assert ended.result["promotion"] == told
+
+    def waiting(now: datetime = NOW) -> list[int]:
+        with scene.platform.transactions(read_only=True) as work:
+            shown = show_index(work, model, work[Indexes].get(model.id, "shop"), now)
+        return [one.version for one, _ in shown.versions if one.wanted is not None]
+
+    assert waiting() == [2]
+    assert waiting(expiry) == []
+    go_live(scene, model, 2, reason="urgent", override=True)
+    assert waiting() == []
+    go_back(scene, model)
+    assert waiting() == []

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save
 
 from core.gate.rules import Verdict
+from core.registry.alias_rows import Aliases
 from core.registry.promote import ON_POSTPONED
 from core.registry.version_rows import Versions
 from core.values import canonical_json
@@ -194,7 +195,7 @@ def postpone(shop: Shop, version: int) -> None:
     """Have a version wait for its vectors that has passed and would go live by itself."""
     with shop.site.platform.transactions() as work:
         found = work[Versions].get(shop.model.id, version)
-        ON_POSTPONED(work, found, "production")
+        ON_POSTPONED(work, found, work[Aliases].get(shop.model.id, "production"))
         work.commit()
     assert states(shop)[version] == "wanted"
 
@@ -231,6 +232,19 @@ def test_what_became_inconclusive_while_it_waited_for_its_vectors_does_not_go_li
     with shop.keeper() as keeper:
         keeper.move(waits, reason="looked at")
     shop.require_true(waits)
+
+
+def test_what_a_person_has_rolled_back_while_it_waited_does_not_come_back(shop: Shop) -> None:
+    with shop.keeper() as keeper:
+        keeper.sync()
+        version = shop.child()
+        postpone(shop, version)
+        shop.client.aliases.promote(shop.name, version, reason="urgent", override=True)
+        shop.client.aliases.roll_back(shop.name, reason="worse")
+        for _ in range(2):
+            keeper.sync()
+            assert states(shop) == {1: "live"}  # nothing of it is kept or made
+    shop.require_true(1)
 
 
 def test_images_that_come_and_go_are_added_and_removed(shop: Shop) -> None:
