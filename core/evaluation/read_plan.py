@@ -20,7 +20,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
 from core.platform import Platform
 from core.registry.inheritance import inheritance, is_ancestor, lost_updates, with_repetitions
-from core.registry.promote import let_live, live_version
+from core.registry.promote import failure_of, let_live, live_version
 from core.registry.read import (
     added_images,
     ancestors,
@@ -99,8 +99,7 @@ def held_out_updates(
 
     `added` are those that were added since, by number: without it, all that were.
     """
-    descents = work[Versions].descents(model.id)
-    passed = with_repetitions(let_live(work, model), descents)
+    settled = _settled(work, model, versions)
     if added is None:
         added = added_images(work, model.id)
     return [
@@ -108,7 +107,7 @@ def held_out_updates(
             version=version,
             holdout=holdout,
             captions=captions,
-            passed=version.number in passed,
+            passed=version.number in settled,
             more=read_added(work, artifacts, added, version),
             added=added[version.number].id if version.number in added else None,
         )
@@ -119,6 +118,21 @@ def held_out_updates(
             strict=True,
         )
     ]
+
+
+def _settled(work: Work, model: Model, versions: Sequence[Version]) -> set[int]:
+    """Return which of some versions a passing verdict let go live, or are repetitions of such.
+
+    A repetition without erased images goes live by no verdict of its own as a rule; one that has
+    failed beside its parent is none of these, as losses would count from what the gate refused.
+    """
+    passed = let_live(work, model)
+    repeated = with_repetitions(passed, work[Versions].descents(model.id))
+    return {
+        one.number
+        for one in versions
+        if one.number in passed or (one.number in repeated and failure_of(work, model, one) is None)
+    }
 
 
 def _previous(artifacts: Artifacts, parent: Version) -> Report | None:

@@ -242,7 +242,7 @@ def roll_back(
         target = work[Versions].get(found.id, target.number, lock=True)
         target.require_weights()
         verdicts = work[Verdicts].counting(target)
-        failed = _failed(work, work[Models].get(found.id), target)
+        failed = failure_of(work, work[Models].get(found.id), target)
         overridden = require_override(
             target,
             failed,
@@ -297,12 +297,12 @@ def _unfit(
     unfit = {
         number
         for number, version in found.items()
-        if version.erasure is not None or _failed(work, model, version)
+        if version.erasure is not None or failure_of(work, model, version)
     }
     return unfit, set(numbers) - found.keys()
 
 
-def _failed(work: Work, model: Model, version: Version) -> VersionVerdict | None:
+def failure_of(work: Work, model: Model, version: Version) -> VersionVerdict | None:
     """Return the verdict, if any, that keeps an alias from moving back to a version.
 
     A conversion has the tensors of its parent, and its failures.
@@ -311,7 +311,7 @@ def _failed(work: Work, model: Model, version: Version) -> VersionVerdict | None
     if found is not None or not version.is_conversion or version.parent is None:
         return found
     source = work[Versions].some(model.id, {version.parent}).get(version.parent)
-    return _failed(work, model, source) if source is not None else None
+    return failure_of(work, model, source) if source is not None else None
 
 
 def can_go_back(work: Work, model: ModelId, newest: Sequence[AliasMove]) -> bool:

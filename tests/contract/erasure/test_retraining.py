@@ -23,6 +23,7 @@ from core.errors import (
 )
 from core.evaluation import read_plan
 from core.evaluation.read_plan import held_out_updates
+from core.gate.rules import Verdict
 from core.job_types.retry import retry_job
 from core.jobs.needs import Retention
 from core.jobs.orders import UpdateOrder
@@ -36,6 +37,7 @@ from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_dataset_version, delete_version
 from core.upkeep.gc import collect_garbage
+from tests.support.api.seeds import a_verdict
 from tests.support.erasures import erase, followed, order
 from tests.support.evaluation.judged import go_live
 from tests.support.factories import NOW, TESTER
@@ -262,17 +264,22 @@ def test_a_settled_version_without_weights_is_compared_with_on_what_is_left_of_a
     assert [m["soft"]["views"] for m in settled] == [2, 2, 2]
 
 
-def test_what_is_trained_again_is_a_settled_version_if_what_it_replaces_is_one(
+def test_what_is_trained_again_is_settled_as_what_it_replaces_was_unless_it_has_failed(
     scene: Scene, model: Model, erasure: Erasure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else an erasure would let a line lose once more what it may lose since a settled version."""
     for _ in RECIPES:
         assert scene.run().status is JobStatus.SUCCEEDED
     monkeypatch.setattr(read_plan, "let_live", lambda *_: {2})
-    with scene.platform.transactions(read_only=True) as work:
+    with scene.platform.transactions() as work:
         line = [work[Versions].get(model.id, number) for number in (2, 3, 4, 5)]
         found = held_out_updates(work, scene.platform.artifacts, model, line)
-    assert [one.passed for one in found] == [True, False, True, False]
+        assert [one.passed for one in found] == [True, False, True, False]
+        a_verdict(scene.platform, work, line[2], Verdict.FAILED, beside=5)
+        assert held_out_updates(work, scene.platform.artifacts, model, line) == found
+        a_verdict(scene.platform, work, line[2], Verdict.FAILED)
+        found = held_out_updates(work, scene.platform.artifacts, model, line)
+    assert [one.passed for one in found] == [True, False, False, False]
 
 
 @pytest.mark.parametrize("done", range(3))
