@@ -17,9 +17,10 @@ would hide their losses.
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both. R@1 is compared, and then R@5, which can only fail a version.
 An update of classes and captions has a gain of each. A holdout with fewer images than the policy's
-minimum is searched for among all captioned images, as few are an easy question, and several of
-these are compared together, too. A settled version that is neither parent nor live has answered
-about the holdout alone.
+minimum is searched for twice: among all captioned images, as few are an easy question, and in its
+own gallery, as a later update may bring images there that every version finds first. Several of
+these are compared together, too, in either. A settled version that is neither parent nor live has
+answered about the holdout alone.
 
 Callers who send no prompt get that of the version. Where that is not the one in which a suite or
 holdout asks, of the candidate or of the version that it is compared with, both are asked once more,
@@ -28,9 +29,17 @@ each in its own prompt. Of the gain that also holds.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 
-from core.evaluation.exams import ClassExam, Exam, RetrievalExam, in_prompt_of
+from core.evaluation.exams import (
+    ClassExam,
+    Exam,
+    RetrievalExam,
+    in_own_gallery,
+    in_prompt_of,
+    without_gallery,
+)
 from core.evaluation.holdouts import CaptionedHoldout, ClassHoldout
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
@@ -123,23 +132,23 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
             roles = _over_both(_of_suite(plan, captioned))
             yield from _with_each(plan, kind, roles, depth=depth)
             yield from _with_settled(plan, kind, captioned, depth)
-    captioned_ones = _over_both(_small_captioned_ones(plan))
-    for kind, depth in product(DIRECTIONS, DEPTHS):
-        for held_out in plan.kept_captions:
-            roles = _over_both(_of_captions(plan, [held_out]))
-            yield from _with_each(plan, kind, roles, pooled=captioned_ones, depth=depth)
-        yield from _with_each(plan, kind, captioned_ones, depth=depth)
+    for alone in (False, True):
+        captioned_ones = _over_both(_small_captioned_ones(plan, alone=alone))
+        tiny = [*_tiny(captioned_ones, partial(_tiny_captioned_ones, plan, alone=alone))]
+        for kind, depth in product(DIRECTIONS, DEPTHS):
+            for held_out in plan.kept_captions:
+                roles = _over_both(_of_captions(plan, [held_out], alone=alone))
+                yield from _with_each(plan, kind, roles, pooled=captioned_ones, depth=depth)
+            yield from _with_each(plan, kind, captioned_ones, depth=depth)
+            for smallest in tiny if depth == 1 else ():
+                yield from _with_each(plan, kind, smallest, pooled=captioned_ones)
     several = {asked: _small_ones(plan, asked) for asked in ClassList}
     for holdout in plan.kept:
         roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
         yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
     yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
-    larger = several
-    for most in TINY:
-        smallest = {asked: _small_ones(plan, asked, most) for asked in ClassList}
-        apart = {asked: _other_than(larger[asked], roles) for asked, roles in smallest.items()}
-        yield from _with_each(plan, MeasureKind.HOLDOUTS, apart, pooled=several)
-        larger = smallest
+    for smallest in _tiny(several, partial(_tiny_ones, plan)):
+        yield from _with_each(plan, MeasureKind.HOLDOUTS, smallest, pooled=several)
     yield from _own_beside_live(plan)
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
@@ -198,25 +207,46 @@ def _with_settled(
         )
 
 
-def _of_captions(plan: EvaluationPlan, holdouts: Sequence[CaptionedHoldout]) -> Mapping[str, Pairs]:
+def _of_captions(
+    plan: EvaluationPlan, holdouts: Sequence[CaptionedHoldout], *, alone: bool
+) -> Mapping[str, Pairs]:
+    """Return the pairs of each role: all in the galleries that are judged first, or the second.
+
+    The second are the own galleries of those that are searched for among others first.
+    """
     live = plan.live
     found: dict[str, list[tuple[Exam, Version]]] = {PARENT: [], LIVE: [], SETTLED: []}
     for one in holdouts:
+        if alone and one.exam.among is None:
+            continue
+        exam = one.exam.alone if alone else one.exam
         asked = [live] if live else []
         if one in plan.earlier_captions:
-            found[PARENT].append((one.exam, plan.parent))
+            found[PARENT].append((exam, plan.parent))
             asked.append(plan.parent)
         if live:
-            found[LIVE].append((one.exam, live))
+            found[LIVE].append((exam, live))
         if one.settled:
             answers = one.settled.digest in {version.digest for version in asked}
-            found[SETTLED].append((one.exam if answers else one.exam.alone, one.settled))
+            if answers or exam.among is None:
+                found[SETTLED].append((exam, one.settled))
     return {role: tuple(pairs) for role, pairs in found.items() if pairs}
 
 
-def _small_captioned_ones(plan: EvaluationPlan) -> Mapping[str, Pairs]:
+def _small_captioned_ones(
+    plan: EvaluationPlan, most: int | None = None, *, alone: bool
+) -> Mapping[str, Pairs]:
     """Return the pairs of each role that are compared together, as each alone has few images."""
-    return _small(plan, _of_captions(plan, plan.kept_captions), has_choice=_has_captions_to_choose)
+    found = _of_captions(plan, plan.kept_captions, alone=alone)
+    return _small(plan, found, most, has_choice=_has_captions_to_choose)
+
+
+def _tiny_captioned_ones(plan: EvaluationPlan, most: int, *, alone: bool) -> Roles:
+    return _over_both(_small_captioned_ones(plan, most, alone=alone))
+
+
+def _tiny_ones(plan: EvaluationPlan, most: int) -> Roles:
+    return {asked: _small_ones(plan, asked, most) for asked in ClassList}
 
 
 def _has_captions_to_choose(exam: Exam) -> bool:
@@ -250,6 +280,15 @@ def _choices(exam: Exam, asked: ClassList, meanings: Mapping[str, str]) -> int |
 # Of small holdouts, those with fewer images are also compared together: alone, next to nothing is
 # asked of one, and larger ones hide what all of them have lost.
 TINY = (88, 22)
+
+
+def _tiny(several: Roles, small: Callable[[int], Roles]) -> Iterator[Roles]:
+    """Yield the pairs of the smallest of small holdouts, where these are fewer."""
+    larger = several
+    for most in TINY:
+        smallest = small(most)
+        yield {asked: _other_than(larger[asked], roles) for asked, roles in smallest.items()}
+        larger = smallest
 
 
 def _other_than(larger: Mapping[str, Pairs], roles: Mapping[str, Pairs]) -> Mapping[str, Pairs]:
@@ -351,16 +390,17 @@ def _has_list(pairs: Pairs, asked: ClassList) -> bool:
 
 
 def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
-    if len(pairs) == 1:
-        return pairs[0][0].name
-    captioned = isinstance(pairs[0][0], RetrievalExam)
-    earlier: Sequence[ClassHoldout | CaptionedHoldout] = plan.earlier
+    (first, _), *others = pairs
+    if not others:
+        return first.name
     kept: Sequence[ClassHoldout | CaptionedHoldout] = plan.kept
-    if captioned:
-        earlier, kept = plan.earlier_captions, plan.kept_captions
-    names = {exam.name for exam, _ in pairs}
-    several = f"{len(pairs)} {'captioned ' if captioned else ''}updates"
-    if names <= {one.exam.name for one in earlier}:
-        return several
-    live = {one.exam.name for one in kept if one.learner.number in plan.live_lineage}
-    return f"{several} of {'the live version' if names <= live else 'both lines'}"
+    earlier: Sequence[ClassHoldout | CaptionedHoldout] = plan.earlier
+    name = f"{len(pairs)} updates"
+    if isinstance(first, RetrievalExam):
+        kept, earlier = plan.kept_captions, plan.earlier_captions
+        name = f"{len(pairs)} captioned updates"
+    names = {without_gallery(exam.name) for exam, _ in pairs}
+    if not names <= {one.exam.name for one in earlier}:
+        live = {one.exam.name for one in kept if one.learner.number in plan.live_lineage}
+        name += f" of {'the live version' if names <= live else 'both lines'}"
+    return in_own_gallery(name) if without_gallery(first.name) != first.name else name

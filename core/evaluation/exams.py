@@ -38,12 +38,25 @@ class ClassExam:
         return replace(self.own, classes=_union(self.own.classes, version.classes))
 
 
+_OWN_GALLERY = ", own gallery"
+
+
+def in_own_gallery(name: str) -> str:
+    """Return the name of a small captioned holdout, or of several, in the own gallery."""
+    return name + _OWN_GALLERY
+
+
+def without_gallery(name: str) -> str:
+    """Return the name of a holdout, whichever its gallery is."""
+    return name.removesuffix(_OWN_GALLERY)
+
+
 @dataclass(frozen=True, kw_only=True)
 class RetrievalExam:
     """The query of a captioned suite or holdout, whose gallery is its own images.
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
-    are an easy question. None: it is judged in its own gallery.
+    are an easy question, and then in its own gallery (`alone`). None: only there.
     """
 
     name: str
@@ -57,8 +70,8 @@ class RetrievalExam:
 
     @property
     def alone(self) -> "RetrievalExam":
-        """The exam in its own gallery."""
-        return replace(self, among=None)
+        """The exam of a small holdout in its own gallery."""
+        return replace(self, name=in_own_gallery(self.name), among=None)
 
     def over(self, _: ClassList) -> RetrievalQuery:
         """Return the query, which has no classes."""

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers, are_finite, ranks_of
 from core.evaluation.comparisons import Comparison
-from core.evaluation.exams import ClassExam, RetrievalExam
+from core.evaluation.exams import ClassExam, RetrievalExam, without_gallery
 from core.evaluation.paired_hits import (
     PairedHits,
     captions_of_one_a_group,
@@ -201,7 +201,7 @@ class EvaluationResults:
         plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
         asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
         learners = {one.learner.number for one in asked}
-        names = {exam.name for exam in exams}
+        names = {without_gallery(exam.name) for exam in exams}
         captioned = plan.kept_captions if comparison.is_of_captions else ()
         learners |= {one.learner.number for one in captioned if one.exam.name in names}
         knows = comparison.is_cumulative and learners <= plan.live_lineage

@@ -333,7 +333,8 @@ class Measure(Changes):
         R@5 is judged beside R@1: if both had to hold, fewer harmless versions would pass.
         """
         of_suites = self.asked is ClassList.WITH_SUITES
-        in_another = self.pooled and (of_suites or self.kind is MeasureKind.HOLDOUTS)
+        of_several = self.kind is MeasureKind.HOLDOUTS or " updates" in self.name
+        in_another = self.pooled and (of_suites or of_several)
         return in_another or self.depth > 1 or self.asked is ClassList.DEFAULT
 
     @property

@@ -288,5 +288,6 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
 
 def only_fails(about: Json) -> bool:
     """True if a measure fails a version or holds."""
-    in_pool = about["pooled"] and (about["asked"] == "with_suites" or about["kind"] == "holdouts")
+    several = about["kind"] == "holdouts" or len(about["pairs"]) > 1
+    in_pool = about["pooled"] and (about["asked"] == "with_suites" or several)
     return in_pool or about["asked"] == "default" or about["depth"] > 1

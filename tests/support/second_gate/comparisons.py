@@ -9,6 +9,8 @@ from tests.support.second_gate.answers import default
 from tests.support.second_gate.bounds import measured
 from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, choices, distinct
 
+GALLERY = ", own gallery"
+
 
 def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     """All that is compared: suites, each earlier holdout, these together, and the gain."""
@@ -123,40 +125,57 @@ def between(plan: Json, suite: str) -> list[Json]:
 
 
 def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
-    """The holdouts of other updates of captions, and the small ones together."""
+    """The holdouts of other updates of captions, and the small ones together.
+
+    Small ones are searched for among all captioned images, and once more among their own.
+    """
     plan, live, least = evidence.plan, evidence.plan["live"], evidence.policy["minimum_count"]
     candidate = plan["candidate"]["digest"]
     earlier = [one for one in plan["captioned"] if one["learner"]["digest"] != candidate]
-    every: dict[str, list[tuple[Json, Json]]] = {}
-    each: list[dict[str, list[tuple[Json, Json]]]] = []
-    for one in earlier + plan["live_captioned"]:
-        there = {"live version": live, "settled version": one["settled"]}
-        if one in earlier:
-            there = {"parent": plan["parent"], **there}
-        now = {role: version["digest"] for role, version in there.items() if version}
-        roles = {}
-        for role, version in there.items():
-            if version is None:
-                continue
+    for own_gallery in (False, True):
+        every: dict[str, list[tuple[Json, Json]]] = {}
+        tiny: dict[int, dict[str, list[tuple[Json, Json]]]] = {
+            most: {} for most in (min(88, least), min(22, least))
+        }
+        each: list[dict[str, list[tuple[Json, Json]]]] = []
+        for one in earlier + plan["live_captioned"]:
             exam = one["exam"]
+            if own_gallery and not exam["among"]:
+                continue  # it had no other
+            if own_gallery:
+                exam = {**exam, "name": exam["name"] + GALLERY, "among": None}
+            there = {"live version": live, "settled version": one["settled"]}
+            if one in earlier:
+                there = {"parent": plan["parent"], **there}
+            now = {role: version["digest"] for role, version in there.items() if version}
             replaced = [now[name] for name in ("parent", "live version") if name in now]
-            if role == "settled version" and version["digest"] not in replaced:
-                exam = {**exam, "among": None}  # it has answered about the holdout alone
-            roles[role] = [(exam, version)]
+            if exam["among"] and now.get("settled version") not in replaced:
+                there["settled version"] = None  # it has answered about the holdout alone
+            roles = {role: [(exam, version)] for role, version in there.items() if version}
             texts = {text for row in (exam["among"] or exam["own"])["entries"] for text in row[3:]}
             if distinct(exam) < least and len(texts) > 1:
-                every.setdefault(role, []).append((exam, version))
-        each.append(roles)
-    pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
-    for kind, depth in product(DIRECTIONS, (1, 5)):
-        for roles in each:
-            inside = {
-                ("own", role)
-                for role, pairs in roles.items()
-                if all(one in pools.get(role, []) for one in pairs)
-            }
-            yield from of_roles(evidence, kind, roles, inside, depth=depth)
-        yield from of_roles(evidence, kind, pools, depth=depth)
+                for role, pairs in roles.items():
+                    every.setdefault(role, []).extend(pairs)
+                    for most, fewer in tiny.items():
+                        fewer.setdefault(role, []).extend(pairs if distinct(exam) < most else [])
+            each.append(roles)
+        pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
+        for kind, depth in product(DIRECTIONS, (1, 5)):
+            for roles in each:
+                inside = {
+                    ("own", role)
+                    for role, pairs in roles.items()
+                    if all(one in pools.get(role, []) for one in pairs)
+                }
+                yield from of_roles(evidence, kind, roles, inside, depth=depth)
+            yield from of_roles(evidence, kind, pools, depth=depth)
+            larger = pools
+            for fewer in tiny.values() if depth == 1 else ():  # these can only fail
+                smallest = {role: pairs for role, pairs in fewer.items() if len(pairs) > 1}
+                apart = {role: p for role, p in smallest.items() if p != larger.get(role)}
+                within = {("own", role) for role in apart}
+                yield from of_roles(evidence, kind, apart, within)
+                larger = smallest
 
 
 def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:

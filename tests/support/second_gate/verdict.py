@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.second_gate.answers import by_class
 from tests.support.second_gate.bounds import only_fails
-from tests.support.second_gate.comparisons import measures
+from tests.support.second_gate.comparisons import GALLERY, measures
 from tests.support.second_gate.evidence import Evidence, Json
 from tests.support.second_gate.formulas import class_p
 
@@ -157,6 +157,7 @@ def agrees(file: bytes) -> str:
             and depth == one["depth"]
             and (
                 name.startswith((f"{len(names)} updates", f"{len(names)} captioned updates"))
+                and name.endswith(GALLERY) is names[0].endswith(GALLERY)
                 if len(names) > 1
                 else name == names[0]
             )

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
+
+import pytest
 
 from core.evaluation.answers import RetrievalAnswers, ranks_of
 from core.evaluation.comparisons import comparisons
@@ -19,6 +22,8 @@ from tests.support.evaluation.evaluations import (
     policy,
     report_of,
 )
+
+BOTH = {(5, "version 2"), (5, "version 2, own gallery")}
 
 
 def settled_apart(**limits: int) -> EvaluationPlan:
@@ -54,31 +59,74 @@ def test_several_small_ones_show_together_what_none_shows_alone() -> None:
     def right(who: Version, question: EvalQuery, index: int) -> bool:
         return who != plan.candidate or index % 12 > 0
 
-    found = [one for one in report_of(plan, right).measures if one.baseline == "parent"]
+    report = report_of(plan, right)
+    found = [one for one in report.measures if one.baseline == "parent"]
     found = [one for one in found if " " in one.name and one.depth == 1]
-    for kind in DIRECTIONS:
+    for kind, gallery in product(DIRECTIONS, ("", ", own gallery")):
         of_kind = [one for one in found if one.kind is kind]
+        of_kind = [one for one in of_kind if one.name.endswith("own gallery") is bool(gallery)]
         [together] = [one for one in of_kind if not one.pooled]
-        assert together.name == "3 captioned updates"
+        assert together.name == f"3 captioned updates{gallery}"
         assert together.outcome is Outcome.OPEN
-        alone = [one for one in of_kind if one.pooled]
-        assert [one.name for one in alone] == ["version 2", "version 3"]  # and 4, with its settled
-        assert all(one.outcome is Outcome.HOLDS for one in alone)
+        names = [one.name.removesuffix(gallery) for one in of_kind if one.pooled]
+        names = [name for name in names if " updates" not in name]
+        assert names == ["version 2", "version 3"]  # and 4, with its settled version
+        assert all(one.outcome is Outcome.HOLDS for one in of_kind if one.pooled)
 
 
-def test_a_settled_version_further_back_is_compared_with_in_the_holdouts_own_gallery() -> None:
+def test_small_ones_are_asked_in_both_galleries_and_settled_versions_in_their_own() -> None:
     plan = settled_apart(minimum_count=100)
     first, *_ = plan.kept_captions
     asked = {
-        one.baseline: exam
+        (one.name, one.baseline): exam
         for one in comparisons(plan)
         for exam, _ in one.pairs
-        if one.name == "version 2"
+        if one.name.startswith("version 2")
     }
-    assert asked == {"parent": first.exam, "settled version": first.exam.alone}
+    alone = first.exam.alone
+    assert asked == {
+        ("version 2", "parent"): first.exam,
+        ("version 2, own gallery", "parent"): alone,
+        ("version 2, own gallery", "settled version"): alone,
+    }
     answered = {version.number: set(queries) for version, queries in plan.questions}
     assert first.exam.asked in answered[plan.parent.number] & answered[plan.root.number]
     assert first.exam.asked not in answered[first.learner.number]
+
+
+@pytest.mark.parametrize(("each", "outcome"), [(2, Outcome.FAILS), (8, Outcome.OPEN)])
+def test_what_is_lost_in_the_own_gallery_counts_where_all_versions_find_others_images_first(
+    each: int, outcome: Outcome
+) -> None:
+    """As when a later update has taught better pictures of the same things."""
+    plan = line_of_captions(60, 8, policy=policy(minimum_count=100))
+    [first] = plan.kept_captions
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        if question == first.exam.own:
+            return who != plan.candidate or index % each > 0
+        return question != first.exam.asked
+
+    found = {
+        one.name: one
+        for one in report_of(plan, right).measures
+        if (one.kind, one.depth) == (DIRECTIONS[0], 1) and "parent" in one.baseline
+    }
+    assert found["version 2"].outcome is Outcome.HOLDS
+    assert found["version 2, own gallery"].outcome is outcome
+
+
+def test_tiny_updates_of_captions_are_not_forgotten_among_larger_ones() -> None:
+    plan = line_of_captions(*[6] * 5, 340, 340, 8, policy=policy(minimum_count=350))
+    tiny = {image.pixels for one in plan.kept_captions[:5] for image in one.exam.own.entries}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        is_captions = isinstance(question, RetrievalQuery)
+        return who != plan.candidate or not (is_captions and question.entries[index].pixels in tiny)
+
+    judged = [one for one in report_of(plan, right).measures if one.kind is DIRECTIONS[0]]
+    fails = {one.name for one in judged if one.outcome is Outcome.FAILS}
+    assert fails == {"5 captioned updates", "5 captioned updates, own gallery"}
 
 
 def test_a_sure_loss_among_the_first_five_fails_a_version_and_a_doubtful_one_does_nothing() -> None:
@@ -101,7 +149,7 @@ def test_a_sure_loss_among_the_first_five_fails_a_version_and_a_doubtful_one_doe
         )
         return [one for one in report.measures if one.kind is MeasureKind.IMAGE_TO_TEXT]
 
-    for rank, each, failed in ((4, 2, set()), (5, 2, {(5, "version 2")}), (5, 12, set())):
+    for rank, each, failed in ((4, 2, set()), (5, 2, BOTH), (5, 12, set())):
         found = rulings(rank, each=each)
         fails = [one for one in found if one.outcome is Outcome.FAILS]
         assert {(one.depth, one.name) for one in fails if one.name != "shapes"} == failed
