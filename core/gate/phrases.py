@@ -53,8 +53,10 @@ def the_baseline(measure: Measure | ClassLoss) -> str:
 
 def numbered_baseline(measure: Measure | ClassLoss) -> str:
     """Return what a measure compares with; of a suite's settled versions, which of them."""
-    several = measure.kind in SUITES and measure.baseline == SETTLED
-    return f"{measure.baseline} {measure.baseline_version}" if several else measure.baseline
+    if measure.kind not in SUITES or measure.baseline != SETTLED:
+        return measure.baseline
+    number = measure.baseline_version
+    return f"{SETTLED}s" if number is None else f"{SETTLED} {number}"
 
 
 def capital(text: str) -> str:

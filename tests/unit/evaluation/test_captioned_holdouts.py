@@ -72,6 +72,7 @@ def test_several_small_ones_show_together_what_none_shows_alone() -> None:
         names = [name for name in names if " updates" not in name]
         assert names == ["version 2", "version 3"]  # and 4, with its settled version
         assert all(one.outcome is Outcome.HOLDS for one in of_kind if one.pooled)
+    assert any("own gallery against the settled versions changed" in one for one in report.reasons)
 
 
 def test_small_ones_are_asked_in_both_galleries_and_settled_versions_in_their_own() -> None:
