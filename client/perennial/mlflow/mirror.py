@@ -71,15 +71,15 @@ class Mirror:
     def update(self) -> Changes:
         """Bring MLflow to what the service says now. Raises Failure if the name is another's.
 
-        A version whose export fails keeps nothing else from being mirrored: JobFailed, of the last
-        such version, is raised at the end.
+        A version whose files cannot be made keeps nothing else from being mirrored: the JobFailed
+        or ServiceError of the last such version is raised at the end.
         """
         # Read first: a version that they point at is then among those that are listed.
         wanted = self._service.models.get(self._model)["aliases"]
         self._require_own_name()
         there = mirrored_versions(self._registry, self._name)
         made = reports = models = 0
-        failed: JobFailed | None = None
+        failed: JobFailed | ServiceError | None = None
         for version in self._service.versions.list(self._model):
             found = there.get(version["version"])
             if found is None:
@@ -89,9 +89,10 @@ class Mirror:
             if self._loadable and may_be_loaded(version, wanted):
                 try:
                     models += self._add_model(version, found)
-                except JobFailed as error:
-                    self._given_up.add(version["version"])  # it would fail again
+                except (JobFailed, ServiceError) as error:
                     failed = error
+                    if isinstance(error, JobFailed) or not error.retryable:
+                        self._given_up.add(version["version"])  # it would fail again
         moved = self._move_aliases(wanted, there)
         if failed is not None:
             raise failed
@@ -165,7 +166,7 @@ class Mirror:
     def _add_model(self, version: VersionSummary, found: Any) -> bool:
         """Add what MLflow loads, unless it is there, and return whether it was added.
 
-        Raises JobFailed if the version cannot be exported.
+        Raises JobFailed or ServiceError if the version cannot be exported.
         """
         if FILES in found.tags or version["version"] in self._given_up:
             return False
