@@ -130,14 +130,29 @@ class Dispatcher:
             if old.ended:
                 log.warning("a Job ended before its job: %s", old.reason, extra={"job": old.job})
             self._cluster.delete(old.name)
-        for job in due.make:
-            self._cluster.make(job)
-            log.info("made a Job", extra={"job": job})
+        self._make(due.make)
         self._send_heartbeat()
         if now >= self._forget_at:
             for queue in self._queues:
                 self._forget(queue)
             self._forget_at = now + FORGET_EVERY_S
+
+    def _make(self, wanted: Sequence[JobId]) -> None:
+        """Make Jobs; one that the cluster refuses keeps no other from being made.
+
+        Raises ClusterRefused if it refuses all.
+        """
+        refused = []
+        for job in wanted:
+            try:
+                self._cluster.make(job)
+            except ClusterRefused as fault:
+                log.warning("the cluster refuses a Job: %s", fault, extra={"job": job})
+                refused.append(fault)
+            else:
+                log.info("made a Job", extra={"job": job})
+        if refused and len(refused) == len(wanted):
+            raise refused[0]
 
     def _overdue(
         self, present: Sequence[ClusterJob], unfinished: Collection[JobId], now: float

@@ -200,6 +200,24 @@ def test_who_cannot_reach_the_cluster_does_not_count_as_a_worker(
     assert facts["queues"] == ["gpu"]
 
 
+def test_a_job_that_the_cluster_refuses_keeps_no_other_from_being_made(
+    platform: Platform, cluster: SmallCluster, jobs: ClusterJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [first], [second] = queued(platform, models=2)
+    make = jobs.make
+
+    def refused(job: JobId) -> None:
+        if job == first.id:
+            raise ClusterRefused("exceeded quota")
+        make(job)
+
+    monkeypatch.setattr(jobs, "make", refused)
+    a_dispatcher(platform, jobs).tick(0.0)
+    assert made(cluster) == [second.id]
+    with platform.transactions(read_only=True) as work:
+        assert work[Heartbeats].fresh(60)
+
+
 def test_notifications_that_no_worker_receives_are_deleted(
     platform: Platform, cluster: SmallCluster, jobs: ClusterJobs
 ) -> None:
