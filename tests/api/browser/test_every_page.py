@@ -207,8 +207,8 @@ def test_a_reader_finds_how_to_promote_in_the_reference(
         if width > PHONE:
             page.set_viewport_size({"width": width, "height": 800})
             page.emulate_media(color_scheme="dark")
-            page.reload()  # as by a link to the operation
             page.mouse.move(0, 0)  # Redoc's rows have too little contrast below the pointer
+            page.reload()  # as by a link to the operation
         expect(page.get_by_role("heading", name="Promote a version")).to_be_in_viewport()
         expect(page.get_by_text("Role: operator.").first).to_be_visible()
         assert page.url == f"{site[0]}/docs#/aliases/move_alias"
