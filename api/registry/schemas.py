@@ -340,14 +340,14 @@ class Promotion(RequestModel):
 
 
 class PromotionRefusal(ResponseModel):
-    """Why a promotion would be refused."""
+    """The refusal that a promotion would meet."""
 
     code: str = Field(examples=["gate_failed"])
     detail: str = Field(validation_alias="message")
 
 
 class PreviewView(ResponseModel):
-    """How a promotion without a reason would end now."""
+    """The outcome that a promotion without a reason would have now."""
 
     version: int = Field(examples=[2])
     live: int | None = Field(examples=[1], description="What the alias points at; null: nothing.")
