@@ -119,6 +119,11 @@ class EvaluationResults:
         """One name for all that mean the same by the policy, by each of them in lower case."""
         return self.plan.policy.meanings
 
+    @cached_property
+    def improved(self) -> dict[int, frozenset[str]]:
+        """The classes that updates since a version have improved, as far as `untaught` asked."""
+        return {}
+
     def class_answers(self, version: Version, query: ClassQuery) -> ClassAnswers:
         """Return a version's answers to a query for classes."""
         answers = self.answers[version.digest, query.digest]

@@ -31,14 +31,14 @@ def untaught(results: EvaluationResults, comparison: Comparison, level: float) -
     if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
         return None
     every = results.on_each(comparison, results.plan.candidate)
-    parts = _not_taught(results, comparison, results.plan.candidate)
+    parts = _not_improved(results, comparison, results.plan.candidate)
     images = sum(len(query.entries) for query, _ in parts)
     if not parts or images == sum(len(query.entries) for query, _ in every):
         return None
     meanings, live = results.meanings, results.live_in(comparison)
     since_live = None
     if live is not None:
-        theirs = _together(comparison, _not_taught(results, comparison, live))
+        theirs = _together(comparison, _not_improved(results, comparison, live))
         since_live = (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
     return Untaught(
         **vars(_together(comparison, parts).changes(level)),
@@ -51,20 +51,22 @@ def _together(comparison: Comparison, parts: _Parts) -> PairedHits:
     return one_a_group(parts, by_class=comparison.is_of_holdouts)
 
 
-def _not_taught(results: EvaluationResults, comparison: Comparison, now: Version) -> _Parts:
+def _not_improved(results: EvaluationResults, comparison: Comparison, now: Version) -> _Parts:
     """Return the hits of a version on the images of these classes, by suite or holdout."""
     found: _Parts = []
     parts = results.on_each(comparison, now)
     for (_, before), (query, hits) in zip(comparison.pairs, parts, strict=True):
-        taught = taught_since(results, before)
-        kept = [results.meanings.get(one, one) not in taught for one in query.truths]
+        if before.number not in results.improved:
+            results.improved[before.number] = _improved_since(results, before)
+        improved = results.improved[before.number]
+        kept = [results.meanings.get(one, one) not in improved for one in query.truths]
         if any(kept):
             found.append((query.only(kept), hits.only(kept)))
     return found
 
 
-def taught_since(results: EvaluationResults, before: Version) -> frozenset[str]:
-    """Return what the candidate's line has learned since it left that of another version.
+def _improved_since(results: EvaluationResults, before: Version) -> frozenset[str]:
+    """Return the classes in which the candidate's line improved since it left another's.
 
     A class counts if more of the images that these updates held out of it are right than with that
     version, or with the root if that version has not answered about them. Naming a class in an

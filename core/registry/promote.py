@@ -180,9 +180,10 @@ def preview_promotion(work: Work, version: Version, alias: str) -> PromotionPrev
 def expected_refusal(
     work: Work, version: Version, alias: str, *, reason: str = "any"
 ) -> PerennialError | None:
-    """Return why a promotion, unless said otherwise with a reason, would be refused now; else None.
+    """Return why a promotion without an override would be refused now; None if it would not be.
 
-    It has no override. Whether all bytes of the weights are there is left to the promotion.
+    It has a reason, unless `reason` is empty. Whether all bytes of the weights are there is left to
+    the promotion.
     """
     try:
         version.require_weights()
