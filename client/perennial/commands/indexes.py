@@ -82,7 +82,7 @@ def _without_password(
 
 
 @contextmanager
-def _opened(name: str, table: str | None, qdrant: str | None) -> Iterator["Store"]:
+def _opened(name: str, table: str | None, qdrant: str | None, **options: Any) -> Iterator["Store"]:
     """Yield the store of an index. Raises Failure."""
     if (table is None) is (qdrant is None):
         raise click.UsageError("give either --table or --qdrant")
@@ -93,12 +93,12 @@ def _opened(name: str, table: str | None, qdrant: str | None) -> Iterator["Store
         if table is not None:
             from perennial.indexes.pgvector import PgVectorStore
 
-            open_store: Callable[[], Any] = partial(PgVectorStore, table, name)
+            open_store: Callable[[], Any] = partial(PgVectorStore, table, name, **options)
         else:
             from perennial.indexes.qdrant import QdrantStore
 
             key = os.environ.get(QDRANT_KEY)
-            open_store = partial(QdrantStore.at, str(qdrant), name, key)
+            open_store = partial(QdrantStore.at, str(qdrant), name, key, **options)
     except ImportError as error:
         raise Failure(
             f"{error.name} is missing: install perennial-client with the extra {extra!r}."
@@ -386,6 +386,13 @@ def sync(
 @click.option("--text", help="Text to search for.")
 @click.option("--image", type=FILE, help="Image to search for.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=10, show_default=True)
+@click.option(
+    "--ef-search",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    help="Candidates among which the nearest are found (default: 200); more take longer and miss "
+    "less.",
+)
 @store_options
 @json_option
 def search(
@@ -394,6 +401,7 @@ def search(
     text: str | None,
     image: Path | None,
     limit: int,
+    ef_search: int | None,
     table: str | None,
     qdrant: str | None,
     as_json: bool,
@@ -401,7 +409,8 @@ def search(
     """Search an index by the version whose vectors it has."""
     if (text is None) is (image is None):
         raise click.UsageError("give either --text or --image")
-    with connected() as client, _opened(name, table, qdrant) as store:
+    options = {} if ef_search is None else {"ef_search": ef_search}
+    with connected() as client, _opened(name, table, qdrant, **options) as store:
         from perennial.indexes.search import search as find
 
         found = find(client, store, model, text=text, image=image, limit=limit)

@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
-from perennial.indexes.store import Hit, IndexFailure, Item, Live, Vector
+from perennial.indexes.store import EF_SEARCH, Hit, IndexFailure, Item, Live, Vector
 
 CONNECT_S = 10
 WAIT = "2s"  # for a lock of the view, behind which searches would wait as well
@@ -21,6 +21,7 @@ TRIES = 30  # of a switch, each as long as that
 FILLER_WAIT = "60s"  # for another filler; one that was killed is noticed within that
 LONGEST_NAME = 48  # PostgreSQL cuts names of tables and indexes at 63, and ours are longer by 15
 AT_ONCE = 5000  # rows that are read at a time
+MOST_CANDIDATES = 1000  # that pgvector allows
 
 
 class PgVectorStore:
@@ -30,7 +31,7 @@ class PgVectorStore:
     with the version and digest that the view shows.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, *, ef_search: int = EF_SEARCH) -> None:
         """Connect to a database by a URL or, as psycopg takes it, a list of parameters.
 
         A password that is not there is taken from PGPASSWORD or `.pgpass`. Raises IndexFailure.
@@ -42,6 +43,8 @@ class PgVectorStore:
             )
         self._name = name
         self._marked = ""
+        self._ef_search = ef_search
+        self._candidates = 0  # as the session has it
         try:
             conninfo_to_dict(url)
         except psycopg.Error:  # whose text would repeat the URL, and so a password in it
@@ -149,7 +152,11 @@ class PgVectorStore:
 
     def search(self, live: Live, vector: Vector, limit: int) -> Sequence[Hit] | None:
         """Search in one statement, which finds nothing once the view shows another digest."""
+        candidates = min(max(self._ef_search, limit), MOST_CANDIDATES)
         with _failures("search the index"):
+            if candidates != self._candidates:
+                self._one("SELECT set_config('hnsw.ef_search', %s, false)", str(candidates))
+                self._candidates = candidates
             found = self._run(
                 "SELECT id, texts, 1 - (vector <=> %(query)s) FROM {} WHERE digest = %(digest)s "
                 "ORDER BY vector <=> %(query)s LIMIT %(limit)s",

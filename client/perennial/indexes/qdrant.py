@@ -10,7 +10,7 @@ import numpy as np
 from qdrant_client import QdrantClient, models
 from qdrant_client.http.exceptions import ApiException
 
-from perennial.indexes.store import Hit, IndexFailure, Item, Live, Vector
+from perennial.indexes.store import EF_SEARCH, Hit, IndexFailure, Item, Live, Vector
 
 TIMEOUT_S = 60
 AT_ONCE = 5000  # points that are read at a time
@@ -26,15 +26,19 @@ class QdrantStore:
     The alias `shop` is for other software, and follows in a second step.
     """
 
-    def __init__(self, client: QdrantClient, name: str) -> None:
+    def __init__(self, client: QdrantClient, name: str, *, ef_search: int = EF_SEARCH) -> None:
         self._client = client
         self._name = name
+        self._ef_search = ef_search
 
     @classmethod
-    def at(cls, url: str, name: str, key: str | None) -> "QdrantStore":
+    def at(
+        cls, url: str, name: str, key: str | None, *, ef_search: int = EF_SEARCH
+    ) -> "QdrantStore":
         """Connect to a server."""
         with _failures("connect"):
-            return cls(QdrantClient(url=url, api_key=key, timeout=TIMEOUT_S), name)
+            client = QdrantClient(url=url, api_key=key, timeout=TIMEOUT_S)
+        return cls(client, name, ef_search=ef_search)
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,7 +93,10 @@ class QdrantStore:
         try:
             with _failures("search the index"):
                 found = self._client.query_points(
-                    self._side(live.side), query=vector.tolist(), limit=limit
+                    self._side(live.side),
+                    query=vector.tolist(),
+                    limit=limit,
+                    search_params=models.SearchParams(hnsw_ef=max(self._ef_search, limit)),
                 ).points
         except IndexFailure:
             if self.live() == live:

@@ -9,6 +9,10 @@ import numpy as np
 
 Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 
+# Candidates of a search in a graph, of which the nearest are returned. Texts lie far from images,
+# so what stores take by themselves, 40 in pgvector and 100 in Qdrant, misses some: vector-index.md.
+EF_SEARCH = 200
+
 
 class IndexFailure(Exception):
     """An index cannot be filled or searched, for the reason that the message says."""

@@ -49,7 +49,8 @@ def test_an_index_is_created_moved_searched_and_deleted_by_commands(
     assert perennial("rollback", shop.name, "--reason", "worse").code == 0
     synced = perennial("index", "sync", shop.name, *model)
     assert rows(synced.out, 2) == [["1", "live"], [str(version), "retired"]], synced.err
-    found = perennial("index", "search", shop.name, *model, "--text", "a cat", "--limit", 2)
+    asked = ("--text", "a cat", "--limit", 2, "--ef-search", 400)
+    found = perennial("index", "search", shop.name, *model, *asked)
     assert "by version 1, digest " in found.out
     assert len(rows(found.out, 1)) == 2
     assert rows(perennial("index", "list", *model).out, 2) == [[shop.name, "pgvector"]]

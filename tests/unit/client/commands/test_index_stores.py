@@ -6,6 +6,7 @@ not how a server behaves.
 
 import itertools
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +25,9 @@ from tests.support.api.image_files import picture
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.learning.tiny_tools import vector
 from tests.unit.client.commands.conftest import Site
+
+# The local mode searches exactly, and warns whoever asks for anything else.
+pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
 _numbers = itertools.count(1)
 
@@ -88,6 +92,45 @@ def test_what_is_searched_changes_from_one_moment_to_the_next(store: Store) -> N
     store.drop(2)
     assert store.sides().keys() == {1}
     store.drop(2)
+
+
+def test_a_search_in_a_graph_of_postgresql_finds_as_many_as_it_is_asked_for(address: str) -> None:
+    """By itself pgvector finds 40 at most, and misses some of the nearest."""
+    at = f"{address}{'&' if '?' in address else '?'}options=-c%20enable_seqscan%3Doff"
+    live, drawn = Live(version=1, digest="d1", side=1), np.random.default_rng(0)
+    store = PgVectorStore(at, f"store{next(_numbers)}")
+    try:
+        store.claim("idx_1")
+        store.create(1, 8)
+        store.write(1, [item(str(n), *drawn.normal(size=8)) for n in range(300)])
+        store.finish(1)
+        store.switch(live)
+        for limit in (100, 250):
+            found = store.search(live, np.ones(8, np.float32), limit)
+            assert found is not None
+            assert len(found) == limit
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "limit", "candidates"), [({}, 10, 200), ({"ef_search": 50}, 10, 50), ({}, 300, 300)]
+)
+def test_a_search_in_a_graph_of_qdrant_looks_among_so_many_candidates(
+    given: dict[str, int], limit: int, candidates: int
+) -> None:
+    asked = []
+
+    class Asked(QdrantClient):
+        def query_points(self, *given: Any, **named: Any) -> Any:
+            asked.append(named["search_params"].hnsw_ef)
+            return super().query_points(*given, **named)
+
+    store = QdrantStore(Asked(":memory:"), f"store{next(_numbers)}", **given)
+    store.claim("idx_1")
+    store.create(1, 2)
+    store.search(Live(version=1, digest="d1", side=1), np.ones(2, np.float32), limit)
+    assert asked == [candidates]
 
 
 def test_a_store_is_of_one_index(store: Store) -> None:
