@@ -10,7 +10,7 @@ from perennial.commands.exports import require_new_folder, unpack
 from perennial.publishing.bom import BOM, bill_of_materials
 from perennial.publishing.card import CARD, model_card
 from perennial.publishing.facts import Facts, read_facts
-from perennial.publishing.hub import HUB, Hub
+from perennial.publishing.hub import BASE, HUB, Hub
 from perennial.publishing.oci import OCI, Repository
 from perennial.publishing.signing import Signer, sign_option
 from perennial.terminal.arguments import example, find_version, version_argument
@@ -23,6 +23,13 @@ def place(text: str) -> Path | Hub | Repository:
     if text.startswith(HUB):
         return Hub(text)
     return Repository(text) if text.startswith(OCI) else Path(text)
+
+
+def base_name(text: str) -> str:
+    """Return the name of a model, if it is one as hubs write it. Raises BadParameter."""
+    if not BASE.fullmatch(text):
+        raise click.BadParameter("give ORG/NAME, as hubs name models: laion/CLIP-ViT-B-32")
+    return text
 
 
 @click.command(
@@ -48,7 +55,12 @@ def place(text: str) -> Path | Hub | Repository:
     metavar="ID",
     help="Licence of the weights, as hubs write it, such as apache-2.0 or other.",
 )
-@click.option("--base", metavar="ORG/NAME", help="Model that the root is, as hubs name it.")
+@click.option(
+    "--base",
+    type=base_name,
+    metavar="ORG/NAME",
+    help="Model that the root is, as hubs name it.",
+)
 @sign_option
 @click.option(
     "--any-verdict", is_flag=True, help="Publish even what the gate has not passed; the card says."

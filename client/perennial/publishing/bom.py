@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from perennial.publishing.facts import TASK, Facts
 from perennial.terminal.output import measure_of
@@ -77,7 +78,7 @@ def _ancestors(facts: Facts) -> Iterator[dict[str, Any]]:
                 found["properties"] = [_property("digest", digest)]
             yield found
     if facts.base:
-        yield {"type": MODEL, "name": facts.base, "purl": f"pkg:huggingface/{facts.base}"}
+        yield {"type": MODEL, "name": facts.base, "purl": f"pkg:huggingface/{quote(facts.base)}"}
 
 
 def _card(facts: Facts) -> dict[str, Any]:

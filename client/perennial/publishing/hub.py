@@ -12,7 +12,9 @@ from perennial.terminal.session import Failure
 
 HUB = "hf://"
 TOKEN, ENDPOINT = "HF_TOKEN", "HF_ENDPOINT"
-ADDRESS = re.compile(rf"{HUB}([\w.-]+/[\w.-]+)", re.ASCII)
+NAME = r"[\w.-]+/[\w.-]+"
+ADDRESS = re.compile(rf"{HUB}({NAME})", re.ASCII)
+BASE = re.compile(rf"{NAME}|[\w.-]+", re.ASCII)  # some old models are of no organisation
 
 
 class Hub:

@@ -26,6 +26,8 @@ from perennial.commands import exports as bundles
 from perennial.commands import reports
 from perennial.commands import verify as verifying
 from perennial.publishing import oci
+from perennial.publishing.bom import bill_of_materials
+from perennial.publishing.facts import read_facts
 from perennial.terminal.session import ERROR, GATE, JOB, URL, USAGE
 from tests.support.api.seeds import a_candidate, a_root
 from tests.support.bundles import OURS, THEIRS
@@ -403,6 +405,26 @@ def fetched(registry: httpx.Client, kind: str, digest: str) -> dict[str, Any]:
     data = registry.get(f"{kind}/{digest}", headers={"Accept": accept}).content
     assert f"sha256:{hashlib.sha256(data).hexdigest()}" == digest
     return json.loads(data)
+
+
+@pytest.mark.parametrize(
+    "base", ["", "lab/", "lab/small/2", "lab/small@1", "lab/small?a=b#c", "pkg:npm/x", "läb/small"]
+)
+def test_a_base_that_no_hub_could_name_is_refused(
+    perennial: Run, tmp_path: Path, base: str
+) -> None:
+    words = ("publish", "demo:1", "--license", "other", "--to", tmp_path / "root")
+    ended = perennial(*words, "--base", base)
+    assert (ended.code, "as hubs name models" in ended.err) == (USAGE, True)
+
+
+def test_a_bill_of_materials_names_the_base_by_a_package_url(
+    site: Site,
+) -> None:
+    facts = read_facts(site.client, "demo", 1, licence="other", base="a lab/clip?x=1#y@2")
+    told = json.loads(bill_of_materials(facts, []))
+    (base,) = told["metadata"]["component"]["pedigree"]["ancestors"]
+    assert base["purl"] == "pkg:huggingface/a%20lab/clip%3Fx%3D1%23y%402"
 
 
 def test_what_the_gate_has_not_passed_or_nobody_can_sign_is_not_published(
