@@ -1,4 +1,4 @@
-"""Who acts, and what they may do."""
+"""Keys and people that act, and their roles: what each may do."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -81,7 +81,7 @@ class ConversionView(ResponseModel):
 
 
 class BlameOrderView(ResponseModel):
-    """What a blame asks: the version, the class, and how its update's images are grouped."""
+    """A question of blame: the version, the class, and how its update's images are grouped."""
 
     version: int
     class_name: str | None = Field(

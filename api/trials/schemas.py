@@ -38,7 +38,7 @@ class NewTrial(RequestModel):
 
 
 class StopTrial(RequestModel):
-    """Why a trial is stopped."""
+    """The reason for which a trial is stopped."""
 
     reason: Reason = ""
 
@@ -222,7 +222,7 @@ class Feedback(RequestModel):
 
 
 class LabelError(ResponseModel):
-    """Why a label was refused."""
+    """The reason for which a label was refused."""
 
     code: str = Field(examples=["prediction_not_found"])
     detail: str = Field(validation_alias="message")

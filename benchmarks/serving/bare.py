@@ -32,7 +32,7 @@ from core.registry.versions import ServingPrecision
 
 @dataclass(frozen=True, kw_only=True)
 class Taken:
-    """How many images were classified, and how long that took, in seconds."""
+    """A number of images that were classified, and the seconds that it took."""
 
     images: int
     answers: Sequence[float]  # latency of each call or request

@@ -53,7 +53,7 @@ Vectors = NDArray[np.float64]  # (images, width), rows of length 1
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where to ask, and with what beside the image."""
+    """An address to ask, and what is sent there beside the image."""
 
     url: str
     pid: int  # of the process that is started first

@@ -202,7 +202,7 @@ def runs_of(served: Served, folder: Path, clients: Sequence[int], given: "Given"
 
 
 class Given:
-    """What all models are measured with."""
+    """Models and images that all are measured with."""
 
     def __init__(self, arguments: argparse.Namespace, files: Sequence[bytes]) -> None:
         spawning = multiprocessing.get_context("spawn")

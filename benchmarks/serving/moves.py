@@ -121,7 +121,7 @@ class Question:
 
 @dataclass(kw_only=True)
 class Seen:
-    """What clients have seen."""
+    """The waits, failures and wrong answers of clients."""
 
     waits: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -196,7 +196,7 @@ CLASSES = ["ankle boot", "bag", "coat", "dress", "pullover"]
 
 @dataclass(kw_only=True)
 class Moves:
-    """What the moves of an alias took, in seconds."""
+    """The seconds that moves of an alias took."""
 
     moving: list[float] = field(default_factory=list)  # until the reply to a move
     answering: list[float] = field(default_factory=list)  # from there to the new version's answer

@@ -29,7 +29,7 @@ class RunConfig:
 
     @property
     def reads_reference(self) -> bool:
-        """Whether the study's reference set is part of the training spec."""
+        """True if the study's reference set is part of the training spec."""
         return (
             _baselines()[self.compared].remembers
             if self.compared
@@ -38,7 +38,7 @@ class RunConfig:
 
     @property
     def chooses(self) -> bool:
-        """Whether training chooses by validation parts."""
+        """True if training chooses by validation parts."""
         return not self.compared and self.recipe.mixing_choice.uses_validation
 
     def facts(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When a score says that an image is none of the classes: thresholds and their error rates."""
+"""Thresholds below which a score says "none of these classes", and their error rates."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass

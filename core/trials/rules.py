@@ -24,7 +24,7 @@ class TrialMode(StrEnum):
 
 
 class TrialEnd(StrEnum):
-    """Why a trial ended. With its model a trial is deleted instead."""
+    """The reason for which a trial ended. With its model a trial is deleted instead."""
 
     # Beside each, the function that ends it so.
 
