@@ -1,16 +1,19 @@
 """Judge a report's measures again under another policy."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TypeVar
 
 from core.evaluation.measures import limits_flips
 from core.evaluation.report import Report
-from core.gate.changes import Edition
+from core.gate.changes import Changes
 from core.gate.judge import Judgement, judge
 from core.gate.kinds import MeasureKind, Outcome
 from core.gate.levels import Spending
 from core.gate.measures import Measure
 from core.gate.rules import GatePolicy, Verdict
+
+_Part = TypeVar("_Part", bound=Changes)
 
 
 def judge_again(report: Report, policy: GatePolicy) -> Judgement:
@@ -53,9 +56,12 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
         verdicts=number if spends and policy.budget else None,
         level=policy.level_of(spending) * shared if spends else policy.gain_error,
         soft=measure.soft if policy.judged_views else None,
-        editions=measure.editions if policy.judged_views else _without_views(measure.editions),
-        untaught=measure.untaught
-        and replace(measure.untaught, soft=measure.untaught.soft if policy.judged_views else None),
+        editions=tuple(
+            replace(one, earlier=_by_views(one.earlier, policy), added=_by_views(one.added, policy))
+            for one in measure.editions
+        ),
+        untaught=measure.untaught and _by_views(measure.untaught, policy),
+        ungained=measure.ungained and _by_views(measure.ungained, policy),
     )
     yield found.bounded(policy.alpha, policy.minimum_count)
     all_known = measure.disagreements is None and measure.right_before
@@ -72,12 +78,10 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             soft=None,
             editions=(),
             untaught=None,
+            ungained=None,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
 
 
-def _without_views(editions: Iterable[Edition]) -> tuple[Edition, ...]:
-    return tuple(
-        replace(one, earlier=replace(one.earlier, soft=None), added=replace(one.added, soft=None))
-        for one in editions
-    )
+def _by_views(part: _Part, policy: GatePolicy) -> _Part:
+    return part if policy.judged_views else replace(part, soft=None)

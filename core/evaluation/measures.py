@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from core.evaluation.class_losses import mean_change
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
+from core.evaluation.other_classes import other_classes
 from core.evaluation.paired_hits import together
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
-from core.evaluation.untaught import untaught
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
 from core.gate.measures import Measure
@@ -45,7 +45,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     level = spent.level or policy.alpha
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
-    others = untaught(results, comparison, level)
+    others = other_classes(results, comparison, level)
     of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
@@ -71,7 +71,8 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
             editions=tuple(compared.earlier_editions(level)) if is_soft else (),
-            untaught=None if formerly_right else others,
+            untaught=None if formerly_right else others.untaught,
+            ungained=None if formerly_right else others.ungained,
             every_image=None if formerly_right else every_image,
             class_mean=mean_change(results, comparison) if of_classes else None,
             by_one_answer=results.by_one_answer(comparison, compared),

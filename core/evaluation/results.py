@@ -121,7 +121,7 @@ class EvaluationResults:
 
     @cached_property
     def improved(self) -> dict[int, frozenset[str]]:
-        """The classes that updates since a version have improved, as far as `untaught` asked."""
+        """The classes that updates since a version have improved, as far as it was asked."""
         return {}
 
     def class_answers(self, version: Version, query: ClassQuery) -> ClassAnswers:

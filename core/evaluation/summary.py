@@ -8,7 +8,8 @@ from core.gate.guards import has_images, is_guard
 from core.gate.judge import Judgement
 from core.gate.kinds import ClassList, MeasureKind, Outcome
 from core.gate.measures import Ruling
-from core.gate.phrases import OWN_PROMPTS, among, the_baseline, untaught_images
+from core.gate.phrases import OWN_PROMPTS, among, images_apart, the_baseline
+from core.gate.reasons import hidden_loss
 from core.gate.rules import Verdict
 from core.values import counted
 
@@ -44,7 +45,7 @@ def summarise(
         learned=CONVERTED if judgement.converted else " ".join(taught),
         lost=_lost(
             largest_loss(judgement.measures, minimum_count),
-            next((m for m in judgement.measures if m.held_back_by_untaught), None),
+            next((m for m in judgement.measures if m.held_back_by_others), None),
             to_label=bool(judgement.to_label),
         ),
         go_live=_go_live(
@@ -138,11 +139,11 @@ def _lost(worst: Ruling | None, hiding: Ruling | None, *, to_label: bool) -> str
         return "Nothing shows yet what it lost: images have to be labelled first."
     if worst is None:
         return "Nothing shows what it lost: no suite and no earlier holdout was asked."
-    apart = hiding.untaught if hiding is not None else None
+    apart = hidden_loss(hiding) if hiding is not None else None
     if worst.difference >= 0 and hiding and apart and apart.lost > apart.gained:
         return (
-            f"What it gained on classes that were taught hides a loss on {hiding.place}, compared "
-            f"with {_whose(hiding)}: of {untaught_images(apart)}, {apart.lost:,} are wrong now "
+            f"What it gained on some classes hides a loss on {hiding.place}, compared "
+            f"with {_whose(hiding)}: of {images_apart(apart)}, {apart.lost:,} are wrong now "
             f"that were right, and {apart.gained:,} right that were wrong."
         )
     if worst.difference >= 0:

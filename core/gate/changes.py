@@ -143,6 +143,19 @@ class Untaught(Changes):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Ungained(Changes):
+    """The images of whose class the other images show no gain.
+
+    A gain is shown if it is at least the square root of the number of answers that changed: chance
+    alone gives as much to about one class in six. No image is chosen by its own answer, so the
+    difference is not biased. But its variance is up to three times that of as many independent
+    answers, so that a version is held back by it and fails by nothing of it.
+    """
+
+    classes: int = field(metadata=description("How many classes these images show."))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Edition:
     """An earlier edition of images that have grown since."""
 

@@ -50,7 +50,14 @@ def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
     if measure.verdicts is None or measure.look > 1:
         return False
     unchanged = replace(
-        measure, gained=0, lost=0, soft=None, editions=(), untaught=None, every_image=None
+        measure,
+        gained=0,
+        lost=0,
+        soft=None,
+        editions=(),
+        untaught=None,
+        ungained=None,
+        every_image=None,
     )
     at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
     return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds

@@ -134,7 +134,7 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
-    beside = measure.lost_on_copies or measure.lost_in_classes or measure.held_back_by_untaught
+    beside = measure.lost_on_copies or measure.lost_in_classes or measure.held_back_by_others
     if measure.live_is_beyond or measure.held_back_by or beside:  # which more images do not change
         return Ruling.on(measure, Outcome.OPEN)
     level = _level_with_more(measure, policy)

@@ -6,7 +6,15 @@ from itertools import starmap
 from operator import gt, lt
 from typing import Self
 
-from core.gate.changes import Changes, Disagreements, Edition, SoftFlips, Untaught, strictness
+from core.gate.changes import (
+    Changes,
+    Disagreements,
+    Edition,
+    SoftFlips,
+    Ungained,
+    Untaught,
+    strictness,
+)
 from core.gate.intervals import Flips, paired_interval, quantile
 from core.gate.kinds import DIRECTIONS, SUITES, ClassList, MeasureKind, Outcome
 from core.values import description
@@ -168,11 +176,19 @@ class Measure(Changes):
             "were, or nothing is asked of it."
         ),
     )
-    held_back_by_untaught: bool = field(
+    ungained: Ungained | None = field(
+        default=None,
+        metadata=description(
+            "The images, of `untaught` if there are any, of whose class the other images show no "
+            "gain: alone they have to be within `tolerance`, too. Null: none show one, or all do, "
+            "or nothing is asked of it."
+        ),
+    )
+    held_back_by_others: bool = field(
         default=False,
         metadata=description(
-            "Whether the images of `untaught` alone show a loss that those of the improved classes "
-            "may hide, so that the measure does not hold."
+            "Whether the images of `untaught`, or of `ungained`, alone show a loss that those of "
+            "the improved classes may hide, so that the measure does not hold."
         ),
     )
     every_image: float | None = field(
@@ -237,6 +253,7 @@ class Measure(Changes):
         soft: SoftFlips | None = None,
         editions: Sequence[Edition] = (),
         untaught: Untaught | None = None,
+        ungained: Ungained | None = None,
         every_image: float | None = None,
         class_mean: float | None = None,
         by_one_answer: int = 0,
@@ -286,6 +303,7 @@ class Measure(Changes):
             soft=soft,
             editions=tuple(editions),
             untaught=untaught,
+            ungained=ungained,
             every_image=every_image,
             class_mean=class_mean,
             by_one_answer=by_one_answer,
@@ -311,8 +329,7 @@ class Measure(Changes):
             interval_lower=interval.lower,
             upper=interval.upper,
             held_back_by=next(hiding, None),
-            held_back_by_untaught=self.untaught is not None
-            and not self.untaught.is_within(*limits),
+            held_back_by_others=not all(part.is_within(*limits) for part in self.others),
         )
 
     def strictness(self, distinct: int, minimum_count: int) -> float:
@@ -379,6 +396,11 @@ class Measure(Changes):
         return theirs is not None and theirs < -self.tolerance
 
     @property
+    def others(self) -> tuple[Untaught | Ungained, ...]:
+        """The images of the classes not improved, which have to be within tolerance alone."""
+        return tuple(part for part in (self.untaught, self.ungained) if part is not None)
+
+    @property
     def judged(self) -> tuple[Changes, ...]:
         """The changes that may fail: of all images, and of those of `untaught` by themselves."""
         return (self,) if self.untaught is None else (self, self.untaught)
@@ -404,7 +426,7 @@ class Measure(Changes):
     @property
     def holds(self) -> bool:
         """True if the lower bound is within the tolerance, and no part of the images holds back."""
-        held_back = self.held_back_by is not None or self.held_back_by_untaught
+        held_back = self.held_back_by is not None or self.held_back_by_others
         within = self.lower >= -self.tolerance and not held_back
         return within or (self.only_fails and not self.live_is_beyond)
 

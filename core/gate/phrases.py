@@ -1,6 +1,6 @@
 """The phrases that sentences about measures are made of."""
 
-from core.gate.changes import Untaught
+from core.gate.changes import Ungained, Untaught
 from core.gate.classes import ClassLoss
 from core.gate.kinds import SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.measures import Measure
@@ -96,8 +96,14 @@ def limit(measure: Measure) -> str:
     return f"the allowed loss of {points(measure.tolerance, signed=False)} points"
 
 
-def untaught_images(apart: Untaught) -> str:
+def images_apart(others: Untaught | Ungained) -> str:
     """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
-    shown = "class" if apart.classes == 1 else f"{apart.classes:,} classes"
-    images = counted(apart.distinct, "image")
+    images = counted(others.distinct, "image")
+    if isinstance(others, Ungained):
+        return f"the {images} of {_classes(others.classes)} whose other images show no gain"
+    shown = "class" if others.classes == 1 else _classes(others.classes)
     return f"the {images} of the other {shown}, which no update since has improved"
+
+
+def _classes(number: int) -> str:
+    return "one class" if number == 1 else f"{number:,} classes"

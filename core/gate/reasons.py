@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from core.gate.changes import Disagreements, Edition, Untaught
+from core.gate.changes import Disagreements, Edition, Ungained, Untaught
 from core.gate.classes import ClassLoss
 from core.gate.guards import about_guards
 from core.gate.intervals import p_below
@@ -14,11 +14,11 @@ from core.gate.phrases import (
     OWN_PROMPTS,
     capital,
     change,
+    images_apart,
     limit,
     points,
     subject,
     the_baseline,
-    untaught_images,
 )
 from core.values import counted
 
@@ -65,10 +65,10 @@ def explain(
     still_open = [r for r in rulings if r.outcome is Outcome.OPEN]
     if beyond := [r for r in still_open if r.live_is_beyond]:
         lines.append(_beyond(beyond))
-    hidden = [r for r in still_open if r.held_back_by_untaught and not r.live_is_beyond]
+    hidden = [r for r in still_open if r.held_back_by_others and not r.live_is_beyond]
     doubtful = [r for r in still_open if not (r.live_is_beyond or r.held_back_by or r in hidden)]
     lines += [_in_doubt(r) for r in doubtful]
-    lines += [_hidden(r, r.untaught) for r in hidden if r.untaught]
+    lines += [_hidden(r, hidden_loss(r)) for r in hidden]
     lines += [
         _held_back(r, e) for r in still_open for e in r.editions if e.number == r.held_back_by
     ]
@@ -132,7 +132,7 @@ def _failing(measure: Measure) -> str:
     if (apart := failing_apart(measure)) is not None:
         return (
             f"{capital(subject(measure))} changed by {points(apart.flips.difference)} points on "
-            f"{untaught_images(apart)}, significantly more than {limit(measure)}."
+            f"{images_apart(apart)}, significantly more than {limit(measure)}."
         )
     return f"{change(measure)}, significantly more than {limit(measure)}."
 
@@ -285,13 +285,18 @@ def failing_apart(measure: Measure) -> Untaught | None:
     return apart if surer or measure.live_is_beyond else None
 
 
-def _hidden(measure: Measure, apart: Untaught) -> str:
+def hidden_loss(measure: Measure) -> Untaught | Ungained:
+    """Return the classes not improved that hold a measure back: of both kinds the worse ones."""
+    return min(measure.others, key=lambda part: part.flips.difference)
+
+
+def _hidden(measure: Measure, apart: Untaught | Ungained) -> str:
     return (
         f"{capital(subject(measure))} does not hold by all images together, which changed by "
-        f"{points(measure.difference)} points: {untaught_images(apart)}, changed by "
+        f"{points(measure.difference)} points: on {images_apart(apart)}, it is "
         f"{points(apart.flips.difference)}, and it is not certain that these alone are within "
-        f"{limit(measure)}. What is gained on the classes that were taught does not make up for "
-        "it: a person may decide."
+        f"{limit(measure)}. What is gained on other classes does not make up for it: a person "
+        "may decide."
     )
 
 

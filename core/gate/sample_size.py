@@ -79,7 +79,7 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
     asked = [(measure.deciding, z)]
     if measure.holds_by_views:
         asked.append((measure.flips, min(z, 0.0)))
-    if (untaught := measure.untaught) is not None and not measure.only_fails:
-        least = alone(round(untaught.distinct * times), policy.minimum_count, room)
-        asked.append((untaught.deciding, least))
+    for others in () if measure.only_fails else measure.others:
+        least = alone(round(others.distinct * times), policy.minimum_count, room)
+        asked.append((others.deciding, least))
     return all(score(flips.scaled(times), -measure.tolerance) >= least for flips, least in asked)

@@ -154,13 +154,17 @@ def bounded(
         lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
-    others = untaught(evidence, about, prior)
+    others, without_gain = untaught(evidence, about, prior), ungained(evidence, about, prior)
     return {
         **about,
         **found,
         "untaught": others,
-        "held_back_by_untaught": others is not None
-        and decided(others, alone(policy, others)) < -about["tolerance"],
+        "ungained": without_gain,
+        "held_back_by_others": any(
+            decided(one, alone(policy, one)) < -about["tolerance"]
+            for one in (others, without_gain)
+            if one is not None
+        ),
         "name": [exam["name"] for exam, _ in about["pairs"]],
         "shown": lists(evidence, about) != {1}
         and not about["flips"]
@@ -264,8 +268,7 @@ def alone(policy: Json, found: Json) -> float:
 
 def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
     """The counts on classes that were not taught since, where others that are shown were."""
-    elsewhere = about["pooled"] or about["flips"] or about["asked"] == "default"
-    if about["kind"] not in OF_CLASSES or elsewhere:
+    if not parts_count(about):
         return None
     taught = [
         evidence.meaning(label) in since
@@ -284,6 +287,37 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
         "p": p_value(n, b, c, -about["tolerance"]),
         "inherited": live is not None and live < -about["tolerance"],
     }
+
+
+def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
+    """The counts on images of whose class, taught or not, the others did not visibly gain."""
+    if not parts_count(about):
+        return None
+    rows = paired(evidence, about, evidence.plan["candidate"], others=True)
+    labels = [evidence.meaning(str(label)) for *_, label, _ in rows]
+    tables = {
+        name: [
+            (now, before)
+            for (now, before, *_), label in zip(rows, labels, strict=True)
+            if label == name
+        ]
+        for name in {*labels}
+    }
+
+    def visible(row: Row, label: str) -> bool:
+        without = [*tables[label]]
+        without.remove(row[:2])
+        up, down = without.count((True, False)), without.count((False, True))
+        return up > down and up - down >= sqrt(up + down)
+
+    kept = [row for row, label in zip(rows, labels, strict=True) if not visible(row, label)]
+    return counted(kept, prior, soft=True) if 0 < len(kept) < len(rows) else None
+
+
+def parts_count(about: Json) -> bool:
+    """Classes that are not improved are judged by themselves, but not in every measure."""
+    elsewhere = about["pooled"] or about["flips"] or about["asked"] == "default"
+    return about["kind"] in OF_CLASSES and not elsewhere
 
 
 def only_fails(about: Json) -> bool:

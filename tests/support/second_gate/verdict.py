@@ -34,7 +34,7 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     for one in found:
         beyond = one["live"] is not None and one["live"] < -one["tolerance"]
         holds = one["lower"] >= -one["tolerance"] and one["held_back_by"] is None
-        holds = holds and not one.get("held_back_by_untaught", False)
+        holds = holds and not one.get("held_back_by_others", False)
         holds = holds or (only_fails(one) and not beyond)
         failing = any(one is other for other in below) and not beyond
         failing |= any(other.get("of") is one and not other["inherited"] for other in below)
@@ -167,12 +167,12 @@ def agrees(file: bytes) -> str:
         for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):
             same = SAME(one[field], abs=1e-9, rel=1e-9)
             assert told[field] == same, (key, field, told[field], one[field])
-        others = one.get("untaught")
-        assert told["held_back_by_untaught"] == one.get("held_back_by_untaught", False), key
-        assert (told["untaught"] is None) == (others is None), key
-        for field in ("distinct", "count", "gained", "lost", "design_effect"):
-            if others is not None:
-                assert told["untaught"][field] == SAME(others[field]), (key, field)
+        assert told["held_back_by_others"] == one.get("held_back_by_others", False), key
+        for others in ("untaught", "ungained"):
+            assert (told[others] is None) == (one.get(others) is None), (key, others)
+            for field in ("distinct", "count", "gained", "lost", "design_effect"):
+                if told[others] is not None:
+                    assert told[others][field] == SAME(one[others][field]), (key, others, field)
         assert told["live_difference"] == (None if one["live"] is None else SAME(one["live"]))
         assert told["level"] == (None if one["level"] is None else SAME(one["level"]))
     assert evidence.report["verdict"] == given

@@ -1,11 +1,15 @@
-"""Changes on the classes of a comparison in which the line has not improved since its baseline.
+"""Changes on the classes of a comparison that have not improved since its baseline.
 
-What an update gains on the classes of a suite that it teaches would make up for what it loses on
-all others. So the images of these are judged by themselves, too.
+What is gained on some classes of a suite or holdout would make up for what is lost on all others.
+So these are judged by themselves, too: without the classes that updates have improved, by the
+images that they held out, and once more without images of whose class the other images show a gain.
+Captions, imports and updates of few images improve classes without a held-out image that shows it.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import compress
 
 from core.evaluation.comparisons import Comparison
 from core.evaluation.exams import ClassExam
@@ -13,38 +17,82 @@ from core.evaluation.paired_hits import PairedHits, one_a_group
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
 from core.evaluation.results import EvaluationResults
-from core.gate.changes import Untaught
+from core.gate.changes import Ungained, Untaught
 from core.gate.kinds import ClassList, MeasureKind
 from core.registry.versions import Version
 
 _Parts = list[tuple[ClassQuery, PairedHits]]
 
 
-def untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
-    """Return the changes on the classes not improved; None if these are all, or none is shown.
+@dataclass(frozen=True, kw_only=True)
+class OtherClasses:
+    """The changes on the classes of a comparison that are not improved; None if these are all."""
 
-    The gain, captions, unlabelled images, default lists and holdouts that are judged together have
-    none either. `level` is the error of the bound.
+    untaught: Untaught | None = None  # by the images that updates held out
+    ungained: Ungained | None = None  # and by the other images of the class
+
+
+def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
+    """Return the changes on the classes not improved.
+
+    Of the gain, captions, unlabelled images, default lists and holdouts that are judged together
+    there are none. `level` is the error of the bound.
     """
     (exam, _), *_ = comparison.pairs
     elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
     if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
-        return None
+        return OtherClasses()
     every = results.on_each(comparison, results.plan.candidate)
     parts = _not_improved(results, comparison, results.plan.candidate)
-    images = sum(len(query.entries) for query, _ in parts)
-    if not parts or images == sum(len(query.entries) for query, _ in every):
-        return None
-    meanings, live = results.meanings, results.live_in(comparison)
-    since_live = None
+    if not parts:
+        return OtherClasses()
+    hits = _together(comparison, parts)
+    some_improved = sum(len(query.entries) for query, _ in parts) < sum(
+        len(query.entries) for query, _ in every
+    )
+    return OtherClasses(
+        untaught=_untaught(results, comparison, parts, hits, level) if some_improved else None,
+        ungained=ungained(hits, results.meanings, level),
+    )
+
+
+def _untaught(
+    results: EvaluationResults,
+    comparison: Comparison,
+    parts: _Parts,
+    hits: PairedHits,
+    level: float,
+) -> Untaught:
+    live, since_live = results.live_in(comparison), None
     if live is not None:
         theirs = _together(comparison, _not_improved(results, comparison, live))
         since_live = (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
-    return Untaught(
-        **vars(_together(comparison, parts).changes(level)),
-        classes=len({meanings.get(one, one) for query, _ in parts for one in query.truths}),
-        live_difference=since_live,
-    )
+    shown = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
+    return Untaught(**vars(hits.changes(level)), classes=len(shown), live_difference=since_live)
+
+
+def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained | None:
+    """Return the changes on the images of whose class the others show no gain.
+
+    An image's own answer does not say if it counts: among the others, gains and losses are as
+    likely as they are. So a version without a loss pays hardly anything.
+    """
+    classes = [meanings.get(one, one) for one in hits.truths]
+    changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
+    gains, flips = Counter[str](), Counter[str]()
+    for name, change in zip(classes, changes, strict=True):
+        gains[name] += change
+        flips[name] += abs(change)
+
+    def shows_none(name: str, change: int) -> bool:
+        gain, changed = gains[name] - change, flips[name] - abs(change)
+        return gain <= 0 or gain * gain < changed
+
+    kept = [shows_none(*each) for each in zip(classes, changes, strict=True)]
+    if all(kept) or not any(kept):
+        return None
+    shown = len(set(compress(classes, kept)))
+    return Ungained(**vars(hits.only(kept).changes(level)), classes=shown)
 
 
 def _together(comparison: Comparison, parts: _Parts) -> PairedHits:

@@ -1,0 +1,99 @@
+"""Measure how often gains on some classes of a suite hide a loss on the others.
+
+`make bench-gate-gains`: a quarter of the classes gain and all others lose, on one suite and by the
+default policy, single images. How often does it hold by all images together; by the classes that
+did not gain, too, as where the held-out images of updates show which gained; and by the images of
+whose class the other images show no gain, as where none were held out? `docs/studies/gate.md`
+discusses the table.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from benchmarks.calibration.rates import IN_USE
+from benchmarks.output import publish
+from core.evaluation.other_classes import ungained
+from core.evaluation.paired_hits import PairedHits
+from core.gate.changes import Untaught
+from core.gate.kinds import PARENT, ClassList, MeasureKind
+from core.gate.measures import Measure
+from core.values import Digest
+
+DRAWS, SEED = 400, 1
+SUITES = ((400, 5), (400, 40), (400, 100), (1000, 40), (1000, 100), (2000, 100))
+FLIPS = (0.02, 0.1)
+CHANGES = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.03), (0.5, 0.06), (0.5, 0.1), (0.2, 0.06))
+TOLERANCE = IN_USE.tolerances(MeasureKind.ZERO_SHOT, ClassList.OWN)[PARENT]
+
+
+def draw(
+    images: int, classes: int, flips: float, change: tuple[float, float], rng: np.random.Generator
+) -> tuple[PairedHits, int]:
+    """Return hits by which a quarter of the classes, the first ones, gain and the others lose."""
+    gain, loss = change
+    improved = classes // 4 if gain else 0
+    shown = np.arange(images) % classes
+    drawn = rng.random(images)
+    up = flips / 2 + np.where(shown < improved, gain, 0.0)
+    down = flips / 2 + np.where(shown < improved, 0.0, loss)
+    gained, lost = drawn < up, (drawn >= up) & (drawn < up + down)
+    hits = PairedHits(
+        now=(~lost).tolist(),
+        before=(~gained).tolist(),
+        groups=[Digest(f"{one:064x}") for one in range(images)],
+        truths=[f"{one}" for one in shown],
+    )
+    return hits, improved
+
+
+def measure(hits: PairedHits) -> Measure:
+    """Return the measure of a suite's hits, by all images together."""
+    return Measure.of(
+        MeasureKind.ZERO_SHOT,
+        name="suite",
+        baseline=PARENT,
+        baseline_version=1,
+        tolerance=TOLERANCE,
+        images=len(hits.now),
+        now=hits.now,
+        before=hits.before,
+        alpha=IN_USE.alpha,
+        minimum_count=IN_USE.minimum_count,
+    )
+
+
+def rates() -> Iterator[dict[str, Any]]:
+    """Yield how many versions in 100 hold, by size, flips and what they gain and lose."""
+    for (images, classes), flips, change in product(SUITES, FLIPS, CHANGES):
+        rng = np.random.default_rng(SEED)
+        held = np.zeros(3, dtype=int)
+        for _ in range(DRAWS):
+            hits, improved = draw(images, classes, flips, change, rng)
+            whole = measure(hits)
+            kept = [int(name) >= improved for name in hits.truths]
+            told = Untaught(**vars(hits.only(kept).changes(IN_USE.alpha)), classes=classes)
+            each = (
+                whole,
+                replace(whole, untaught=told),
+                replace(whole, ungained=ungained(hits, {}, IN_USE.alpha)),
+            )
+            held += [one.bounded(IN_USE.alpha, IN_USE.minimum_count).holds for one in each]
+        by_all, by_held_out, by_others = (100 * held / DRAWS).round(1).tolist()
+        yield {
+            "images": images,
+            "classes": classes,
+            "flips %": 100 * flips,
+            "a quarter gains": 100 * change[0],
+            "the others lose": 100 * change[1],
+            "hold by all": by_all,
+            "by held-out images too": by_held_out,
+            "by other images too": by_others,
+        }
+
+
+if __name__ == "__main__":
+    publish("gate_gains", list(rates()), draws=DRAWS, seed=SEED)
