@@ -481,6 +481,32 @@ def stacked(hits: Iterable[ImageHits]) -> ImageHits:
     return np.stack(list(hits))
 
 
+# Negative flips: answers that were right before an update and are wrong after it.
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativeFlips:
+    """Shares of all images of a query, over a line of updates."""
+
+    update: float  # right before an update and wrong after it, a mean over the updates
+    line: float  # answered rightly by some version, the base included, and wrongly by the last
+
+
+def negative_flips(versions: Sequence[ImageHits]) -> NegativeFlips:
+    """Compare the hits (images,) of successive versions of a line, the base's first.
+
+    The share of one update is the negative flip rate of positive-congruent training (Yan et al.,
+    2011.09161). Raises ValueError without an update.
+    """
+    hits = np.stack(versions)  # (updates + 1, images)
+    if len(hits) < 2:
+        raise ValueError("flips take two versions")
+    lost = hits[:-1] & ~hits[1:]
+    return NegativeFlips(
+        update=float(lost.mean()), line=float((hits.any(axis=0) & ~hits[-1]).mean())
+    )
+
+
 # The training specs of a study: one per session, each on top of the previous one.
 
 

@@ -21,6 +21,7 @@ from benchmarks.study.measures import (
     Share,
     StudyQueries,
     difference,
+    negative_flips,
     share_kept,
     stacked,
     unpack,
@@ -71,6 +72,16 @@ class Run:
         if len(self.sessions) > 1:
             found |= {name: score(self.matrix) for name, score in MATRIX_SCORES.items()}
             found["fwt"] = metrics.forward_transfer(self.matrix, before["sessions/macro"])
+        return found | self._flips()
+
+    def _flips(self) -> dict[str, float]:
+        """Return the negative flips of each class query, per update and over the line."""
+        found: dict[str, float] = {}
+        for name in self.untouched["hits"]:
+            if name == NEW or name.startswith("retained/"):
+                versions = [unpack(one["hits"][name]) for one in (self.untouched, *self.sessions)]
+                flips = negative_flips(versions)
+                found |= {f"flips/{name}/update": flips.update, f"flips/{name}/line": flips.line}
         return found
 
     def hits(self, name: str = NEW) -> NDArray[np.bool_]:
@@ -199,6 +210,12 @@ def columns_of(
         groups["Over the sessions"] = [
             Column(score=name, title=name.replace("_", " ")) for name in (*MATRIX_SCORES, "fwt")
         ]
+    groups["Negative flips: right before and wrong now, % of all images"] = [
+        Column(score=f"flips/{name}/{span}", title=f"{name.removeprefix('retained/')}, {words}")
+        for name in (NEW, *(f"retained/{one}" for one in retained))
+        for span, words in (("update", "per update"), ("line", "over the line"))
+        if sessions > 1 or span == "update"
+    ]
     if retrieval:
         groups["Retrieval, and the untouched model's index"] = [
             Column(score="retrieval/image_to_text/1", title="R@1 image to text"),

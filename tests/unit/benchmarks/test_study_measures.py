@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.memory import CONFIGS, GIB, account
-from benchmarks.study.measures import Measured, difference, share_kept
+from benchmarks.study.measures import Measured, difference, negative_flips, share_kept
 from core.gate.intervals import Flips, paired_interval
 from core.recipes.rules import Recipe
 
@@ -50,6 +50,23 @@ def test_the_difference_in_ut_acc_is_paired_over_images() -> None:
     found = difference(method, tuned)
     assert found.value == pytest.approx((2 - 1.5) / 8)
     assert found.interval == paired_interval(Flips(count=8, gained=2, lost=1.5), 0.025)
+
+
+def test_negative_flips_are_counted_per_update_and_over_the_line() -> None:
+    base, first, last = np.array(
+        [
+            [1, 1, 1, 0, 0, 0, 1, 0, 0, 0],
+            [1, 0, 1, 1, 1, 0, 0, 0, 0, 0],  # two of ten lost
+            [1, 1, 0, 0, 1, 0, 0, 0, 0, 0],  # two more; one that was lost is right again
+        ],
+        dtype=bool,
+    )
+    found = negative_flips([base, first, last])
+    assert found.update == pytest.approx(0.2)
+    assert found.line == pytest.approx(0.3)  # the third, the fourth and the seventh
+    assert negative_flips([base, last]).update == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="two versions"):
+        negative_flips([base])
 
 
 def test_student_and_teacher_of_a_vit_l_14_fit_in_24_gib() -> None:
