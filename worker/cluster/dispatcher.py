@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 FORGET_EVERY_S = 600.0
 ENDS_WITHIN_S = 60.0  # a pod whose job has ended
+
+# The pause before a job whose Job has failed gets another, twice as long for each in a row. The
+# longest is shorter than the cluster keeps a Job that has ended (ttlSecondsAfterFinished).
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 60.0, 1800.0
 
 
 class Cluster(Protocol):
@@ -56,17 +61,18 @@ def steps(
     unfinished: Collection[JobId],
     present: Sequence[ClusterJob],
     overdue: Collection[str] = (),
+    pausing: Collection[str] = (),
 ) -> Steps:
-    """Return what to do about the Jobs that are present; `overdue` are names of some.
+    """Return what to do about the Jobs that are present; `overdue` and `pausing` name some.
 
-    A Job goes that has ended before its job, which gets a new one. So does one whose job has ended
-    while it was suspended, or whose pod is overdue to end by itself. Others that have ended stay
-    until the cluster deletes them, with their logs.
+    A Job goes that has ended before its job, which gets a new one, unless that is to come after a
+    pause. So does one whose job has ended while it was suspended, or whose pod is overdue to end by
+    itself. Others that have ended stay until the cluster deletes them, with their logs.
     """
 
     def goes(one: ClusterJob) -> bool:
         if one.ended or one.deleting:
-            return one.job in unfinished and not one.deleting
+            return one.job in unfinished and not one.deleting and one.name not in pausing
         return one.job not in unfinished and (one.suspended or one.name in overdue)
 
     named = {one.job for one in present}
@@ -90,6 +96,8 @@ class Dispatcher:
         self._stopping = Event()
         self._forget_at = 0.0
         self._ending_since: dict[str, float] = {}
+        self._failures: Counter[JobId] = Counter()  # of Jobs in a row
+        self._again_at: dict[JobId, float] = {}  # of jobs whose Jobs have failed
 
     def stop(self) -> None:
         """Make `run` end soon; may be called from a signal handler or another thread."""
@@ -125,10 +133,14 @@ class Dispatcher:
             claimable = work[Jobs].claimable_jobs(self._queues)
             statuses = work[Jobs].statuses({one.job for one in present})
         unfinished = {job for job, status in statuses.items() if not status.done}
-        due = steps(claimable, unfinished, present, self._overdue(present, unfinished, now))
+        due = steps(
+            claimable,
+            unfinished,
+            present,
+            overdue=self._overdue(present, unfinished, now),
+            pausing=self._pausing(present, unfinished, claimable, now),
+        )
         for old in due.delete:
-            if old.ended:
-                log.warning("a Job ended before its job: %s", old.reason, extra={"job": old.job})
             self._cluster.delete(old.name)
         self._make(due.make)
         self._send_heartbeat()
@@ -150,6 +162,7 @@ class Dispatcher:
                 log.warning("the cluster refuses a Job: %s", fault, extra={"job": job})
                 refused.append(fault)
             else:
+                self._again_at.pop(job, None)
                 log.info("made a Job", extra={"job": job})
         if refused and len(refused) == len(wanted):
             raise refused[0]
@@ -161,6 +174,31 @@ class Dispatcher:
         ending = [one.name for one in present if not one.ended and one.job not in unfinished]
         self._ending_since = {name: self._ending_since.get(name, now) for name in ending}
         return {name for name, at in self._ending_since.items() if now - at >= ENDS_WITHIN_S}
+
+    def _pausing(
+        self,
+        present: Sequence[ClusterJob],
+        unfinished: Collection[JobId],
+        claimable: Collection[JobId],
+        now: float,
+    ) -> set[str]:
+        """Return the Jobs that have ended before their jobs and stay, as another is not due yet.
+
+        This process counts failures, until the job is neither claimable nor has a Job.
+        """
+        known = {*unfinished, *claimable}
+        self._failures = Counter({job: n for job, n in self._failures.items() if job in known})
+        self._again_at = {job: at for job, at in self._again_at.items() if job in known}
+        failed = [one for one in present if one.ended and one.job in unfinished]
+        for one in failed:
+            if one.job in self._again_at:
+                continue
+            pause = min(FIRST_PAUSE_S * 2 ** self._failures[one.job], LONGEST_PAUSE_S)
+            self._failures[one.job] += 1
+            self._again_at[one.job] = now + pause
+            told = "a Job ended before its job, which gets another in %.0f s: %s"
+            log.warning(told, pause, one.reason, extra={"job": one.job})
+        return {one.name for one in failed if now < self._again_at[one.job]}
 
     def _send_heartbeat(self) -> None:
         facts = {

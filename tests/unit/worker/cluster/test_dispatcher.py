@@ -20,7 +20,7 @@ from core.values import JobId
 from tests.support.deployment.chart import render
 from tests.support.factories import a_job, a_job_of_no_model, a_model, a_policy
 from tests.support.servers.cluster import SmallCluster, end, labels, small_cluster
-from worker.cluster.dispatcher import ENDS_WITHIN_S, Dispatcher
+from worker.cluster.dispatcher import ENDS_WITHIN_S, LONGEST_PAUSE_S, Dispatcher
 from worker.cluster.jobs import LABEL, ClusterJobs, ClusterRefused
 
 
@@ -152,17 +152,40 @@ def test_a_pod_whose_update_has_ended_is_left_to_end_by_itself_for_a_minute(
     assert made(cluster) == []
 
 
-def test_an_update_whose_job_has_failed_gets_a_new_one_and_an_ended_one_keeps_its_log(
+def test_an_update_whose_jobs_fail_gets_another_each_time_after_twice_the_pause(
+    platform: Platform, cluster: SmallCluster, jobs: ClusterJobs
+) -> None:
+    [failing], [other] = queued(platform, models=2)
+    dispatcher, now = a_dispatcher(platform, jobs), 0.0
+    dispatcher.tick(now)
+    waited = []
+    for _ in range(7):
+        end(cluster.jobs[failing.id.replace("_", "-")], "Failed", "backoff limit")
+        dispatcher.tick(now)
+        began = now
+        while len(made(cluster)) == 2:  # its log can be read meanwhile
+            now += 30
+            dispatcher.tick(now)
+        assert made(cluster) == [other.id]
+        waited.append(now - began)
+        dispatcher.tick(now)
+        assert made(cluster) == [other.id, failing.id]
+    assert waited == [60, 120, 240, 480, 960, LONGEST_PAUSE_S, LONGEST_PAUSE_S]
+
+
+def test_the_pause_is_over_before_the_cluster_deletes_a_job_that_has_failed(
+    jobs: ClusterJobs, cluster: SmallCluster
+) -> None:
+    jobs.make(JobId("job_1"))
+    assert cluster.jobs["job-1"]["spec"]["ttlSecondsAfterFinished"] > LONGEST_PAUSE_S
+
+
+def test_a_job_that_has_ended_after_its_update_keeps_its_log(
     platform: Platform, cluster: SmallCluster, jobs: ClusterJobs
 ) -> None:
     [[job]] = queued(platform)
     dispatcher = a_dispatcher(platform, jobs)
     dispatcher.tick(0.0)
-    end(cluster.jobs[job.id.replace("_", "-")], "Failed", "backoff limit")
-    dispatcher.tick(1.0)
-    assert made(cluster) == []
-    dispatcher.tick(2.0)
-    assert made(cluster) == [job.id]
     finish(platform, job.id)
     end(cluster.jobs[job.id.replace("_", "-")], "Complete")
     dispatcher.tick(3.0)
