@@ -11,6 +11,7 @@ import base64
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import httpx
@@ -55,6 +56,11 @@ def main() -> None:
         f"{chosen.moves:,} moves in {found['seconds']:.0f} s, {found['bad']:,} of them to a version"
         f" that had not passed: the guard moved back {len(events):,}, and none is left standing."
     )
+    if stood := found["stood"]:
+        print(
+            f"Of {len(stood):,} that were waited for, half stood up to {median(stood):.2f} s, the"
+            f" longest {max(stood):.2f} s."
+        )
 
 
 def check(stand: Stand) -> None:
