@@ -22,7 +22,7 @@ from core.errors import FieldInvalid, PerennialError, SuiteNotFound
 from core.evaluation.exams import entries_in
 from core.evaluation.judge_again import judge_again
 from core.evaluation.report import Report
-from core.gate.guards import is_guard
+from core.gate.guards import Guarding, is_guard
 from core.gate.rows import Policies
 from core.gate.rules import LIMITS, GatePolicy
 from core.platform import Platform
@@ -252,6 +252,7 @@ def show_policy(model: str, asked: PageRequest) -> Response:
             found.name, [f"suites/{one.name}" for one in suites], found.created_at, STEPS
         )
     judged = newest_judged(platform, found)
+    measures = judged[1].measures if judged else ()
     return asked.page(
         "administration/policy.html",
         model=found,
@@ -260,9 +261,8 @@ def show_policy(model: str, asked: PageRequest) -> Response:
         same_names=pairs_text(policy.same_names, ", "),
         suites=suites,
         steps=[event.change for event in steps],
-        guards={m.name for m in judged[1].measures if is_guard(m, policy.minimum_count)}
-        if judged
-        else set(),
+        guards={m.name for m in measures if is_guard(m, policy.minimum_count)},
+        guarding=Guarding.of(measures, policy.minimum_count),
         version=judged[0] if judged else None,
         report=judged[1] if judged else None,
     )

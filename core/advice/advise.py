@@ -172,7 +172,7 @@ def _guarding_sets(
     for suite in suites:
         tested = entries_in(Part.TEST, read_manifest(artifacts, suite.manifest).entries)
         distinct = {entry.group for entry in tested}
-        yield GuardingSet(name=f"suite {suite.name}", test=len(distinct))
+        yield GuardingSet(name=f"suite {suite.name}", test=len(distinct), is_suite=True)
     holdouts = {}
     grown = grown_holdouts_of(work, artifacts, line)
     captioned = captions_held_out_of(work, artifacts, line)

@@ -7,6 +7,7 @@ from statistics import median
 
 from core.advice.findings import ClassImages, Finding, Recognition, Severity, listed
 from core.datasets.manifests import HOLDOUT_SHARE, VALIDATION_SHARE
+from core.gate.guards import suites_need
 from core.gate.intervals import Flips
 from core.gate.phrases import points
 from core.gate.rules import GatePolicy
@@ -230,10 +231,11 @@ class GuardingSet:
 
     name: str
     test: int  # distinct images
+    is_suite: bool = False
 
 
 def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[Finding]:
-    """Yield which sets are too small to guard, and whether any is large enough."""
+    """Yield which sets are too small to guard, whether any is large enough, and all suites."""
     least = policy.minimum_count
     few = {one.name: one.test for one in sets if one.test < least}
     if len(few) == len(sets):
@@ -245,6 +247,15 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
             "no version is promoted automatically: add a suite of about "
             f"{counted(images, 'image')}.",
             facts={"minimum_count": least},
+        )
+    elif (of_suites := sum(one.test for one in sets if one.is_suite)) < suites_need(least):
+        yield Finding(
+            code="small_suites",
+            severity=Severity.WARNING,
+            message="What no update has taught is asked by suites alone, and together they have "
+            f"{counted(of_suites, 'distinct test image')}. It takes {suites_need(least):,}, so no "
+            "version is promoted automatically: let a suite grow, or add one.",
+            facts={"images": of_suites, "needed": suites_need(least)},
         )
     if few:
         shown = listed([f"{name} ({test:,})" for name, test in few.items()])

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from core.evaluation.report import Summary, Unguarded
 from core.gate.classes import ClassLoss
-from core.gate.guards import has_images, is_guard
+from core.gate.guards import Guarding, has_images
 from core.gate.judge import Judgement
 from core.gate.kinds import ClassList, MeasureKind, Outcome
 from core.gate.measures import Ruling
@@ -39,7 +39,6 @@ def summarise(
         *([_learned(classes, gains, worse)] if classes or not captions else []),
         *([_captions_learned(of_captions)] if captions else []),
     ]
-    kept = [m for m in judgement.measures if m.kind is not MeasureKind.GAIN]
     return Summary(
         unguarded=_unguarded(unguarded),
         learned=CONVERTED if judgement.converted else " ".join(taught),
@@ -48,11 +47,7 @@ def summarise(
             next((m for m in judgement.measures if m.held_back_by_others), None),
             to_label=bool(judgement.to_label),
         ),
-        go_live=_go_live(
-            judgement,
-            gain,
-            has_guard=bool(judgement.to_label) or any(is_guard(m, minimum_count) for m in kept),
-        ),
+        go_live=_go_live(judgement, gain),
     )
 
 
@@ -170,7 +165,7 @@ def _lost(worst: Ruling | None, hiding: Ruling | None, *, to_label: bool) -> str
     )
 
 
-def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> str:
+def _go_live(judgement: Judgement, gain: Ruling | None) -> str:
     if judgement.verdict is Verdict.PASSED and judgement.converted:
         return "It may go live: its losses are within the limits."
     if judgement.verdict is Verdict.PASSED:
@@ -181,7 +176,7 @@ def _go_live(judgement: Judgement, gain: Ruling | None, *, has_guard: bool) -> s
             otherwise = "it has failed before under this policy"
         why = [*_failures(judgement)] or [otherwise]
         return f"It may not go live: {'; '.join(why)}."
-    doubts = _doubts(judgement, gain, has_guard)
+    doubts = _doubts(judgement, gain)
     return f"It does not go live by itself: {doubts}; a person may decide."
 
 
@@ -205,18 +200,16 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "it learned less than it has to"
 
 
-def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
-    lacks, doubts = [], []
+def _doubts(judgement: Judgement, gain: Ruling | None) -> str:
+    lacks, doubts, guarding = [], [], judgement.guarding
     still_open = [m for m in judgement.measures if m.outcome is Outcome.OPEN]
     if judgement.to_label:
         lacks.append("images about which versions disagree have to be labelled")
     are_open = {m.kind is MeasureKind.GAIN for m in still_open if not m.live_is_beyond}
     if judgement.inherited_classes or any(m.live_is_beyond for m in still_open):
         lacks.append("the live version itself has lost more than the limits allow")
-    if not (has_guard or any(m.is_of_suite for m in judgement.measures)):
-        lacks.append("no suite asks what it was not taught")
-    elif not has_guard:
-        lacks.append("too few test images guard what it must not forget")
+    if not (judgement.to_label or guarding.is_enough):
+        lacks.append(_unasked(guarding))
     if False in are_open:
         doubts.append("that its losses are within the limits")
     if gain is None and not judgement.converted:
@@ -226,3 +219,14 @@ def _doubts(judgement: Judgement, gain: Ruling | None, has_guard: bool) -> str:
     if doubts:
         lacks.append(f"it is not certain {' and '.join(doubts)}")
     return ", and ".join(lacks)
+
+
+def _unasked(guarding: Guarding) -> str:
+    if not guarding.suites:
+        return "no suite asks what it was not taught"
+    if not guarding.has_guard:
+        return "too few test images guard what it must not forget"
+    return (
+        f"suites ask what it was not taught on {counted(guarding.suite_images, 'test image')}, "
+        f"where it takes {guarding.needed:,}"
+    )

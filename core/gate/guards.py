@@ -1,7 +1,8 @@
 """Guards: the measures that can show that accuracy was kept, and why others cannot."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
 
 from core.gate.kinds import SUITES, ClassList, MeasureKind, Outcome
 from core.gate.measures import Measure, Ruling
@@ -12,10 +13,10 @@ from core.values import counted
 def is_guard(measure: Measure, minimum_count: int) -> bool:
     """Return whether a measure can show that accuracy was kept: on images enough, and a loss too.
 
-    Only its own list counts: with one class on it, longer lists show only what newer ones swallow.
+    Of an unlabelled suite only a disagreement with a label shows what it asks.
     """
-    whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
-    return whole and has_images(measure, minimum_count) and _can_fall(measure)
+    labelled = measure.disagreements is None or measure.disagreements.labelled > 0
+    return labelled and has_images(measure, minimum_count) and _can_show_a_loss(measure)
 
 
 def has_images(measure: Measure, minimum_count: int) -> bool:
@@ -27,19 +28,60 @@ def _stands_alone(measure: Measure) -> bool:
     return measure.kind is not MeasureKind.GAIN and not measure.pooled
 
 
-def _can_fall(measure: Measure) -> bool:
+def suites_need(minimum_count: int) -> int:
+    """Return how many images suites need together, whatever else guards: a tenth of the minimum."""
+    return ceil(minimum_count / 10)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guarding:
+    """What lets a version pass: a guard, and suites that ask what no update has taught."""
+
+    has_guard: bool
+    suites: bool  # whether a suite was asked
+    suite_images: int  # distinct test images on which suites can show a loss
+    needed: int  # of these
+
+    @property
+    def is_enough(self) -> bool:
+        """True if what is asked may let a version pass."""
+        return self.has_guard and self.suite_images >= self.needed
+
+    @classmethod
+    def of(cls, measures: Iterable[Measure], minimum_count: int) -> "Guarding":
+        """Return what measures other than the gain ask.
+
+        Holdouts show what updates have taught. All else is asked by suites alone, so that one of a
+        few images would let most of it be lost beside a holdout that guards. Of an unlabelled suite
+        those images count that its labels speak for, in the comparison in which they are fewest.
+        """
+        asked = [one for one in measures if one.kind is not MeasureKind.GAIN]
+        of_suites = [one for one in asked if one.is_of_suite]
+        images: dict[str, int] = {}
+        for one in of_suites:
+            if _can_show_a_loss(one):
+                images[one.name] = min(one.distinct, images.get(one.name, one.distinct))
+        return cls(
+            has_guard=any(is_guard(one, minimum_count) for one in asked),
+            suites=bool(of_suites),
+            suite_images=sum(images.values()),
+            needed=suites_need(minimum_count),
+        )
+
+
+def _can_show_a_loss(measure: Measure) -> bool:
     """Return whether a version that gives one answer to everything would be beyond the tolerance.
 
-    So the baseline had more right than may be lost, and chose among classes. Where everything
-    may be lost, nobody asks for a guard that could show it. Of an unlabelled suite only a
-    disagreement with a label shows what it asks, and it is not known how many were right: the
-    baseline's answers stand for it.
+    So the baseline had more right than may be lost, and chose among classes. Only its own list
+    counts: with one class on it, longer lists show only what newer ones swallow. Where everything
+    may be lost, nobody asks for a guard that could show it. Of an unlabelled suite it is not known
+    how many were right: the baseline's answers stand for it.
     """
-    whole = measure.count if measure.disagreements else measure.right_before
-    margin = whole - measure.by_one_answer
+    right = measure.count if measure.disagreements else measure.right_before
+    margin = right - measure.by_one_answer
     falls = measure.tolerance >= 1 or margin > measure.tolerance * measure.count
-    labelled = measure.disagreements is None or measure.disagreements.labelled > 0
-    return measure.classes != 1 and labelled and falls
+    whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
+    return whole and measure.classes != 1 and falls
 
 
 def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:

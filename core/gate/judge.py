@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from core.gate.changes import Changes
 from core.gate.classes import ClassLoss, lost_classes
-from core.gate.guards import is_guard, is_worn_out
+from core.gate.guards import Guarding, is_worn_out
 from core.gate.intervals import p_below
 from core.gate.kinds import MeasureKind, Outcome
 from core.gate.levels import LOOK_SHARES
@@ -22,6 +22,7 @@ class Judgement:
     verdict: Verdict
     measures: tuple[Ruling, ...]
     reasons: tuple[str, ...]
+    guarding: Guarding
     lost_classes: tuple[ClassLoss, ...] = ()
     inherited_classes: tuple[ClassLoss, ...] = ()  # of these, those that the live version has lost
     to_label: tuple[str, ...] = ()
@@ -46,11 +47,11 @@ def judge(
     that was `converted` has nothing to gain.
 
     Passed: every lower bound is within its tolerance, without correction, because all must hold;
-    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ; a
-    suite is among the measures, as nothing else asks what no update has taught; and one of them is
-    a guard (`is_guard`). Failed: a measure is below its tolerance, by Holm's step-down over all
-    measures, of any size; or one of the `classes` has lost more than it alone may. Inconclusive:
-    everything else, also when there is no measure of the gain.
+    that of the gain reaches the wanted gain, also in the versions' own prompts if these differ; one
+    of the measures is a guard (`is_guard`); and suites have images enough, as nothing else asks
+    what no update has taught (`Guarding`). Failed: a measure is below its tolerance, by Holm's
+    step-down over all measures, of any size; or one of the `classes` has lost more than it alone
+    may. Inconclusive: everything else, also when there is no measure of the gain.
 
     The candidate does not fail for a loss that the live version has itself, against the root or a
     settled version, of a measure or of a single class. It does not pass by itself either: what it
@@ -65,16 +66,14 @@ def judge(
     tests = sum(len(measure.judged) for measure in measures)
     rulings = tuple(_rule(m, tests, failing, policy) for m in measures)
     kept = [m for m in measures if m.kind is not MeasureKind.GAIN]
-    has_guard = any(is_guard(m, policy.minimum_count) for m in kept)
-    has_suite = any(m.is_of_suite for m in kept)
+    guarding = Guarding.of(kept, policy.minimum_count)
     has_gain = converted or len(kept) < len(measures)
     lost = lost_classes(classes, policy.class_tolerance, policy.alpha)
     inherited = tuple(one for one in lost if one.live_is_beyond(policy.class_tolerance))
     if faults or failing or len(inherited) < len(lost) or failed_before:
         verdict = Verdict.FAILED
     elif (
-        has_suite
-        and has_guard
+        guarding.is_enough
         and has_gain
         and not (inherited or to_label)
         and all(m.holds for m in measures)
@@ -85,6 +84,7 @@ def judge(
     return Judgement(
         verdict=verdict,
         measures=rulings,
+        guarding=guarding,
         failed_before=failed_before,
         converted=converted,
         lost_classes=lost,
@@ -98,9 +98,7 @@ def judge(
             *explain(
                 rulings,
                 passed=verdict is Verdict.PASSED,
-                has_suite=has_suite,
-                has_guard=has_guard,
-                will_guard=bool(to_label),
+                guarding=None if to_label else guarding,
                 has_gain=has_gain,
                 minimum_count=policy.minimum_count,
                 worn_out=[m for m in kept if is_worn_out(m, policy.alpha, policy.minimum_count)],

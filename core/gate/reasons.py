@@ -5,7 +5,7 @@ from math import ceil
 
 from core.gate.changes import Disagreements, Edition, Ungained, Untaught
 from core.gate.classes import ClassLoss
-from core.gate.guards import about_guards
+from core.gate.guards import Guarding, about_guards
 from core.gate.intervals import p_below
 from core.gate.kinds import SUITES, ClassList, MeasureKind, Outcome
 from core.gate.levels import LOOK_SHARES
@@ -32,31 +32,20 @@ def explain(
     rulings: Sequence[Ruling],
     *,
     passed: bool,
-    has_suite: bool,
-    has_guard: bool,
-    will_guard: bool = False,
+    guarding: Guarding | None,
     has_gain: bool,
     minimum_count: int,
     worn_out: Sequence[Measure] = (),
 ) -> tuple[str, ...]:
     """Return the reasons for the verdict, the decisive ones first.
 
-    `will_guard` says that a suite will guard the model once it has labels.
+    Without `guarding`, nothing is said of guards: a suite may guard once it has labels.
     """
     lines = [_failing(r) for r in rulings if r.outcome is Outcome.FAILS]
     if passed:
         lines.append(_passing(rulings))
-    if not (has_suite or will_guard):
-        lines.append(
-            "The model has no suite, so that nothing asks what no update has taught: no version is "
-            "promoted automatically. Give the model a suite."
-        )
-    elif not (has_guard or will_guard):
-        lines.append(
-            "No measure guards this model: it has no suite or earlier holdout that can show a loss "
-            f"and has at least {counted(minimum_count, 'distinct test image')}, so no version is "
-            "promoted automatically. Let a suite grow."
-        )
+    if guarding is not None and not guarding.is_enough:
+        lines.append(_unguarded(guarding, minimum_count))
     if not has_gain:
         lines.append(
             "This update's own holdout has no test images, so there is no evidence that it "
@@ -83,6 +72,26 @@ def explain(
     lines += {r.name: _looked(r) for r in rulings if r.look > 1}.values()
     lines += about_guards(rulings, minimum_count=minimum_count, worn_out=worn_out)
     return tuple(lines)
+
+
+def _unguarded(guarding: Guarding, minimum_count: int) -> str:
+    """Return why too little is asked for any version to pass."""
+    if not guarding.suites:
+        return (
+            "The model has no suite, so that nothing asks what no update has taught: no version is "
+            "promoted automatically. Give the model a suite."
+        )
+    if not guarding.has_guard:
+        return (
+            "No measure guards this model: it has no suite or earlier holdout that can show a loss "
+            f"and has at least {counted(minimum_count, 'distinct test image')}, so no version is "
+            "promoted automatically. Let a suite grow."
+        )
+    return (
+        "What no update has taught is asked by suites alone, and together they can show a loss on "
+        f"{counted(guarding.suite_images, 'distinct test image')}. It takes {guarding.needed:,}, "
+        "so no version is promoted automatically. Let a suite grow."
+    )
 
 
 NAMED = 5  # classes in a sentence

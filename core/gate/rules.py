@@ -114,7 +114,7 @@ class GatePolicy:
         high=1_000_000,
         description="Test images, near-duplicates counted once, from which on the whole interval "
         "must be within tolerance. Of a measure with fewer less is asked, and it alone lets no "
-        "version pass.",
+        "version pass. Nor does any pass where suites can show a loss on fewer than a tenth.",
     )
     alpha: float = limited(
         0.005,

@@ -60,6 +60,8 @@ def test_a_viewer_reads_limits_suites_and_budget(
     assert f'href="{HERE}/change"' in admin.get(HERE).text
     other = viewer.get("/ui/models/line/policy").text
     assert "too few images to let a version pass" in other
+    assert "can show a loss on 0 distinct test images." in other
+    assert "no version passes by itself until there are 35." in other
     assert "This policy has no error budget" in other
 
 

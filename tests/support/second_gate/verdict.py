@@ -16,6 +16,7 @@ from tests.support.second_gate.evidence import Evidence, Json
 from tests.support.second_gate.formulas import class_p
 
 SAME = pytest.approx
+SUITES = ("zero_shot", "unlabelled", "retrieval")
 
 
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
@@ -41,14 +42,19 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
+    showing = [one for one in kept if one["shown"] and one["asked"] == "own" and one["depth"] == 1]
     guarded = any(
-        one["distinct"] >= least and not one["pooled"] and one["shown"] and one["asked"] == "own"
-        for one in kept
-        if one["depth"] == 1
+        one["distinct"] >= least and not one["pooled"] and one.get("labelled", True)
+        for one in showing
     )
-    guarded = guarded and any(
-        evidence.plan[one] for one in ("zero_shot", "unlabelled", "retrieval")
-    )
+    images: dict[str, list[int]] = {
+        exam["name"]: [] for kind in SUITES for exam in evidence.plan[kind]
+    }
+    for one in showing:
+        if one["name"][0] in images:
+            images[one["name"][0]].append(one["distinct"])
+    by_suites = sum(min(found) for found in images.values() if found)
+    guarded = guarded and 10 * by_suites >= least
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
     if (

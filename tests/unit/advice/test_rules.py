@@ -226,7 +226,7 @@ def test_a_gain_that_cannot_be_reached() -> None:
 
 def test_sets_below_the_minimum_are_named() -> None:
     sets = [
-        GuardingSet(name="suite emoji", test=350),
+        GuardingSet(name="suite emoji", test=350, is_suite=True),
         GuardingSet(name="suite art", test=349),
         GuardingSet(name="holdout of version 2", test=4),
     ]
@@ -238,6 +238,22 @@ def test_sets_below_the_minimum_are_named() -> None:
     )
     assert found.facts["sets"] == {"suite art": 349, "holdout of version 2": 4}
     assert not list(guard_findings(sets[:1], a_policy()))
+
+
+@pytest.mark.parametrize(("images", "told"), [(None, 0), (34, 34), (35, None)])
+def test_suites_that_have_too_few_images_together_are_told_where_a_holdout_guards(
+    images: int | None, told: int | None
+) -> None:
+    sets = [GuardingSet(name="holdout of version 2", test=350)]
+    if images:
+        sets += [GuardingSet(name="suite art", test=30, is_suite=True)]
+        sets += [GuardingSet(name="suite emoji", test=images - 30, is_suite=True)]
+    found = [one for one in guard_findings(sets, a_policy()) if one.code == "small_suites"]
+    assert [one.facts for one in found] == (
+        [] if told is None else [{"images": told, "needed": 35}]
+    )
+    for one in found:
+        assert f"they have {told} distinct test images. It takes 35, so no version" in one.message
 
 
 @pytest.mark.parametrize("sets", [[], [GuardingSet(name="suite art", test=10)]])

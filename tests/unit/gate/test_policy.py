@@ -101,9 +101,9 @@ def test_no_measure_of_any_size_asks_less_of_one_that_has_enough_images() -> Non
                 lost=random.randrange(count // 15),
                 pooled=random.random() < 0.5,
             )
-            for count in random.choices([40, 200, 499, 500, 501, 1000, 3000], k=3)
+            for count in random.choices([60, 200, 499, 500, 501, 1000, 3000], k=3)
         ]
-        if judge([*drawn, gain(), measure(count=40)], POLICY).verdict is Verdict.PASSED:
+        if judge([*drawn, gain(), measure(count=60)], POLICY).verdict is Verdict.PASSED:
             passed += 1
             full = [m for m in drawn if m.images >= 500]
             assert full
@@ -145,6 +145,33 @@ def blind(right: int, *, classes: int | None = None, lost: int = 0) -> Measure:
         minimum_count=500,
         classes=classes,
     )
+
+
+@pytest.mark.parametrize(
+    ("sizes", "images", "passes"),
+    [((50,), 50, True), ((49,), 49, False), ((20, 30), 50, True), ((2,), 2, False)],
+)
+def test_a_version_passes_only_where_suites_have_a_tenth_of_the_images_that_guard(
+    sizes: tuple[int, ...], images: int, passes: bool
+) -> None:
+    """Else a suite of two images would be all that asks what no update has taught."""
+    holdout = measure(MeasureKind.HOLDOUT, count=600, name="version 2")
+    suites = [measure(count=size, name=f"suite-{n}") for n, size in enumerate(sizes)]
+    longer = [replace(one, asked=ClassList.UNION) for one in suites]
+    told = f"can show a loss on {images} distinct test images. It takes 50, so no version is"
+    for kept in ([holdout, *suites], [holdout, *suites, *suites, *longer]):  # two baselines
+        judgement = judge([*kept, gain()], POLICY)
+        assert (judgement.verdict is Verdict.PASSED) is passes
+        assert any(told in reason for reason in judgement.reasons) is not passes
+
+
+def test_images_of_a_suite_that_cannot_show_a_loss_ask_nothing_of_what_was_not_taught() -> None:
+    holdout = measure(MeasureKind.HOLDOUT, count=600, name="version 2")
+    for found in (blind(10, classes=9), blind(1000, classes=1)):
+        judgement = judge([holdout, found, gain()], POLICY)
+        assert judgement.verdict is Verdict.INCONCLUSIVE
+        assert any("loss on 0 distinct test images. It takes" in one for one in judgement.reasons)
+    assert judge([holdout, blind(60, classes=9), gain()], POLICY).verdict is Verdict.PASSED
 
 
 def test_a_suite_that_cannot_show_a_loss_guards_nothing_and_says_why() -> None:

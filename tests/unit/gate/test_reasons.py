@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from core.gate.guards import Guarding
 from core.gate.kinds import MeasureKind, Outcome
 from core.gate.measures import Measure, Ruling
 from core.gate.phrases import points, subject
@@ -43,8 +44,8 @@ def gain(**changes: Any) -> Measure:
 
 def said(*rulings: Ruling, **changes: Any) -> tuple[str, ...]:
     """The reasons where the verdict is not "passed", and nothing is missing."""
-    given: dict[str, Any] = {"passed": False, "has_guard": True, "has_gain": True}
-    return explain(rulings, **{"minimum_count": 500, "has_suite": True} | given | changes)
+    given: dict[str, Any] = {"passed": False, "guarding": None, "has_gain": True}
+    return explain(rulings, **{"minimum_count": 500} | given | changes)
 
 
 def failing(measure: Measure) -> Ruling:
@@ -146,11 +147,26 @@ def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
     )
 
 
+def guarding(**changes: Any) -> Guarding:
+    """What lets a version pass, by a policy by which 50 images of suites are enough."""
+    enough: dict[str, Any] = {"has_guard": True, "suites": True, "suite_images": 50, "needed": 50}
+    return Guarding(**enough | changes)
+
+
 def test_want_of_a_suite_is_said_unless_one_waits_for_labels() -> None:
     pool = holding(found(MeasureKind.HOLDOUTS, name="5 updates"))
-    (told,) = said(pool, holding(gain()), has_suite=False)
+    (told,) = said(pool, holding(gain()), guarding=guarding(suites=False, suite_images=0))
     assert told.startswith("The model has no suite, so that nothing asks what no update has taught")
-    assert said(pool, holding(gain()), has_suite=False, will_guard=True) == ()
+    for enough in (None, guarding()):
+        assert said(pool, holding(gain()), guarding=enough) == ()
+
+
+@pytest.mark.parametrize(("images", "told"), [(1, "1 distinct test image"), (49, "49 distinct")])
+def test_want_of_images_in_suites_is_said_with_how_many_it_takes(images: int, told: str) -> None:
+    (reason,) = said(holding(gain()), guarding=guarding(suite_images=images))
+    assert reason.startswith("What no update has taught is asked by suites alone, and together")
+    assert f"can show a loss on {told}" in reason
+    assert "It takes 50, so no version is promoted automatically. Let a suite grow." in reason
 
 
 def test_doubt_about_a_guard_says_how_many_more_images_would_settle_it() -> None:
@@ -203,7 +219,7 @@ def test_a_bound_that_decides_apart_from_the_interval_is_said_beside_it() -> Non
     ("minimum", "images"), [(1, "1 distinct test image"), (5000, "5,000 distinct test images")]
 )
 def test_want_of_a_guard_is_said_with_what_a_guard_needs(minimum: int, images: str) -> None:
-    assert said(has_guard=False, minimum_count=minimum) == (
+    assert said(guarding=guarding(has_guard=False), minimum_count=minimum) == (
         "No measure guards this model: it has no suite or earlier holdout that can show a loss and "
         f"has at least {images}, so no version is promoted automatically. Let a suite grow.",
     )
@@ -221,7 +237,7 @@ def test_decisive_sentences_come_first() -> None:
         holding(found(name="small", images=20)),
         doubtful(found(name="open"), None),
         failing(found(name="failed")),
-        has_guard=False,
+        guarding=guarding(has_guard=False),
         has_gain=False,
     )
     beginnings = (

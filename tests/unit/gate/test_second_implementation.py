@@ -16,6 +16,7 @@ from tests.support.evaluation.evaluations import (
     THIRD,
     answered,
     entries,
+    learned,
     line_of_captions,
     live_line,
     policy,
@@ -309,6 +310,20 @@ def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
         ("holdout", "live version", False),
         ("holdout", "live version", True),
     }
+
+
+@pytest.mark.parametrize(("images", "given"), [(9, "inconclusive"), (10, "passed")])
+def test_suites_of_fewer_images_than_a_tenth_of_those_that_guard_let_nothing_pass(
+    images: int, given: str
+) -> None:
+    few = entries("few", [("cat",), ("dog",)] * 5)[:images]
+    held_out = entries("enough", [("bag",), ("shirt",)] * 100)
+    plan = second_update(
+        earlier=[replace(EARLIER[0], holdout=held_out)],
+        suites=[suite("few", few, EMOJI.suite.kind)],
+        policy=policy(minimum_count=100),
+    )
+    assert agrees(evidence_of(plan, answered(plan, learned))) == given
 
 
 @pytest.mark.parametrize("labelled", [0, 60, 130, 200])
