@@ -29,7 +29,7 @@ class OtherClasses:
     """The changes on the classes of a comparison that are not improved; None if these are all."""
 
     untaught: Untaught | None = None  # by the images that updates held out
-    ungained: Ungained | None = None  # and by the other images of the class
+    ungained: Ungained | None = None  # by the other images of the class
 
 
 def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
@@ -42,33 +42,24 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
     if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
         return OtherClasses()
-    every = results.on_each(comparison, results.plan.candidate)
-    parts = _not_improved(results, comparison, results.plan.candidate)
-    if not parts:
-        return OtherClasses()
-    hits = _together(comparison, parts)
-    some_improved = sum(len(query.entries) for query, _ in parts) < sum(
-        len(query.entries) for query, _ in every
-    )
     return OtherClasses(
-        untaught=_untaught(results, comparison, parts, hits, level) if some_improved else None,
-        ungained=ungained(hits, results.meanings, level),
+        untaught=_untaught(results, comparison, level),
+        ungained=ungained(results.paired(comparison), results.meanings, level),
     )
 
 
-def _untaught(
-    results: EvaluationResults,
-    comparison: Comparison,
-    parts: _Parts,
-    hits: PairedHits,
-    level: float,
-) -> Untaught:
+def _untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
+    parts = _not_improved(results, comparison, results.plan.candidate)
+    shown = sum(len(exam.own.entries) for exam, _ in comparison.pairs)
+    if not parts or shown == sum(len(query.entries) for query, _ in parts):
+        return None
+    hits = _together(comparison, parts)
     live, since_live = results.live_in(comparison), None
     if live is not None:
         theirs = _together(comparison, _not_improved(results, comparison, live))
         since_live = (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
-    shown = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
-    return Untaught(**vars(hits.changes(level)), classes=len(shown), live_difference=since_live)
+    names = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
+    return Untaught(**vars(hits.changes(level)), classes=len(names), live_difference=since_live)
 
 
 def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained | None:

@@ -294,7 +294,7 @@ def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
     """The counts on images of whose class, taught or not, the others did not visibly gain."""
     if not parts_count(about):
         return None
-    rows = paired(evidence, about, evidence.plan["candidate"], others=True)
+    rows = paired(evidence, about, evidence.plan["candidate"])
     labels = [evidence.meaning(str(label)) for *_, label, _ in rows]
     tables = {
         name: [

@@ -189,6 +189,28 @@ def test_classes_that_improve_without_a_held_out_image_that_shows_it_hide_no_los
     )
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.3])
+def test_classes_that_are_all_taught_again_by_images_of_another_kind_hide_no_loss_of_some(
+    loss: float,
+) -> None:
+    """All improve on what was held out, and on the suite half of them lose what the others gain."""
+    shelf = suite("shelf", shown("shelf", NAMES, 50), SuiteKind.ZERO_SHOT)
+    plan = teaching(*NAMES, suites=[shelf])
+    asked = {one.pixels for one in plan.zero_shot[0].own.entries}
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image, drawn = query.entries[index], (index % 10 + 0.5) / 10
+        if image.pixels not in asked:
+            return drawn < (0.9 if who.number == 2 else 0.3)
+        gain = 0.4 if image.class_name in NAMES[:20] else -loss
+        return drawn < (0.5 + gain if who.number == 2 else 0.5)
+
+    report = report_of(plan, right)
+    assert report.verdict is (Verdict.INCONCLUSIVE if loss else Verdict.PASSED)
+    assert report.measures[0].difference > 0
+    assert {one.untaught for one in report.measures} == {None}
+
+
 def test_an_image_is_not_left_out_for_its_own_answer() -> None:
     """Ten classes of one image each that is right now, and a loss that these would make up for."""
     plan = teaching("sun", suites=[suite("shelf", shown("shelf", NAMES, 1), SuiteKind.ZERO_SHOT)])
