@@ -6,6 +6,7 @@ share of an update that is kept.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from core.datasets.manifests import Part
 from core.datasets.rules import Suite, SuiteKind
@@ -144,7 +145,7 @@ class EvaluationPlan:
         live = () if self.live is None else ((LIVE, self.live, self.live_learned),)
         return ((PARENT, self.parent, self.parent_learned), *live)
 
-    @property
+    @cached_property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
