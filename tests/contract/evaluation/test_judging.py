@@ -1,19 +1,23 @@
 """Evaluation and promotion where bytes are gone, or somebody else is at it too."""
 
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from sqlalchemy import text
 
 from core.access.rows import Keys
 from core.audit.rows import AuditTrail
 from core.audit.rules import Action, AuditFilter
+from core.database.work import Work
 from core.errors import GateFailed, StaleRevision
 from core.evaluation.answers import Answers, ClassAnswers
+from core.evaluation.judge import build_report
 from core.evaluation.queries import ClassQuery, EvalQuery
+from core.evaluation.report import Report
 from core.evaluation.rows import AnswerCache
 from core.gate.rules import Verdict
 from core.jobs.orders import EvaluateOrder, UpdateOrder
@@ -31,7 +35,12 @@ from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import a_judged_model, go_live, judged_by
 from tests.support.factories import NOW, a_key, digest
 from tests.support.memory_artifacts import MemoryArtifacts
+from tests.support.processes import wait_for
 from tests.support.scene import Scene
+
+LATE_S = 60.0  # the machine may be busy
+
+WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 def test_answers_that_are_gone_or_damaged_are_asked_again(
@@ -161,17 +170,39 @@ def test_alias_that_moves_as_the_verdict_is_written_blocks_the_promotion_by_name
     assert scene.version(model, 2).status is VersionStatus.CANDIDATE
 
 
-def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(scene: Scene) -> None:
+def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = scene.model()
     scene.update(model, scene.frozen("cat", "dog"))
     scene.run()
     scene.order(model, EvaluateOrder(version=2))  # everything has been asked
+    judged, locked, begins = Event(), Event(), Event()
+    enter = Work.__enter__
+
+    def built(*given: Any, **more: Any) -> Report:
+        report = build_report(*given, **more)
+        judged.set()
+        assert locked.wait(LATE_S)
+        return report
+
+    def entered(work: Work) -> Work:
+        if locked.is_set():
+            begins.set()
+        return enter(work)
+
+    monkeypatch.setattr("core.evaluation.evaluate.build_report", built)
+    monkeypatch.setattr(Work, "__enter__", entered)
     with ThreadPoolExecutor(1) as pool:
+        scored = pool.submit(scene.run)
+        assert judged.wait(LATE_S)
         with scene.platform.transactions() as work:
             version = work[Versions].get(model.id, 2, lock=True)
             work[Versions].save(version.went_live())
-            scored = pool.submit(scene.run)
-            time.sleep(0.5)
+            locked.set()
+            assert begins.wait(LATE_S)
+            if work.connection.dialect.name == "postgresql":  # SQLite waits as it begins
+                wait_for(lambda: work.connection.execute(WAITING).scalar_one(), seconds=LATE_S)
             work.commit()
         assert scored.result().status is JobStatus.SUCCEEDED
     assert scene.version(model, 2).status is VersionStatus.PROMOTED
