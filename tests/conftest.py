@@ -18,6 +18,7 @@ from tests.support.servers.collector import Collector, collecting
 from tests.support.servers.issuer import Issuer, an_issuer
 from tests.support.servers.receiver import Receiver, receiving
 from tests.support.storage.shared_statements import share_statements
+from tests.support.storage.unsynced import leave_unsynced
 
 # What the client has of other files, lest tests run with that of an earlier change. It is written
 # before the conftest files of folders are loaded, some of which import the client.
@@ -33,6 +34,7 @@ os.environ.setdefault("PERENNIAL_ENGINE", "onnx")
 os.environ["PERENNIAL_SPLIT"] = "digest"  # so that images fall where they fell last time
 
 share_statements()
+leave_unsynced()
 
 gc.disable()  # while the tests are loaded: a third of the time would go to looking for garbage
 

@@ -33,6 +33,7 @@ from devtools.servers import run_sql
 from tests.support.factories import NOW, a_dataset, a_job, digest
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
+from tests.support.storage.unsynced import synced
 
 
 @pytest.mark.parametrize("fault", [None, RuntimeError])
@@ -122,7 +123,7 @@ def test_an_error_names_no_parameter(tmp_path: Path) -> None:
 
 def test_sqlite_syncs_each_commit_and_readers_do_not_stop_a_writer(tmp_path: Path) -> None:
     engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}")
-    with engine.connect() as connection:
+    with synced(), engine.connect() as connection:
         told = {
             name: connection.execute(text(f"PRAGMA {name}")).scalar_one()
             for name in ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
