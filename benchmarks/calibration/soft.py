@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from benchmarks.calibration.rates import FIRST, tango_score
 from benchmarks.calibration.sample import ROOT, Outcomes
@@ -88,7 +88,7 @@ class SoftCounts:
         mean = (self.soft_gained - self.soft_lost) / self.images
         squares = self.squares - self.images * mean**2 + prior
         deviation = np.sqrt(np.maximum(squares, 1e-12)) / self.images
-        wider = student.ppf(1 - FIRST, self.images - 1) / Z
+        wider = stdtrit(self.images - 1, 1 - FIRST) / Z
         score: Numbers = (mean + tolerance) / deviation / wider
         return score
 

@@ -25,10 +25,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import matplotlib as mpl
 import torch
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 from benchmarks.lifetime.judged import Ask, Court, stored, stored_suites
 from benchmarks.lifetime.line import FIRST, MODEL, Lifetime
@@ -187,6 +184,10 @@ def plot(lines: Mapping[str, Sequence[Row]], path: Path) -> None:
     by_version = {row["version"]: row for row in lines["judged"]}
     classes = {row["version"]: row["classes"] for row in lines["updates"]}
     line = _promoted(lines)[1:]
+    import matplotlib as mpl  # takes a quarter of a second, which the tests need not wait for
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     with mpl.rc_context({"svg.hashsalt": "perennial", "svg.fonttype": "none"}):
         figure = Figure(figsize=(7, 3.5), layout="constrained")
         FigureCanvasSVG(figure)

@@ -39,6 +39,7 @@ class Evidence:
         self.policy: Json = self.plan["policy"]
         self.to_label: list[str] = []  # suites with too few labels for one of the comparisons
         self.said = {(one["version"], one["query"]): one["file"] for one in self.facts["answers"]}
+        self._meanings: dict[str, str] = {}
 
     def filled(self, value: Any) -> Any:
         """JSON in which the rows of tables are in their places."""
@@ -88,6 +89,11 @@ class Evidence:
 
     def meaning(self, name: str) -> str:
         """One name for all that the policy calls the same."""
+        if name not in self._meanings:
+            self._meanings[name] = self._meaning_of(name)
+        return self._meanings[name]
+
+    def _meaning_of(self, name: str) -> str:
         same = {name.lower()}
         for _ in self.policy["same_names"]:
             for pair in self.policy["same_names"]:

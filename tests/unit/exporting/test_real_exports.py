@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from mlflow.exceptions import MlflowException
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -31,7 +30,6 @@ from core.learning.distributed import DETERMINISTIC
 from core.registry.exports import ExportFormat
 from core.registry.versions import Weights
 from core.settings import Settings
-from perennial.mlflow.served.loader import MAX_PIXELS, STORED_SIDE, _load_pyfunc, read_image
 from tests.support.api.image_files import picture
 from tests.support.factories import a_job, a_model, a_policy, a_version
 from tests.support.learning.lessons import Watching
@@ -170,6 +168,10 @@ def test_onnx_files_give_the_version_s_features_in_batches_of_any_size(
 def test_what_mlflow_loads_answers_as_the_service_does(
     desk: Desk, weights: Weights, onnx: Path, tmp_path: Path
 ) -> None:
+    from mlflow.exceptions import MlflowException  # half a second, if every process loads it
+
+    from perennial.mlflow.served.loader import MAX_PIXELS, STORED_SIDE, _load_pyfunc, read_image
+
     folder = Path(shutil.copytree(onnx, tmp_path / "model"))
     served = TorchModel(load(weights.digest, desk.artifacts, torch.device("cpu")).freeze())
     classes, top_k = [f"class {n}" for n in range(4)], 3

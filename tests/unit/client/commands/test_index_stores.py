@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from qdrant_client import QdrantClient
 
 from core.gate.rules import Verdict
 from perennial.client import Client
 from perennial.indexes.keep import Keeper
 from perennial.indexes.pgvector import PgVectorStore
-from perennial.indexes.qdrant import QdrantStore
 from perennial.indexes.search import search
 from perennial.indexes.sources import DatasetSource
 from perennial.indexes.store import IndexFailure, Item, Live, Store
@@ -37,8 +35,12 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     """A store of nothing yet."""
     name = f"store{next(_numbers)}"
     if request.param == "pgvector":
-        made: PgVectorStore | QdrantStore = PgVectorStore(request.getfixturevalue("address"), name)
+        made: Any = PgVectorStore(request.getfixturevalue("address"), name)
     else:
+        from qdrant_client import QdrantClient  # half a second, if every process loads it
+
+        from perennial.indexes.qdrant import QdrantStore
+
         made = QdrantStore(QdrantClient(":memory:"), name)
     yield made
     made.close()
@@ -119,6 +121,10 @@ def test_a_search_in_a_graph_of_postgresql_finds_as_many_as_it_is_asked_for(addr
 def test_a_search_in_a_graph_of_qdrant_looks_among_so_many_candidates(
     given: dict[str, int], limit: int, candidates: int
 ) -> None:
+    from qdrant_client import QdrantClient
+
+    from perennial.indexes.qdrant import QdrantStore
+
     asked = []
 
     class Asked(QdrantClient):
@@ -141,46 +147,12 @@ def test_a_store_is_of_one_index(store: Store) -> None:
     store.claim("idx_1")
 
 
-class Killed(BaseException):
-    """The process is gone."""
-
-
-class DeadlyQdrant(QdrantClient):
-    """Qdrant's client in a process that ends at its nth write, before or after it."""
-
-    left = 0
-
-    def _dies(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
-
-
-def _deadly(name: str) -> None:
-    real = getattr(QdrantClient, name)
-
-    def write(self: DeadlyQdrant, *given: object, **named: object) -> object:
-        self._dies()
-        done = real(self, *given, **named)
-        self._dies()
-        return done
-
-    setattr(DeadlyQdrant, name, write)
-
-
-for _name in (
-    "create_collection",
-    "upsert",
-    "delete",
-    "delete_collection",
-    "update_collection_aliases",
-):
-    _deadly(_name)
-
-
 def test_an_index_in_qdrant_moves_after_kills_at_every_write_and_back(
     site: Site, tmp_path: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from perennial.indexes.qdrant import QdrantStore
+    from tests.support.storage.deadly_qdrant import DeadlyQdrant, Killed
+
     name = f"qdrant{next(_numbers)}"
     model, client, qdrant = a_root(site.platform, name), site.client, DeadlyQdrant(":memory:")
     client.datasets.create(name)

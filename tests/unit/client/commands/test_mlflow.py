@@ -1,5 +1,7 @@
 """Models in a real MLflow registry, which keeps itself in SQLite: no server is needed."""
 
+from __future__ import annotations
+
 import base64
 import json
 import re
@@ -7,12 +9,10 @@ import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from core.datasets.manifests import Side
 from devtools.ports import free_port
@@ -25,6 +25,9 @@ from tests.support.api.oracle import vector_of
 from tests.support.places import ROOT
 from tests.support.servers.receiver import Receiver
 from tests.unit.client.commands.conftest import MODEL, Run, Site
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow warns of its own libraries
 
@@ -43,6 +46,8 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def registry(uri: str) -> MlflowClient:
+    from mlflow import MlflowClient  # half a second, if every process loads it
+
     return MlflowClient(uri, uri)
 
 
@@ -99,6 +104,8 @@ def number(registry: MlflowClient, version: int) -> str:
 
 
 def at(registry: MlflowClient, alias: str) -> str | None:
+    from mlflow.exceptions import MlflowException
+
     try:
         return str(registry.get_model_version_by_alias(MODEL, alias).version)
     except MlflowException:
