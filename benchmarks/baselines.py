@@ -175,8 +175,11 @@ class AGem(FineTuning):
         self._memory = Memory(beginning)
         self._steps = self._projected = 0
 
-    def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+    def adjust(
+        self, parameters: Mapping[str, nn.Parameter], step: int, again: Callable[[], object]
+    ) -> None:
         """Project the gradients if they conflict with the memory's gradient."""
+        del again
         self._steps += 1
         if not self._memory:
             return

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from core.artifacts.store import Artifacts
+from core.clip.model import ClipModel
 from core.learning import losses
 from core.learning.losses import logits
 from core.learning.mixing import (
@@ -18,7 +19,7 @@ from core.learning.mixing import (
     snapshot,
 )
 from core.learning.student import Batch, Features, Models
-from core.learning.vocabulary import NO_CLASS, Columns
+from core.learning.vocabulary import NO_CLASS, Columns, Sentences, sentences_of
 from core.recipes.fields import LossTerm, MixingChoice
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
@@ -208,10 +209,20 @@ class LearningMethod:
         What `models.parameters` holds afterwards is what training changes and checkpoints keep.
         """
 
-    def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+    def sentences(self, spec: TrainingSpec, student: ClipModel) -> Sentences:
+        """Return what the sentences of each step are drawn from. Raises ModelNotTrainable."""
+        return sentences_of(spec.recipe, student)
+
+    def adjust(
+        self,
+        parameters: Mapping[str, nn.Parameter],
+        step: int,
+        again: Callable[[], object],
+    ) -> None:
         """Change the gradients between the backward pass and step `step`, counted from 0.
 
-        In fp16 the gradients are still multiplied by the loss scale.
+        In fp16 the gradients are still multiplied by the loss scale. `again()` adds the gradients
+        of the same batch and sentences at the weights as they then are.
         """
 
     def conclude(self, ending: TrainingEnd) -> Json:

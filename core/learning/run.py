@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any, Protocol
 
@@ -32,6 +33,8 @@ from core.learning.student import Models
 from core.learning.vocabulary import Replay
 from core.training.trainer import Selection, TrainingSpec
 from core.values import Digest, Json, ignore_progress
+
+Drawn = tuple[Tensor, tuple[Tensor, ...]]  # a step's sentences, and each reader's P'
 
 SMALLEST_SCALE = 2.0**-10  # of an fp16 loss: below it, training counts as diverged
 
@@ -72,9 +75,10 @@ class TrainingRun:
         Raises TrainingDiverged, with the step and the last finite terms, and torch's own errors
         when memory runs out.
         """
-        terms = self.gradients(data)
+        again = partial(self.gradients, data, self._sentences())
+        terms = again()
         self._require_finite(terms["loss"])
-        self._gradients.method.adjust(self.models.parameters, self.step)
+        self._gradients.method.adjust(self.models.parameters, self.step, again)
         self._projection.begin()
         norm = take_step(
             self._optimiser,
@@ -94,10 +98,13 @@ class TrainingRun:
         self._terms = terms
         return terms
 
-    def gradients(self, data: StepData) -> dict[str, float]:
-        """Run the forward and backward pass of one batch; gradients stay on the parameters."""
+    def gradients(self, data: StepData, sentences: Drawn | None = None) -> dict[str, float]:
+        """Run the forward and backward pass of one batch; gradients stay on the parameters.
+
+        Without `sentences`, the step's are drawn.
+        """
         data = data.to(self.models.student.device)
-        numbers = self._backward(data, *self._sentences())
+        numbers = self._backward(data, *(sentences or self._sentences()))
         if self._ranks.size > 1:
             self._all_reduce(numbers)
         names = [*self._gradients.names, "scale"]
@@ -172,7 +179,7 @@ class TrainingRun:
         self._gradients = replace(self._gradients, micro_batch=state["micro_batch"])
         return True
 
-    def _sentences(self) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _sentences(self) -> Drawn:
         if self._replay:
             return self._replay.draw()
         return self.models.class_tokens[:0], tuple(

@@ -21,7 +21,7 @@ from core.learning.mixing import mix
 from core.learning.run import TrainingRun
 from core.learning.step import LossGradients
 from core.learning.student import CachedFeatures, Models
-from core.learning.vocabulary import Columns, Replay, generator_of, sentences_of
+from core.learning.vocabulary import Columns, Replay, generator_of
 from core.recipes.fields import exemplars_by_kind
 from core.registry.architecture import require_recipe_fits
 from core.training.trainer import TrainingSpec
@@ -134,7 +134,7 @@ def prepare_run(
         spec=spec,
         models=models,
         gradients=gradients,
-        replay=_replay(spec, models) if method.replays_vocabulary else None,
+        replay=_replay(spec, models, method) if method.replays_vocabulary else None,
         steps=loader.sampler.steps,
         images=sha256(repr((*loader.pixels, *sorted(spec.feature_statistics.items()))).encode()),
         advance=advance,
@@ -178,9 +178,9 @@ def learned_images(
     )
 
 
-def _replay(spec: TrainingSpec, models: Models) -> Replay:
+def _replay(spec: TrainingSpec, models: Models, method: LearningMethod) -> Replay:
     return Replay(
-        sentences_of(spec.recipe, models.student),
+        method.sentences(spec, models.student),
         generator_of("sentences", spec.recipe.seed),
         [_reader(model) for model in models.readers],
         block=max(1, BLOCK_SENTENCES // spec.recipe.sentences),

@@ -37,7 +37,12 @@ def spoiling(value: float, when: Callable[[int], bool]) -> MakeMethod:
     """Fine-tuning whose gradients are spoilt at some steps."""
 
     class Spoiling(LearningMethod):
-        def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+        def adjust(
+            self,
+            parameters: Mapping[str, nn.Parameter],
+            step: int,
+            again: Callable[[], object],
+        ) -> None:
             if when(step):
                 for parameter in parameters.values():
                     parameter.grad = torch.full_like(parameter, value)
@@ -62,7 +67,12 @@ def losing(after: int) -> MakeMethod:
 
             return (replace(ce, loss=loss),)
 
-        def adjust(self, parameters: Mapping[str, nn.Parameter], step: int) -> None:
+        def adjust(
+            self,
+            parameters: Mapping[str, nn.Parameter],
+            step: int,
+            again: Callable[[], object],
+        ) -> None:
             self._step = step + 1
 
     return Losing
