@@ -16,7 +16,7 @@ from core.learning import losses
 from core.learning import methods as terms
 from core.learning.data import TrainingImages, choose_exemplars
 from core.learning.losses import logits
-from core.learning.methods import LearningMethod, MakeMethod, Term, TrainingStart
+from core.learning.methods import LearningMethod, Term, TrainingStart
 from core.learning.mixing import TrainingEnd, mix, snapshot
 from core.learning.student import Batch, Features
 from core.learning.vocabulary import Columns, RandomSentences, generator_of
@@ -608,6 +608,39 @@ LENGTH = 12  # ten free tokens between start and end
 BLOCK = 500  # sentences encoded at once
 
 
+def fixed_sentences(beginning: TrainingStart) -> tuple[Tensor, ...]:
+    """Return each teacher's features (sentences, width) of random sentences, drawn once.
+
+    As in ZSCL's released code, a sentence may contain start and end tokens, and ends at the first
+    end token.
+    """
+    student = beginning.models.student
+    tokenizer = student.tokenizer
+    sentences = RandomSentences(
+        pool=torch.tensor(sorted({*tokenizer.ordinary, *tokenizer.special})),
+        sentences=SENTENCES,
+        length=min(LENGTH, student.context_length),
+        frame=tokenizer.frame,
+    )
+    tokens = sentences.draw(generator_of("fixed sentences", beginning.spec.recipe.seed))
+    with torch.no_grad():
+        return tuple(
+            torch.cat([teacher.encode_tokens(block) for block in torch.split(tokens, BLOCK)])
+            for teacher in beginning.models.teachers
+        )
+
+
+def on_texts(term: Term, features: Callable[[], Sequence[Tensor]]) -> Term:
+    """Return one of ZSCL's terms with each teacher's features of other texts as E'."""
+
+    def loss(batch: Batch) -> Tensor:
+        pairs = zip(batch.teachers, features(), strict=True)
+        teachers = tuple(replace(teacher, classes=rows) for teacher, rows in pairs)
+        return term.loss(replace(batch, teachers=teachers))
+
+    return replace(term, loss=loss)
+
+
 class ZsclLwfVr(FineTuning):
     """`zscl_lwfvr`: L = L_ce + γ (image loss + text loss) on S = s I E'ᵀ and S' = s I' E'ᵀ.
 
@@ -618,8 +651,7 @@ class ZsclLwfVr(FineTuning):
 
     The released code differs in two ways: it distils on another batch of the same dataset, without
     augmentation, where this class uses the batch itself; and it fixes the logit scale, which the
-    cross entropy trains here. In both, a sentence may contain start and end tokens, and ends at
-    the first end token.
+    cross entropy trains here.
 
     Source: ZSCL (Zheng et al., 2303.06628), its script for "LwF-VR".
     """
@@ -634,35 +666,13 @@ class ZsclLwfVr(FineTuning):
                 "zscl_lwfvr compares the images of a batch: read it whole.",
                 pointer="/recipe/micro_batch",
             )
-        student = beginning.models.student
-        tokenizer = student.tokenizer
-        sentences = RandomSentences(
-            pool=torch.tensor(sorted({*tokenizer.ordinary, *tokenizer.special})),
-            sentences=SENTENCES,
-            length=min(LENGTH, student.context_length),
-            frame=tokenizer.frame,
-        )
-        tokens = sentences.draw(generator_of("fixed sentences", self.recipe.seed))
-        with torch.no_grad():
-            self._teacher_sentences = tuple(
-                torch.cat([teacher.encode_tokens(block) for block in torch.split(tokens, BLOCK)])
-                for teacher in beginning.models.teachers
-            )
+        self._sentences = fixed_sentences(beginning)
 
     def terms(self) -> tuple[Term, ...]:
         """Return L_ce, the image loss and the text loss."""
         reference = (terms.reference_images(self.recipe), terms.reference_texts(self.recipe))
-        return (*super().terms(), *(self._on_sentences(term) for term in reference))
-
-    def _on_sentences(self, term: Term) -> Term:
-        """Return the term with the fixed sentences in place of the reference texts."""
-
-        def loss(batch: Batch) -> Tensor:
-            pairs = zip(batch.teachers, self._teacher_sentences, strict=True)
-            teachers = tuple(replace(teacher, classes=rows) for teacher, rows in pairs)
-            return term.loss(replace(batch, teachers=teachers))
-
-        return replace(term, loss=loss)
+        fixed = (on_texts(term, lambda: self._sentences) for term in reference)
+        return (*super().terms(), *fixed)
 
 
 # The baselines by name, each with its class and the recipe values that it requires.
@@ -676,8 +686,9 @@ class Baseline:
     method with the same columns; `make` makes the baseline itself.
     """
 
-    make: MakeMethod
+    make: Callable[..., LearningMethod]  # of a recipe, its columns, and the options by name
     recipe: Json = field(default_factory=dict)  # defaults, which a row's own values override
+    options: Json = field(default_factory=dict)  # what no recipe can name, likewise
     remembers: bool = False  # whether it uses the reference set
 
 

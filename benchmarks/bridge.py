@@ -115,7 +115,8 @@ def _plan(per_class: int, most: int) -> Plan:
 
 def _photographs(most: int) -> Iterator[ImageSet]:
     if (DATA / "cifar100.zip").is_file():
-        sets = read(PLANS / "fashion.toml", {}).retained
+        (fashion,) = read(PLANS / "fashion.toml", {})
+        sets = fashion.retained
         yield from (replace(one, images=most) for one in sets if one.name == "cifar80")
 
 

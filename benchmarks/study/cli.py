@@ -172,10 +172,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if chosen.command == "published":
             return published.main(chosen.file, console)
-        plan = _plan(chosen)
+        plans = _plans(chosen)
         if chosen.command == "tune":
-            return _tune(plan, chosen, console)
-        return _study(plan, chosen, console)
+            _tune(plans, chosen, console)
+        else:
+            for plan in plans:
+                _study(plan, chosen, console)
     except PlanInvalid as error:
         console.print(f"study: {error}", markup=False)
     except PerennialError as error:
@@ -183,10 +185,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print("stopped; run the same command to continue after the last finished run")
         return 128 + signal.SIGINT
+    else:
+        return 0
     return 2
 
 
-def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
+def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> None:
     places, seeds = _places(chosen), tuple(chosen.seeds or plan.seeds)
     with Screen(console) as screen:
         study = open_study(
@@ -210,11 +214,17 @@ def _study(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
     else:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(f"written to {folder}", markup=False)
-    return 0
 
 
-def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
-    rows = plan.chosen(chosen.rows)
+def _tune(plans: Sequence[Plan], chosen: argparse.Namespace, console: Console) -> None:
+    """Tune each plan, but none whose values are those of one before it."""
+    paths = [plan.tuned or _places(chosen).out / plan.name / "tuned.json" for plan in plans]
+    for place, (plan, path) in enumerate(zip(plans, paths, strict=True)):
+        if path not in paths[:place]:
+            publish(_found(plan, chosen, console), path, console)
+
+
+def _found(plan: Plan, chosen: argparse.Namespace, console: Console) -> Found:
     with Screen(console) as screen:
         study = open_study(
             plan,
@@ -225,13 +235,11 @@ def _tune(plan: Plan, chosen: argparse.Namespace, console: Console) -> int:
             threads=chosen.threads,
         )
         seeds = tuple(chosen.seeds or plan.tuning_seeds)
-        found = search(study, rows, seeds, screen)
-    path = plan.tuned or _places(chosen).out / plan.name / "tuned.json"
-    publish(found, path, console)
-    return 0
+        return search(study, study.plan.chosen(chosen.rows), seeds, screen)
 
 
-def _plan(chosen: argparse.Namespace) -> Plan:
+def _plans(chosen: argparse.Namespace) -> tuple[Plan, ...]:
+    """Return the plans of the options: one, or one for each set. Raises PlanInvalid."""
     path = PLANS / "preset.toml" if _measures(chosen) else None
     if chosen.plan:
         named = PLANS / f"{chosen.plan}.toml"
@@ -256,12 +264,22 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         changes["retrieval"] = {"data": data, "split": split}
     if chosen.row:
         changes["rows"] = [_row(text) for text in chosen.row]
-    plan = read(path, changes)
-    if chosen.command == "one" and plan.sessions != 1:
-        raise PlanInvalid(f"{plan.name} has {plan.sessions} sessions: run it with 'many'")
-    if chosen.command == "many" and plan.sessions < 2:
-        raise PlanInvalid("set at least 2 sessions: --sessions K, or sessions = K in the plan")
-    return plan.cut(chosen.per_class) if chosen.per_class else plan
+    plans = read(path, changes)
+    if chosen.sets:
+        plans = tuple(_of_name(plans, name) for name in chosen.sets)
+    for plan in plans:
+        if chosen.command == "one" and plan.sessions != 1:
+            raise PlanInvalid(f"{plan.name} has {plan.sessions} sessions: run it with 'many'")
+        if chosen.command == "many" and plan.sessions < 2:
+            raise PlanInvalid("set at least 2 sessions: --sessions K, or sessions = K in the plan")
+    return tuple(plan.cut(chosen.per_class) for plan in plans) if chosen.per_class else plans
+
+
+def _of_name(plans: Sequence[Plan], name: str) -> Plan:
+    for plan in plans:
+        if plan.name.endswith(f"-{name}"):
+            return plan
+    raise PlanInvalid(f"no set {name!r}; there are: {', '.join(plan.name for plan in plans)}")
 
 
 def _row(text: str) -> dict[str, Any]:
@@ -339,6 +357,7 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     what.add_argument("--per-class", type=int, metavar="N", help="most training images per class")
     which = command.add_argument_group("selection")
     which.add_argument("--rows", nargs="+", default=[], help="run only these rows")
+    which.add_argument("--sets", nargs="+", default=[], help="of a plan of several sets: these")
     which.add_argument("--seeds", nargs="+", type=int, help="run only these seeds")
     which.add_argument(
         "--part",

@@ -427,7 +427,10 @@ def share_kept(measures: Sequence[Measured], *, seed: int = 0, resamples: int = 
     picked = draws.integers(seeds, size=(resamples, seeds))  # (resamples, seeds)
     losses = np.zeros((2, resamples))  # fine-tuning, method
     for measure in measures:
-        before, by_seed = _resampled(measure, draws, resamples)
+        # (1 + 2 seeds, images): the untouched model, fine-tuning, the method
+        answers = np.vstack([measure.before, measure.tuned, measure.method])
+        before, *both = resampled(answers, draws, resamples)
+        by_seed = np.array(both).reshape(2, seeds, resamples)
         for which in range(2):
             mean = np.take_along_axis(by_seed[which], picked.T, axis=0).mean(axis=0)
             losses[which] += (before - mean) / len(measures)
@@ -439,20 +442,17 @@ def share_kept(measures: Sequence[Measured], *, seed: int = 0, resamples: int = 
     return Share(value=value, interval=interval, tuned_loss=tuned, method_loss=method)
 
 
-def _resampled(
-    measure: Measured, draws: np.random.Generator, resamples: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return accuracies over resampled images: before (resamples,), and (2, seeds, resamples)."""
-    images, seeds = len(measure.before), len(measure.tuned)
-    # (1 + 2 seeds, images): the untouched model, fine-tuning, the method
-    answers = np.vstack([measure.before, measure.tuned, measure.method]).astype(np.float32)
+def resampled(hits: ImageHits, draws: np.random.Generator, resamples: int) -> NDArray[np.float64]:
+    """Return accuracies (rows, resamples) over resampled images; hits are (rows, images)."""
+    images = hits.shape[1]
+    answers = hits.astype(np.float32)
     blocks = []
     for start in range(0, resamples, _BLOCK):
         count = min(_BLOCK, resamples - start)
         weights = draws.multinomial(images, np.full(images, 1 / images), size=count)
         blocks.append(answers @ weights.T.astype(np.float32))  # (rows, count)
-    shares = np.concatenate(blocks, axis=1).astype(np.float64) / images
-    return shares[0], shares[1:].reshape(2, seeds, resamples)
+    shares: NDArray[np.float64] = np.concatenate(blocks, axis=1).astype(np.float64) / images
+    return shares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -534,7 +534,7 @@ class SessionSpecs:
             recipe=run_config.recipe,
             classes=self.sessions[session],
             learned=learned,
-            open_classes=self._retained_classes,
+            open_classes=self._open_classes(run_config),
             images=self._images(self.sessions[session]),
             prompt=self.prompt,
             exemplars=self._images(learned),
@@ -549,7 +549,7 @@ class SessionSpecs:
             "prompt": self.prompt.text,
             "sessions": [list(group) for group in self.sessions[: session + 1]],
             "train": self._train_digests[: session + 1],
-            "open": list(self._retained_classes),
+            "open": list(self._open_classes(run_config)),
             "reference": self._reference_digest if run_config.reads_reference else None,
             "selection": self._selection_digests if run_config.chooses else None,
         }
@@ -571,9 +571,13 @@ class SessionSpecs:
     def _validation_queries(self) -> StudyQueries:
         return StudyQueries.of(self.study_data, self.count, self.prompt, Part.VALIDATION)
 
-    @cached_property
-    def _retained_classes(self) -> tuple[str, ...]:
-        return distinct(n for m in self.study_data.retained.values() for n in m.classes)
+    def _open_classes(self, run_config: RunConfig) -> tuple[str, ...]:
+        """Return the classes of the retained measures, or of the one that is named."""
+        retained = self.study_data.retained
+        chosen = [run_config.named] if run_config.named else list(retained)
+        if missing := set(chosen) - set(retained):
+            raise PlanInvalid(f"no retained measure is named {min(missing)!r}")
+        return distinct(name for one in chosen for name in retained[one].classes)
 
     @cached_property
     def _train_digests(self) -> list[Digest]:

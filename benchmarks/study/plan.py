@@ -4,34 +4,41 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from core.errors import RecipeInvalid
 from core.learning.methods import LearningMethod, MakeMethod
 from core.recipes.fields import LossTerm, Precision
 from core.recipes.rules import Recipe
 
+if TYPE_CHECKING:
+    from benchmarks.baselines import Baseline
+
 # The configuration of one run: a recipe, or a baseline in place of its method.
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """A recipe with its seed; `compared` is one of benchmarks/baselines, or empty."""
+    """A recipe with its seed; `compared` is one of the methods in `compared_methods`, or empty."""
 
     recipe: Recipe
     compared: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the method compared
 
     @property
     def make_method(self) -> MakeMethod:
         """The factory of the method."""
-        return _baselines()[self.compared].make if self.compared else LearningMethod
+        if not self.compared:
+            return LearningMethod
+        return partial(compared_methods()[self.compared].make, **self.options)
 
     @property
     def reads_reference(self) -> bool:
         """True if the study's reference set is part of the training spec."""
         return (
-            _baselines()[self.compared].remembers
+            compared_methods()[self.compared].remembers
             if self.compared
             else LossTerm.REFERENCE in self.recipe.terms
         )
@@ -41,38 +48,46 @@ class RunConfig:
         """True if training chooses by validation parts."""
         return not self.compared and self.recipe.mixing_choice.uses_validation
 
+    @property
+    def named(self) -> str:
+        """The retained measure whose class names training may read; empty: all of them."""
+        return str(self.options.get("named", ""))
+
     def facts(self) -> dict[str, Any]:
         """Return what identifies the run configuration, as JSON."""
         named = {"compared": self.compared} if self.compared else {}
-        return {"recipe": self.recipe.to_json(), **named}
+        chosen = {"options": dict(self.options)} if self.options else {}
+        return {"recipe": self.recipe.to_json(), **named, **chosen}
 
 
 def run_config_of(values: dict[str, Any], compared: str) -> RunConfig:
-    """Make a run configuration from a row's values, which override the baseline's.
+    """Make a run configuration from a row's values, which override the compared method's.
 
-    Raises RecipeInvalid.
+    Values named as the method's options are not the recipe's. Raises RecipeInvalid.
 
     Runs are compared across machines, so precision `auto` is invalid and the default is fp32.
     """
-    defaults = dict(_baselines()[compared].recipe) if compared else {}
-    recipe = Recipe.from_json({"precision": Precision.FP32, **defaults, **values})
+    method = compared_methods()[compared] if compared else None
+    defaults: Mapping[str, Any] = method.recipe if method else {}
+    options = {
+        name: values.get(name, own) for name, own in (method.options if method else {}).items()
+    }
+    own = {name: value for name, value in values.items() if name not in options}
+    recipe = Recipe.from_json({"precision": Precision.FP32, **defaults, **own})
     if recipe.precision is Precision.AUTO:
         raise RecipeInvalid(
             "A study compares runs, so precision must be fp32, bf16 or fp16 and not 'auto'.",
             pointer="/recipe/precision",
         )
-    return RunConfig(recipe=recipe, compared=compared)
+    return RunConfig(recipe=recipe, compared=compared, options=options)
 
 
-def is_baseline(name: str) -> bool:
-    """Return whether benchmarks/baselines has a baseline of this name."""
-    return name in _baselines()
-
-
-def _baselines() -> Any:
+def compared_methods() -> Mapping[str, "Baseline"]:
+    """Return the methods that exist for comparison alone, by name."""
     from benchmarks.baselines import BASELINES  # imported on demand: few studies use them
+    from benchmarks.study.rows import ROWS
 
-    return BASELINES
+    return {**BASELINES, **ROWS}
 
 
 REST = "rest"  # all classes of a folder but the target's
@@ -119,7 +134,7 @@ class Row:
 
     name: str
     recipe: Mapping[str, Any]
-    compared: str = ""  # one of benchmarks/baselines in place of the recipe's method
+    compared: str = ""  # one of `compared_methods` in place of the recipe's method
 
     def seeded(self, seed: int) -> RunConfig:
         """Return the configuration of the run with a seed. Raises RecipeInvalid."""
@@ -146,6 +161,8 @@ class Plan:
     grids: Mapping[str, Sequence[Grid]] = field(default_factory=dict)  # by row
     tuning_seeds: tuple[int, ...] = ()
     criteria: Mapping[str, str] = field(default_factory=dict)  # by row; a_acc where none is given
+    equal_to: str = ""  # the row whose compute the others have; empty: as many epochs as they say
+    curve: tuple[str, ...] = ()  # the rows whose trade-off the others are measured from
 
     def chosen(self, names: Sequence[str]) -> tuple[Row, ...]:
         """Return the named rows, or all if none is named. Raises PlanInvalid."""
@@ -163,17 +180,48 @@ class Plan:
         )
 
 
-def read(path: Path | None, changes: Mapping[str, Any]) -> Plan:
-    """Read a plan from a TOML file and replace top-level values. Raises PlanInvalid."""
-    declared: dict[str, Any] = {}
-    folder = Path()
-    if path is not None:
-        folder = path.parent
-        try:
-            declared = {"name": path.stem, **tomllib.loads(path.read_text())}
-        except (OSError, tomllib.TOMLDecodeError) as error:
-            raise PlanInvalid(f"{path}: {error}") from error
-    return parse({**declared, **changes}, folder)
+OF_SETS = ("prompt", "target", "retained", "retrieval", "sessions")  # from the plan of a set
+
+
+def read(path: Path | None, changes: Mapping[str, Any]) -> tuple[Plan, ...]:
+    """Read a plan from a TOML file and replace top-level values.
+
+    A file with `[sets.NAME]` tables is a plan for each set, which takes its images, sessions and
+    the common recipe from the plan of that name beside it, or from `plan`, and the values of its
+    rows from `tuned`; `target` is another folder of new classes. Raises PlanInvalid.
+    """
+    if path is None:
+        return (parse(changes),)
+    declared = _declared(path)
+    sets = declared.pop("sets", None)
+    if sets is None:
+        return (parse({**declared, **changes}, path.parent),)
+    return tuple(
+        parse(_of_set(name, given, {**declared, **changes}, path.parent), path.parent)
+        for name, given in sets.items()
+    )
+
+
+def _declared(path: Path) -> dict[str, Any]:
+    try:
+        return {"name": path.stem, **tomllib.loads(path.read_text())}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise PlanInvalid(f"{path}: {error}") from error
+
+
+def _of_set(
+    name: str, given: Mapping[str, str], declared: Mapping[str, Any], folder: Path
+) -> dict[str, Any]:
+    images = _declared(folder / f"{given.get('plan', name)}.toml")
+    found = {
+        **{key: images[key] for key in OF_SETS if key in images},
+        **declared,
+        "recipe": {**images.get("recipe", {}), **declared.get("recipe", {})},
+        "name": f"{declared['name']}-{name}",
+    }
+    if "target" in given:
+        found["target"] = {**found["target"], "data": given["target"]}
+    return {**found, "tuned": given["tuned"]} if "tuned" in given else found
 
 
 def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
@@ -204,6 +252,7 @@ def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
             retained=tuple(ImageSet.of(table) for table in given.pop("retained", [])),
             rows=tuple(_row(row, common, values) for row in rows),
             seeds=tuple(given.pop("seeds", [0])),
+            curve=tuple(given.pop("curve", [])),
             tuned=tuned,
             grids={row: _grids(given) for row, given in tune.get("grid", {}).items()},
             tuning_seeds=tuple(tune.get("seeds", [])),
@@ -228,8 +277,8 @@ def _row(row: Mapping[str, Any], common: Mapping[str, Any], tuned: Mapping[str, 
             f"a row has a name, a recipe, perhaps compared and tuned_as; not {dict(row)}"
         )
     compared = row.get("compared", "")
-    if compared and not is_baseline(compared):
-        raise PlanInvalid(f"benchmarks/baselines has no {compared!r}")
+    if compared and compared not in compared_methods():
+        raise PlanInvalid(f"no method to compare with is named {compared!r}")
     found = tuned.get(row.get("tuned_as", row["name"]), {}).get("values", {})
     recipe = {**common, **found, **row.get("recipe", {})}
     return Row(name=row["name"], recipe=recipe, compared=compared)
@@ -245,6 +294,9 @@ def _require_sound(plan: Plan) -> None:
         raise PlanInvalid(f"a study's name names its folder: {plan.name!r} does not")
     if not plan.seeds:
         raise PlanInvalid("a study has at least one seed")
+    named = {plan.equal_to, *plan.curve} - {""}
+    if unknown := named - set(names):
+        raise PlanInvalid(f"no row {min(unknown)!r}; there are: {', '.join(names)}")
     if unknown := set(plan.criteria.values()) - {"ut_acc", "retained", "a_acc"}:
         raise PlanInvalid(f"rows are tuned by ut_acc, retained or a_acc, not {min(unknown)!r}")
     for row in plan.rows:

@@ -1,0 +1,53 @@
+"""Methods that a study looks at for their distance from the default's curve, by name.
+
+None of them has won, so none is part of the service. Each trains through the service's own trainer
+and ends in a plain CLIP of the same architecture. The names of a row's options stand beside those
+of its recipe in a plan.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from benchmarks.baselines import Baseline
+from benchmarks.study.rows.congruence import FocalDistillation
+from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
+from benchmarks.study.rows.merging import MagMax
+from benchmarks.study.rows.sharpness import SharpnessAware
+from benchmarks.study.rows.texts import NamedSentences, OwnImages
+from core.recipes.fields import LossTerm, Method, TeacherPolicy
+
+ROWS: Mapping[str, Baseline] = MappingProxyType(
+    {
+        "focal": Baseline(
+            make=FocalDistillation,
+            recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
+            options={"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0},
+        ),
+        "keeplora": Baseline(
+            make=KeepLora,
+            recipe={"method": Method.FT},
+            options={"rank": 16, "kept_energy": 0.99, "kept_features": 0.85},
+        ),
+        "magmax": Baseline(make=MagMax, recipe={"method": Method.FT}, options={"scale": 0.5}),
+        "named_sentences": Baseline(
+            make=NamedSentences,
+            recipe={"method": Method.VRLWF},
+            options={"named": "", "named_share": 0.5},
+        ),
+        "null_space_lora": Baseline(
+            make=NullSpaceLora, recipe={"method": Method.FT}, options={"rank": 16}
+        ),
+        "own_images": Baseline(
+            make=OwnImages,
+            recipe={
+                "method": Method.VRLWF,
+                "terms": (LossTerm.VR, LossTerm.LWF, LossTerm.REFERENCE),
+            },
+            options={"reference_temperature": 2.0},
+            remembers=True,
+        ),
+        "sam": Baseline(
+            make=SharpnessAware, recipe={"method": Method.VRLWF}, options={"radius": 0.05}
+        ),
+    }
+)

@@ -1,0 +1,320 @@
+"""The rows that a study alone has: what defines each of them, and that the trainer runs it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from benchmarks.study.plan import RunConfig, run_config_of
+from benchmarks.study.rows import ROWS
+from benchmarks.study.rows.congruence import focal_distillation
+from benchmarks.study.rows.low_rank import residual_inputs, watched, with_features
+from benchmarks.study.rows.merging import merged
+from benchmarks.study.rows.sharpness import climb
+from core.clip.model import load
+from core.learning.methods import LearningMethod, leading
+from core.learning.trainer import UpdateTrainer
+from core.recipes.fields import DEFAULT_PROMPT
+from core.training.trainer import TrainingSpec
+from core.values import Digest
+from tests.support.learning.lessons import (
+    Watching,
+    another_root,
+    prepared,
+    red_and_blue,
+    tensors,
+    with_recipe,
+)
+from tests.support.learning.tiny_clip import tiny_clip
+from tests.support.memory_artifacts import MemoryArtifacts
+
+TINY = {"rank": 2, "kept_energy": 0.6}  # options for widths of 8 and 16
+SHORT = {"epochs": 1, "batch_size": 5, "learning_rate": 3e-3, "sentences": 6, "sentence_length": 6}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def artifacts() -> MemoryArtifacts:
+    return MemoryArtifacts()
+
+
+@pytest.fixture
+def later(artifacts: MemoryArtifacts) -> TrainingSpec:
+    """The second update of a line: its parent has moved away from the root and learned green."""
+    spec = replace(red_and_blue(artifacts), learned=("green",))
+    return replace(spec, root=another_root(artifacts))
+
+
+def a_row(name: str, **values: object) -> RunConfig:
+    method = ROWS[name]
+    tiny = {key: value for key, value in TINY.items() if key in method.options}
+    return run_config_of({**SHORT, **tiny, **values}, name)
+
+
+def trained(
+    artifacts: MemoryArtifacts,
+    spec: TrainingSpec,
+    row: RunConfig,
+    monitor: Watching | None = None,
+    resume: Digest | None = None,
+) -> Digest:
+    trainer = UpdateTrainer(
+        artifacts, device=torch.device("cpu"), threads=1, make_method=row.make_method
+    )
+    spec = replace(spec, recipe=row.recipe)
+    found = trainer.train(spec, resume=resume, monitor=monitor or Watching())
+    return found.weights.digest
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_trains_resumes_to_the_bit_and_ends_in_a_plain_clip(
+    name: str, artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    saving = Watching(every=1)
+    whole = trained(artifacts, later, a_row(name), saving)
+    assert [step for step, _ in saving.saved] == [1, 2]
+    kept = Watching(every=1, stop_at=1)
+    with pytest.raises(kept.stop_with):
+        trained(artifacts, later, a_row(name), kept)
+    [(_, checkpoint)] = kept.saved
+    assert trained(artifacts, later, a_row(name), resume=checkpoint) == whole
+    before, after = tensors(artifacts, later.parent), tensors(artifacts, whole)
+    assert {n: t.shape for n, t in after.items()} == {n: t.shape for n, t in before.items()}
+    assert whole != later.parent
+
+
+def test_options_are_no_part_of_the_recipe_and_decide_the_run() -> None:
+    gentle, usual = a_row("sam", radius=0.01), a_row("sam")
+    assert usual.options == {"radius": 0.05}
+    assert gentle.recipe == usual.recipe
+    assert gentle.facts() != usual.facts()
+    assert "options" not in run_config_of({}, "geodl").facts()
+
+
+# Sharpness.
+
+
+def test_sam_climbs_by_the_radius_along_the_gradient() -> None:
+    one, two = nn.Parameter(torch.tensor([1.0])), nn.Parameter(torch.tensor([2.0]))
+    one.grad, two.grad = torch.tensor([3.0]), torch.tensor([-4.0])
+    climb([one, two], 0.5)
+    torch.testing.assert_close(one.data, torch.tensor([1.3]))
+    torch.testing.assert_close(two.data, torch.tensor([1.6]))
+    assert one.grad is None
+
+
+def test_sam_steps_along_the_gradient_at_the_worst_point_of_the_same_batch(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    # With so large an epsilon, Adam's first step is the gradient as it is, not its sign.
+    row = a_row("sam", radius=0.3, clip_norm=1e6, epsilon=1.0, learning_rate=1.0)
+    spec = replace(later, recipe=row.recipe)
+
+    class Recording(LearningMethod):
+        """Takes the two passes by hand, and leaves the second gradient."""
+
+        def adjust(self, parameters, step, again) -> None:  # type: ignore[no-untyped-def]
+            before = {name: p.detach().clone() for name, p in parameters.items()}
+            given = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+            length = torch.cat([g.flatten() for g in given.values()]).norm()
+            with torch.no_grad():
+                for name, p in parameters.items():
+                    p.copy_(before[name] + 0.3 * given[name] / length if name in given else p)
+                    p.grad = None
+            again()
+            with torch.no_grad():
+                for name, p in parameters.items():
+                    p.copy_(before[name])
+
+    found = []
+    for make in (row.make_method, Recording, LearningMethod):
+        run = prepared(artifacts, spec, make_method=make)
+        run.update.advance(run.reading.step(0))
+        found.append({n: p.detach().clone() for n, p in run.update.models.parameters.items()})
+    ours, by_hand, plain = found
+    torch.testing.assert_close(ours, by_hand, rtol=1e-3, atol=1e-3)
+    assert max(float((ours[name] - plain[name]).abs().max()) for name in ours) > 0.03
+
+
+# Merging.
+
+
+def test_magmax_keeps_the_change_of_largest_magnitude_of_each_weight() -> None:
+    earlier = {"w": torch.tensor([0.5, -0.5, 0.2, 0.3])}
+    later = {"w": torch.tensor([0.4, 0.6, -0.2, 0.0])}
+    assert merged(earlier, later)["w"].tolist() == pytest.approx([0.5, 0.6, -0.2, 0.3])
+
+
+def test_magmax_reads_the_earlier_changes_off_the_parent(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("magmax", scale=0.5)
+    made = tensors(artifacts, trained(artifacts, later, row))
+    root, parent = (tensors(artifacts, version) for version in (later.root, later.parent))
+    for name in ("visual.proj", "text_projection"):
+        change, earlier = 2 * (made[name] - root[name]), 2 * (parent[name] - root[name])
+        slack = 1e-5
+        assert (change.abs() >= earlier.abs() - slack).all()
+        assert (change - earlier).abs().max() > slack
+
+
+def test_an_average_of_versions_for_start_and_deployment_is_a_recipe(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    """TIME's best, θ_t = (1 − w) θ_{t−1} + w trained from θ_{t−1}, needs no method of its own."""
+    values = {**SHORT, "method": "ft"}
+    plain = tensors(artifacts, trained(artifacts, later, run_config_of(values, "")))
+    mixed = {**values, "mixing_choice": "fixed", "mixing": 0.25}
+    made = tensors(artifacts, trained(artifacts, later, run_config_of(mixed, "")))
+    before = tensors(artifacts, later.parent)
+    for name in ("visual.proj", "text_projection"):
+        torch.testing.assert_close(made[name], 0.75 * before[name] + 0.25 * plain[name])
+
+
+# Low rank.
+
+
+def changes(artifacts: MemoryArtifacts, spec: TrainingSpec, row: RunConfig) -> dict[str, Tensor]:
+    """What an update changes, by tensor, of those that it changes."""
+    before = tensors(artifacts, spec.parent)
+    after = tensors(artifacts, trained(artifacts, spec, row))
+    return {n: after[n] - before[n] for n in before if not torch.equal(after[n], before[n])}
+
+
+def test_keeplora_steps_off_the_principal_inputs_and_the_earlier_features(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("keeplora", epochs=3, learning_rate=0.03, kept_features=0.5)
+    found = changes(artifacts, later, row)
+    assert found
+    assert all("attn" in name for name in found)
+    before = tensors(artifacts, later.parent)
+    model = load(later.parent, artifacts)
+    with watched(model) as inputs, torch.no_grad():
+        model.encode_tokens(model.tokenise(DEFAULT_PROMPT.fill_all(("green",))))
+    off = 0
+    for name in found:
+        parts = 3 if "in_proj" in name else 1
+        pairs = zip(before[name].chunk(parts), found[name].chunk(parts), strict=True)
+        for weight, step in pairs:
+            kept = leading(weight, 0.6)[1]
+            if not name.startswith("visual."):  # images of green are measured for the others
+                kept = with_features(kept, inputs[name], 0.5)
+            assert torch.linalg.matrix_rank(step, rtol=1e-3) <= 2
+            assert (step @ kept).norm() <= 1e-3 * step.norm()
+            off += kept.shape[1]
+    assert off
+
+
+def test_the_inputs_of_an_output_projection_are_measured_without_it() -> None:
+    model = tiny_clip()
+    attention: Any = model.network.get_submodule("visual.transformer.resblocks.0.attn")
+    pixels = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8)
+    seen: list[Tensor] = []
+
+    def reading(layer, args, output) -> None:  # type: ignore[no-untyped-def]
+        del layer, args
+        bias = attention.out_proj.bias
+        solved = torch.linalg.solve(
+            attention.out_proj.weight.double(), (output[0] - bias).double().flatten(0, -2).T
+        )
+        seen.append(solved.T)
+
+    hook = attention.register_forward_hook(reading)
+    with torch.no_grad(), watched(model) as sums:
+        model.encode_images(pixels)
+    hook.remove()
+    (rows,) = seen
+    found = sums["visual.transformer.resblocks.0.attn.out_proj.weight"]
+    torch.testing.assert_close(found.double(), rows.T @ rows, rtol=1e-3, atol=1e-3)
+
+
+def test_features_are_kept_until_they_hold_the_share() -> None:
+    kept = torch.eye(4)[:, :1]
+    inputs = torch.diag(torch.tensor([5.0, 3.0, 1.5, 0.5]))  # of 10; the first is kept already
+    for share, count in ((0.5, 1), (0.8, 2), (0.81, 3), (1.0, 4)):
+        assert with_features(kept, inputs, share).shape == (4, count)
+    torch.testing.assert_close(with_features(kept, inputs, 0.7)[:, 1].abs(), torch.eye(4)[1])
+
+
+def test_directions_of_a_gradient_are_the_leading_ones_off_what_is_kept() -> None:
+    gradient = torch.diag(torch.tensor([9.0, 2.0, 5.0]))
+    found = residual_inputs(gradient, torch.eye(3)[:, :1], 1)
+    torch.testing.assert_close(found.abs(), torch.tensor([[0.0, 0.0, 1.0]]))
+
+
+def test_null_space_steps_leave_the_used_directions_as_they_are(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    found = changes(artifacts, later, a_row("null_space_lora", epochs=3, learning_rate=0.03))
+    assert found
+    before = tensors(artifacts, later.parent)
+    for name, change in found.items():
+        parts = 3 if "in_proj" in name else 1
+        for weight, step in zip(before[name].chunk(parts), change.chunk(parts), strict=True):
+            left, _, right = torch.linalg.svd(weight)
+            assert (step @ right[:-2].T).norm() <= 1e-3 * step.norm()
+            assert (left[:, :-2].T @ step).norm() <= 1e-3 * step.norm()
+
+
+# Congruence.
+
+
+def test_focal_distillation_weighs_what_the_teacher_gets_right() -> None:
+    third = torch.log(torch.tensor([[3.0, 1.0], [3.0, 1.0]]))  # q = (3/4, 1/4)
+    even = torch.zeros(2, 2)  # p = (1/2, 1/2): KL = 3/4 ln 3/2 + 1/4 ln 1/2
+    divergence = 0.75 * torch.tensor(1.5).log() + 0.25 * torch.tensor(0.5).log()
+    found = focal_distillation(even, third, torch.tensor([0, 1]), base=1.0, extra=5.0)
+    torch.testing.assert_close(found, (6 + 1) / 2 * divergence)
+    assert focal_distillation(third, third, torch.tensor([0, 1]), base=1.0, extra=5.0) == 0
+
+
+def test_the_focal_term_takes_the_parent_and_the_others_the_root(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("focal", focal_weight=0.0)
+    spec = replace(later, recipe=row.recipe)
+    found = {}
+    for name, make, policy in (
+        ("focal", row.make_method, "both"),
+        ("root", LearningMethod, "root"),
+    ):
+        run = prepared(artifacts, with_recipe(spec, teacher=policy), make_method=make)
+        found[name] = run.update.gradients(run.reading.step(0))
+    assert found["focal"]["vr"] == found["root"]["vr"]
+    assert found["focal"]["lwf"] == found["root"]["lwf"]
+    assert abs(found["focal"]["focal"]) < 1e-6  # the student still is the parent
+
+
+# Texts and images.
+
+
+def test_a_share_of_the_sentences_are_prompts_of_the_named_classes(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("named_sentences", named_share=0.5)
+    spec = replace(later, recipe=row.recipe, open_classes=("a lamp", "two cats"))
+    run = prepared(artifacts, spec, make_method=row.make_method)
+    tokens, _ = run.update._sentences()
+    named = tiny_clip().tokenise(DEFAULT_PROMPT.fill_all(spec.open_classes)).tolist()
+    assert len(tokens) == 6
+    assert all(row in named for row in tokens[:3].tolist())
+    assert not any(row in named for row in tokens[3:].tolist())
+
+
+def test_the_texts_of_own_images_are_not_read(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("own_images")
+    found = trained(artifacts, later, row)
+    silent = tuple(replace(entry, texts=("nothing",)) for entry in later.reference)
+    assert trained(artifacts, replace(later, reference=silent), row) == found
+    assert trained(artifacts, replace(later, reference=later.exemplars), row) != found
