@@ -122,10 +122,10 @@ def _account(model_cfg: Mapping[str, Any], recipe: Recipe, classes: int) -> Acco
     method = LearningMethod(recipe, Columns.of(recipe, names, (), ()))
     spec = _spec(recipe, names)
     models = Models.of(spec, parent, names, distils=method.distils, load=lambda _: parent)
-    student = _storages(models.student)
+    student = storages(models.student)
     teacher: dict[int, Tensor] = {}
     for one in models.teachers:
-        teacher |= _storages(one)
+        teacher |= storages(one)
     own = {key: tensor for key, tensor in teacher.items() if key not in student}
     for parameter in models.parameters.values():
         parameter.grad = torch.zeros_like(parameter)
@@ -165,7 +165,8 @@ def _size(network: torch.nn.Module) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _storages(model: ClipModel) -> dict[int, Tensor]:
+def storages(model: ClipModel) -> dict[int, Tensor]:
+    """Return one tensor of each storage of a model."""
     tensors = (*model.network.parameters(), *model.network.buffers())
     return {tensor.untyped_storage()._cdata: tensor for tensor in tensors}
 

@@ -30,14 +30,19 @@ MARKERS = "osD^vPX*<>"
 Looks = Mapping[str, Mapping[str, Any]]  # of matplotlib, by row
 
 
-def write(results: Results, folder: Path) -> None:
-    """Write `tradeoff.svg`; for several sessions, `matrix_<row>.svg` and `sessions.svg` too."""
+def write(results: Results, folder: Path, curve: Sequence[str] = ()) -> None:
+    """Write `tradeoff.svg`; for several sessions, `matrix_<row>.svg` and `sessions.svg` too.
+
+    With a curve through some rows, write `curve.svg`.
+    """
     if not results.runs:
         return
     looks = _looks(results.rows)
     with mpl.rc_context(STYLE):
         if "retained" in results.untouched["scores"]:
             _save(_tradeoff(results, looks), folder / "tradeoff.svg")
+            if all(results.of_row(name) for name in curve) and curve:
+                _save(_curve(results, looks, curve), folder / "curve.svg")
         if len(results.runs[0].sessions) > 1:
             _save(_sessions(results, looks), folder / "sessions.svg")
             for row in results.rows:
@@ -79,6 +84,28 @@ def _tradeoff(results: Results, looks: Looks) -> Figure:
         )
     axes.set_xlabel("gain in UT-Acc (points)")
     axes.set_ylabel("retained accuracy kept (%)")
+    axes.legend(frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
+    return figure
+
+
+def _curve(results: Results, looks: Looks, curve: Sequence[str]) -> Figure:
+    """Plot what is kept (y) against what is learned (x): a line through the curve's rows."""
+    figure = Figure(figsize=(6.4, 4.4))
+    axes = figure.add_subplot()
+    points = {
+        row.name: [
+            100 * fmean(run.scores[score] for run in results.of_row(row.name))
+            for score in ("ut_acc", "retained")
+        ]
+        for row in results.rows
+    }
+    drawn = sorted((points[name] for name in curve), key=lambda point: point[0] - point[1])
+    axes.plot(*zip(*drawn, strict=True), color="black", marker=".", label="the default's curve")
+    for name, (learned, kept) in points.items():
+        if name not in curve:
+            axes.scatter([learned], [kept], label=name, **looks[name])
+    axes.set_xlabel("learned: UT-Acc (%)")
+    axes.set_ylabel("kept: retained accuracy (%)")
     axes.legend(frameon=False, bbox_to_anchor=(1.02, 1), loc="upper left")
     return figure
 

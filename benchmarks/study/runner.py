@@ -24,6 +24,7 @@ from benchmarks.study.base import (
     load_base,
     peak_bytes,
 )
+from benchmarks.study.cost import Cost, epochs_at, step_cost
 from benchmarks.study.images import ImageCache, StudyData, StudyDataReader
 from benchmarks.study.measures import (
     Embeddings,
@@ -50,6 +51,7 @@ from core.datasets.manifests import Part
 from core.errors import ArtifactMissing, TrainingDiverged
 from core.images.decoder import Decoder
 from core.jobs.rules import Monitor
+from core.learning.setup import prepare_run
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import PromptTemplate
 from core.registry.versions import Weights
@@ -355,6 +357,21 @@ class ExperimentRunner:
             "failed" in record for record in found
         )
 
+    def cost(self, run_config: RunConfig) -> Cost:
+        """Return what a step of a recipe's first session costs, counted once for each recipe."""
+        run_config = replace(run_config, recipe=replace(run_config.recipe, epochs=1))
+        facts = self._session_specs.facts(run_config, 0)
+        key = key_of(base=self._root, counted="cost", **facts)
+        if not (found := self._results_cache.find(key)):
+            spec = self._session_specs.spec(run_config, 0, parent=self._root, root=self._root)
+            parent = load(self._root, self._store, self._machine.device)
+            make_method = run_config.make_method
+            prepared = prepare_run(spec, parent, self._store, make_method=make_method)
+            cost = step_cost(prepared, run_config.recipe)
+            found = {"key": key, "flops": cost.flops, "bytes": cost.bytes}
+            self._results_cache.write(key, found)
+        return Cost(flops=found["flops"], bytes=found["bytes"])
+
     def run(self, run_config: RunConfig, monitor: Monitor) -> bool:
         """Run a recipe's missing sessions; return False if another process is running them.
 
@@ -513,6 +530,8 @@ def open_study(
         results_cache=ResultsCache(places.out / "runs"),
         machine=Machine(device=torch.device(device), threads=threads, work=places.out / "work"),
     )
+    if plan.equal_to:
+        plan = replace(plan, rows=tuple(equal_rows(runner, plan)))
     return Study(
         plan=plan,
         weights=weights,
@@ -521,6 +540,27 @@ def open_study(
         prompt=prompt.text,
         part=part,
     )
+
+
+def equal_rows(runner: ExperimentRunner, plan: Plan) -> Iterator[Row]:
+    """Yield a plan's rows, each for as many epochs as cost what those of `equal_to` do."""
+    (given,) = plan.chosen([plan.equal_to])
+    reference, epochs = runner.cost(given.seeded(0)), given.seeded(0).recipe.epochs
+    for row in plan.rows:
+        fitting = epochs_at(runner.cost(row.seeded(0)), reference, epochs)
+        yield replace(row, recipe={**row.recipe, "epochs": fitting})
+
+
+def shares_of_compute(study: Study) -> dict[str, float]:
+    """Return each row's compute as a share of the row's that the others are made equal to."""
+    if not study.plan.equal_to:
+        return {}
+    configs = {row.name: row.seeded(0) for row in study.plan.rows}
+    spent = {
+        name: study.runner.cost(config).compute * config.recipe.epochs
+        for name, config in configs.items()
+    }
+    return {name: compute / spent[study.plan.equal_to] for name, compute in spent.items()}
 
 
 def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:
