@@ -1,14 +1,18 @@
 """An update that a cluster runs, as a real dispatcher and real workers do, preempted and killed."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
 from pydantic import SecretStr
 
+from core.clip.machine import find_devices
 from core.fleet.rows import Heartbeats
+from core.job_types.run import run_next_job
 from core.jobs.rows import Jobs
 from core.jobs.rules import Job
 from core.values import JobId
@@ -19,6 +23,7 @@ from tests.support.api.service import KEY
 from tests.support.deployment.chart import render
 from tests.support.processes import Site, wait_for, wait_for_exit
 from tests.support.servers.cluster import SmallCluster, conditions, small_cluster
+from worker.tools import build_tools
 
 START_S = 180.0  # a worker child loads torch, and the machine may be busy
 
@@ -84,9 +89,20 @@ def ordered(served: Served, path: str, body: dict[str, object]) -> JobId:
     return JobId(answer.json()["id"])
 
 
-def wait_for_end(site: Site, job: JobId) -> Job:
-    wait_for(lambda: find(site, job).status.done, seconds=START_S)
-    return find(site, job)
+@contextmanager
+def a_worker_here(site: Site) -> Iterator[Callable[[JobId], Job]]:
+    """A worker's tools in this process, which has loaded torch; they run a job to its end."""
+    mode, threads = torch.get_deterministic_debug_mode(), torch.get_num_threads()
+    tools = build_tools(site.platform, find_devices(site.settings.device))
+
+    def run(job: JobId) -> Job:
+        run_next_job(site.platform, tools, owner="here", stopping=lambda: False, only=job)
+        return find(site, job)
+
+    with closing(tools.decoder):
+        yield run
+    torch.set_deterministic_debug_mode(mode)
+    torch.set_num_threads(threads)
 
 
 def test_an_update_that_is_preempted_and_then_loses_its_node_ends_as_one_that_was_not(
@@ -94,16 +110,14 @@ def test_an_update_that_is_preempted_and_then_loses_its_node_ends_as_one_that_wa
 ) -> None:
     line.prepare(site.platform, site.settings.home / "base")
     with serving(site.settings) as served:
-        # A resident worker imports the model and runs an update that nobody disturbs.
-        resident = site.start("worker.supervision", "--exit-with-parent")
+        # The model is imported, and an update runs that nobody disturbs.
         line.upload(served.client)
-        body = line.model_body(site.settings.home / "base")
-        wait_for_end(site, ordered(served, "/v1/models", body))
-        undisturbed = line.digest_of(
-            site.platform, wait_for_end(site, ordered(served, "/v1/jobs", line.body()))
-        )
-        resident.terminate()
-        wait_for_exit(resident)
+        with a_worker_here(site) as run:
+            body = line.model_body(site.settings.home / "base")
+            run(ordered(served, "/v1/models", body))
+            undisturbed = line.digest_of(
+                site.platform, run(ordered(served, "/v1/jobs", line.body()))
+            )
         line.reset(site.platform, undisturbed)
 
         # The same update again: it waits in the cluster until it is admitted.
