@@ -12,7 +12,11 @@ TORCH = ("torch", "open_clip", "torchvision", "timm", "safetensors")
 # and what it must not load by then. A child hides its environment and ties its end to its parent's
 # before torch takes seconds to load.
 ENTRY_POINTS: dict[str, tuple[str, tuple[str, ...]]] = {
-    "the API": ("import api.app", TORCH),
+    "the API": (
+        "from api.app import create_app; from core.settings import Settings; "
+        "create_app(Settings()).openapi()",
+        ("jwt", "opentelemetry.exporter", *TORCH),  # the first two: what no setting asks for
+    ),
     "the worker's supervisor": ("import worker.supervision.__main__", TORCH),
     "the worker": ("import worker.__main__", TORCH),
     "a further rank": ("import worker.ranks.follower, core.bootstrap", ("celery", *TORCH)),
