@@ -70,6 +70,13 @@ class Site:
     learner: Learner
     oracle: Oracle
 
+    def told(self) -> str:
+        """All that the service keeps or tells: the files of its home, audit events and jobs."""
+        home = self.platform.settings.home
+        kept = (path.read_text("latin-1") for path in home.rglob("*") if path.is_file())
+        events, jobs = self.client.audit.events(), self.client.jobs.list()
+        return "".join(kept) + json.dumps([*events, *jobs])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ended:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import re
 import shutil
 import sys
@@ -344,8 +345,9 @@ def test_an_alias_that_moves_while_a_person_thinks_is_not_moved_by_that_answer(
 
 
 def test_each_caller_may_do_what_its_own_key_may(
-    server: Server, live: str, keys: dict[str, str]
+    server: Server, live: str, keys: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     before = server.site.client.aliases.get(live)
     viewer, contributor = keys["viewer"], keys["contributor"]
     assert fact_of(server.calls("read_report", key=viewer, model=live, version=2))
@@ -359,6 +361,9 @@ def test_each_caller_may_do_what_its_own_key_may(
         server.site.client.jobs.cancel(fact_of(order)["job"])
     refused(server.calls("promote", agreeing(), contributor, **MOVE))
     assert server.site.client.aliases.get(live) == before
+    told = server.site.told() + caplog.text
+    assert "agent-viewer" in told
+    assert not [role for role, key in keys.items() if key in told]
 
 
 def test_a_caller_without_a_key_of_the_service_is_refused_at_the_door(

@@ -75,7 +75,7 @@ ELSEWHERE = {  # what the commands of other pages need, and the test of it
     "docs/how-to/gpu.md": "a GPU, which tests/gpu take",
     "docs/how-to/kueue.md": "a cluster; test_chart takes its values and objects",
     "docs/how-to/mlflow.md": "an MLflow registry, in which test_mlflow runs them",
-    "docs/how-to/vector-index.md": "PostgreSQL with pgvector, in which test_indexes runs them",
+    "docs/how-to/vector-index.md": "PostgreSQL with pgvector; test_index_commands runs them there",
     "docs/how-to/tls.md": "a proxy with a name of its own",
     "docs/kubernetes.md": "a cluster; tests/unit/deployment renders the chart",
     "docs/operations.md": "servers; tests/journeys/test_compose starts those of Compose",
@@ -310,6 +310,7 @@ def test_what_an_example_reads_of_the_environment_is_said_before_it(page: str) -
 
 
 COMMAND = re.compile(r"(?:^|\.venv/bin/)perennial ([a-z-]+ ?.*)")
+SHOWN = re.compile(r"^\$ perennial ([a-z-]+ ?.*)", flags=re.MULTILINE)  # with what it prints
 REDIRECTION = re.compile(r"\s(?:[<>|]|2>&1).*|\)$")
 
 
@@ -318,9 +319,15 @@ def commands_of(page: str) -> Iterator[list[str]]:
     for _, text in blocks_of(page):
         for found in filter(None, map(COMMAND.search, text.splitlines())):
             yield shlex.split(REDIRECTION.sub("", found[1]), comments=True)
+    for shown in SHOWN.findall((ROOT / page).read_text("utf-8")):
+        yield shlex.split(REDIRECTION.sub("", shown), comments=True)
 
 
-@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE])
+# Pages whose commands are shown with what they print, and the test that runs them.
+TOLD = {"docs/how-to/agents.md": "a program that runs agents, for which test_agents stands"}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *ELSEWHERE, *TOLD])
 def test_the_commands_of_a_page_are_ones_that_there_are(page: str) -> None:
     """Also those that are not run."""
     for words in commands_of(page):

@@ -1,6 +1,7 @@
 """`perennial index`, on a real PostgreSQL with pgvector."""
 
 import json
+import logging
 import re
 import shlex
 import subprocess
@@ -22,6 +23,7 @@ from tests.support.api.seeds import a_candidate
 from tests.support.learning.tiny_tools import vector
 from tests.support.places import ROOT
 from tests.support.processes import EXIT_S, wait_for
+from tests.support.servers.answering import QuietHandler, answering
 from tests.unit.client.commands.conftest import Run, Shop, Site, rows
 
 
@@ -154,8 +156,13 @@ def test_a_password_stays_out_of_arguments_replies_audit_and_messages(
 
 
 def test_a_password_of_the_environment_is_shown_nowhere(
-    shop: Shop, perennial: Run, address: str, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    perennial: Run,
+    address: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("PGPASSWORD", SECRET)
     sync = ("index", "sync", shop.name, "--model", shop.name)
     done = perennial(*sync, "--table", address)
@@ -166,12 +173,30 @@ def test_a_password_of_the_environment_is_shown_nowhere(
         failed = perennial(*sync)
         assert failed.code == ERROR
         told += failed.out + failed.err
-    events = list(shop.client.audit.events())
-    jobs = list(shop.client.jobs.list(model=shop.name))
-    told += json.dumps([events, jobs, shop.client.indexes.list(shop.name)])
-    home = shop.site.platform.settings.home
-    told += "".join(
-        path.read_text("latin-1") for path in home.rglob("*") if path.is_file()
-    )  # the service's database, logs and messages
+    told += shop.site.told() + json.dumps(shop.client.indexes.list(shop.name)) + caplog.text
     assert SECRET not in told
     assert shop.address not in told
+
+
+@pytest.mark.filterwarnings("ignore:Api key is used with an insecure", "ignore:Failed to obtain")
+def test_a_key_of_qdrant_is_shown_nowhere(
+    shop: Shop, perennial: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor is the address of its server, which is sent the key and refuses every request."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("QDRANT_API_KEY", SECRET)
+    name, sent = f"{shop.name}-qdrant", set()
+
+    class Refusing(QuietHandler):
+        def do_GET(self) -> None:
+            sent.add(self.headers["api-key"])
+            self.send_error(403)
+
+    with answering(Refusing) as url:
+        words = ("--model", shop.name, "--dataset", shop.name, "--qdrant", url)
+        failed = perennial("index", "create", name, *words)
+    assert (failed.code, sent) == (ERROR, {SECRET}), failed.err
+    told = failed.out + failed.err + shop.site.told() + caplog.text
+    assert name in told
+    assert SECRET not in told
+    assert url not in shop.site.told()

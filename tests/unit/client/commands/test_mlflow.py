@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -321,9 +322,16 @@ def test_tags_of_another_version_do_not_help_a_bad_one(
 
 
 def test_messages_have_neither_a_login_of_mlflow_nor_the_path_of_a_webhook(
-    taught: Site, registry: MlflowClient, run_mlflow: Run, monkeypatch: pytest.MonkeyPatch
+    taught: Site,
+    registry: MlflowClient,
+    run_mlflow: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    for name in ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "mlflows-own-secret")
     port = free_port()
     away = run_mlflow("guard", MODEL, "--registry", f"http://someone:a-password@127.0.0.1:{port}")
     assert f"http://127.0.0.1:{port}/api" in away.err
@@ -335,6 +343,9 @@ def test_messages_have_neither_a_login_of_mlflow_nor_the_path_of_a_webhook(
     ended = run_mlflow("guard", MODEL, "--alias", ALIAS, "--webhook", untaken, "--once")
     assert "127.0.0.1 did not take the event" in ended.err
     assert "a-token" not in ended.err
+    shown = taught.told() + caplog.text + away.out + away.err + ended.out + ended.err
+    for secret in ("a-password", "mlflows-own-secret", SECRET.removeprefix("whsec_")):
+        assert secret not in shown
 
 
 def test_only_a_mirror_is_guarded(taught: Site, registry: MlflowClient, run_mlflow: Run) -> None:

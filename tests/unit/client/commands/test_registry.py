@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -301,12 +302,15 @@ def test_a_published_version_has_a_card_of_its_facts_and_a_signature_that_others
 
 @pytest.mark.filterwarnings("ignore:Use 'content=<:DeprecationWarning")  # of huggingface_hub
 def test_a_version_is_published_to_a_hub_as_one_private_commit_that_others_verify(
+    site: Site,
     perennial: Run,
     taught: int,
     tmp_path: Path,
     key_pair: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     private, public = key_pair
     words = ("publish", f"demo:{taught}", "--license", "mit", "--sign", private)
     words = (*words, "--to", "hf://lab/shoes")
@@ -323,7 +327,7 @@ def test_a_version_is_published_to_a_hub_as_one_private_commit_that_others_verif
         monkeypatch.setenv("HF_TOKEN", "hf_right")
         ended = perennial(*words)
     assert (ended.code, f"{hub.url}/lab/shoes/commit/" in ended.out) == (0, True), ended
-    assert "hf_right" not in ended.out + ended.err
+    assert "hf_right" not in ended.out + ended.err + site.told() + caplog.text
     (made,) = hub.made
     assert (made["organization"], made["name"], made["visibility"]) == ("lab", "shoes", "private")
     assert "hf_right" not in str(hub.files)
@@ -335,12 +339,15 @@ def test_a_version_is_published_to_a_hub_as_one_private_commit_that_others_verif
 
 
 def test_a_version_is_published_to_a_registry_from_which_others_pull_and_verify_it(
+    site: Site,
     perennial: Run,
     taught: int,
     tmp_path: Path,
     key_pair: tuple[Path, Path],
     monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.DEBUG)
     private, public = key_pair
     words = ("publish", f"demo:{taught}", "--license", "mit", "--sign", private, "--to")
     monkeypatch.setenv(oci.USER, registries.USER)
@@ -358,7 +365,7 @@ def test_a_version_is_published_to_a_registry_from_which_others_pull_and_verify_
             for tag, more in (("2", ()), ("2-image", ("--image",)))
         )
         assert (pack.code, image.code) == (0, 0), (pack, image)
-        assert PASSWORD not in pack.out + pack.err
+        assert PASSWORD not in pack.out + pack.err + site.told() + caplog.text
         assert PASSWORD not in (tmp_path / "registry/log").read_text()
 
         told, pulled = json.loads(pack.out), tmp_path / "pulled"
