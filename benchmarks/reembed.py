@@ -120,7 +120,7 @@ def reembed(platform: Platform, data: Sequence[DatasetVersion]) -> frozenset[str
         raise RuntimeError("a re-embedding has failed")
     with platform.transactions(read_only=True) as work:
         events = [one for job in ordered for one in work[Jobs].newest_events(job, LATEST)]
-    return frozenset(str(one.data["owner"]) for one in events if one.kind is EventKind.CLAIMED)
+    return frozenset(str(one.data["owner"]) for one in events if one.kind == EventKind.CLAIMED)
 
 
 def statuses(platform: Platform, jobs: Sequence[JobId]) -> Sequence[JobStatus]:
