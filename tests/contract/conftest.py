@@ -1,12 +1,13 @@
 """Every test of this folder that takes `transactions` runs on SQLite and on PostgreSQL.
 
-The stories of some rooms take long and run the statements of others; there, each test runs on one
-of the two, and with `--each-database` on both (`make test-databases`).
+The stories of some rooms and files take long and run the statements of others; there, each test
+runs on one of the two, and with `--each-database` on both (`make test-databases`).
 """
 
 import itertools
 import logging
 import shutil
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -32,22 +33,32 @@ from tests.support.storage.databases import KINDS, Databases
 _numbers = itertools.count(1)
 
 STORIES = {"advice", "blame", "comparison", "erasure", "evaluation", "training", "vectors"}
+STORIES |= {"test_growing.py", "test_growing_holdouts.py", "test_verdicts.py"}  # of the registry
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out each story on the database that its name does not draw."""
+    """Leave out each story on the database that its name does not draw, if it has both."""
     if config.getoption("--each-database"):
         return
-    left_out = [one for one in items if _is_left_out(one)]
-    config.hook.pytest_deselected(items=left_out)
-    items[:] = [one for one in items if not _is_left_out(one)]
+    databases = defaultdict[tuple[Path, str], set[str]](set)
+    stories = [one for one in items if isinstance(one, pytest.Function) and _is_story(one)]
+    for one in stories:
+        databases[one.path, one.originalname].add(one.callspec.params["url"])
+    left_out: set[pytest.Item] = {
+        one
+        for one in stories
+        if len(databases[one.path, one.originalname]) > 1
+        and one.callspec.params["url"] != KINDS[crc32(one.originalname.encode()) % len(KINDS)]
+    }
+    config.hook.pytest_deselected(items=[*left_out])
+    items[:] = [one for one in items if one not in left_out]
 
 
-def _is_left_out(item: pytest.Item) -> bool:
-    if not isinstance(item, pytest.Function) or item.path.parent.name not in STORIES:
+def _is_story(test: pytest.Function) -> bool:
+    """True if it is long, and runs on one database or on each."""
+    if not STORIES & {test.path.parent.name, test.path.name}:
         return False
-    drawn = KINDS[crc32(item.originalname.encode()) % len(KINDS)]
-    return hasattr(item, "callspec") and item.callspec.params.get("url", drawn) != drawn
+    return hasattr(test, "callspec") and "url" in test.callspec.params
 
 
 @pytest.fixture(scope="session")
