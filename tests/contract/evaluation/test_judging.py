@@ -7,7 +7,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from sqlalchemy import text
 
 from core.access.rows import Keys
 from core.audit.rows import AuditTrail
@@ -37,10 +36,9 @@ from tests.support.factories import NOW, a_key, digest
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.processes import wait_for
 from tests.support.scene import Scene
+from tests.support.storage.databases import waiting
 
 LATE_S = 60.0  # the machine may be busy
-
-WAITING = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
 
 
 def test_answers_that_are_gone_or_damaged_are_asked_again(
@@ -202,7 +200,7 @@ def test_version_that_goes_live_while_it_is_scored_again_stays_promoted(
             locked.set()
             assert begins.wait(LATE_S)
             if work.connection.dialect.name == "postgresql":  # SQLite waits as it begins
-                wait_for(lambda: work.connection.execute(WAITING).scalar_one(), seconds=LATE_S)
+                wait_for(lambda: waiting(scene.platform.transactions), seconds=LATE_S)
             work.commit()
         assert scored.result().status is JobStatus.SUCCEEDED
     assert scene.version(model, 2).status is VersionStatus.PROMOTED
