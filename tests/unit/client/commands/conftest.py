@@ -38,6 +38,7 @@ from tests.support.api.service import KEY as ADMIN
 from tests.support.bundles import OURS
 from tests.support.learning.tiny_tools import vector
 from tests.support.scene import Script
+from tests.support.signatures import make_key_pair
 from tests.support.tools import tools_of
 
 MODEL = "demo"
@@ -169,12 +170,36 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return ended
 
 
+def boots_and_bags() -> list[tuple[str, ImageFile]]:
+    """Images of two classes, of which six are learned and 16 held out."""
+    return [
+        (("boot", "bag")[n % 2], ImageFile(file_name=f"{n}.png", data=data))
+        for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
+        for n, data in enumerate(pictures_on(side, count))
+    ]
+
+
+def teach(site: Site, dataset: str, **order: Any) -> int:
+    """Teach the model boots and bags; the version's number."""
+    site.client.datasets.create(dataset)
+    site.client.datasets.upload(dataset, boots_and_bags())
+    ordered = site.client.jobs.order_update(model=MODEL, dataset=dataset, **order)
+    done = site.client.jobs.wait(ordered["id"], every=0.05)
+    return int(done["result"]["version"])
+
+
 @pytest.fixture
 def perennial(site: Site, run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command of an admin."""
     monkeypatch.setenv(URL, site.url)
     monkeypatch.setenv(KEY, ADMIN)
     return run
+
+
+@pytest.fixture(scope="session")
+def key_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The files of a private and a public key."""
+    return make_key_pair(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture(scope="session")
@@ -229,13 +254,8 @@ class Shop:
         self.client.models.change(self.name, policy="few", suites=["pets"], reason="a test")
         self.site.learner.root = Digest(self.digest(1))
         taught = f"{self.name}-taught"
-        images = [
-            (("boot", "bag")[n % 2], ImageFile(file_name="a.png", data=data))
-            for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
-            for n, data in enumerate(pictures_on(side, count))
-        ]
         self.client.datasets.create(taught)
-        self.client.datasets.upload(taught, images)
+        self.client.datasets.upload(taught, boots_and_bags())
         job = self.client.jobs.order_update(model=self.name, dataset=taught)
         return self.client.jobs.wait(job["id"], every=0.05)["result"]["promotion"]
 

@@ -15,17 +15,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from core.datasets.manifests import Side
 from devtools.ports import free_port
 from perennial.commands import mlflow as commands
-from perennial.requests import ImageFile
 from perennial.resources.models import Versions
 from perennial.terminal.session import ERROR, INTERRUPTED, KEY, USAGE
-from tests.support.api.image_files import pictures_on
 from tests.support.api.oracle import vector_of
 from tests.support.places import ROOT
 from tests.support.servers.receiver import Receiver
-from tests.unit.client.commands.conftest import MODEL, Run, Site
+from tests.unit.client.commands.conftest import MODEL, Run, Site, teach
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,15 +54,7 @@ def taught(site: Site) -> Site:
     """Version 2 has passed and is live; version 3 has failed."""
     for name, forgets in (("good", False), ("bad", True)):
         site.learner.forgets = forgets
-        images = [
-            (("boot", "bag")[n % 2], ImageFile(file_name=f"{n}.png", data=data))
-            for side, count in ((Side.TRAIN, 6), (Side.HOLDOUT, 16))
-            for n, data in enumerate(pictures_on(side, count))
-        ]
-        site.client.datasets.create(name)
-        site.client.datasets.upload(name, images)
-        job = site.client.jobs.order_update(model=MODEL, dataset=name, auto_promote=not forgets)
-        site.client.jobs.wait(job["id"], every=0.05)
+        teach(site, name, auto_promote=not forgets)
     return site
 
 
