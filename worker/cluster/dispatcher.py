@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from threading import Event
 from typing import Protocol
 
 from core.errors import Unavailable
@@ -24,6 +23,7 @@ from core.jobs.rows import Jobs
 from core.platform import Platform
 from core.values import JobId
 from worker.cluster.jobs import ClusterJob, ClusterRefused
+from worker.signalled import Signalled
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Dispatcher:
         self._forget = forget
         self._queues = [Queue(queue) for queue in platform.settings.queues]
         self._name = f"{socket.gethostname()}:dispatcher"
-        self._stopping = Event()
+        self._stopping = Signalled()
         self._forget_at = 0.0
         self._ending_since: dict[str, float] = {}
         self._failures: Counter[JobId] = Counter()  # of Jobs in a row

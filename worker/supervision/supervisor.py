@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
 from typing import Self
 
 from core.errors import Unavailable
@@ -29,6 +28,7 @@ from core.operations.maintenance import delete_expired, end_cancelled_jobs, noti
 from core.platform import Platform
 from core.registry.exports import available_formats
 from core.values import JobId, Json
+from worker.signalled import Signalled
 from worker.supervision.threads import Action, Watchdog
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Supervisor:
         self._start = start
         self._name = name
         self.job_ended = False  # with one job alone to run
-        self._stopping = Event()
+        self._stopping = Signalled()
         self._child: Child | None = None
         self._starts = 0
         self._ended_owners: list[str] = []
