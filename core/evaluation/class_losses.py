@@ -6,9 +6,11 @@ from statistics import fmean
 
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.exams import ClassExam
-from core.evaluation.paired_hits import firsts, tells
+from core.evaluation.paired_hits import PairedHits, firsts, tells
 from core.evaluation.results import EvaluationResults
+from core.gate.changes import ClassMean
 from core.gate.classes import ClassLoss
+from core.gate.intervals import Flips
 from core.gate.kinds import SUITES, ClassList, MeasureKind
 from core.values import Digest
 
@@ -22,12 +24,16 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     default lists, which differ.
     """
     for one in comparisons(results.plan):
-        (exam, _), *_ = one.pairs
-        overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
-        overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
-        if isinstance(exam, ClassExam) and not (overlaps or again):
+        if _tells_classes_apart(one) and not again:
             yield from _of_each(results, one)
+
+
+def _tells_classes_apart(one: Comparison) -> bool:
+    (exam, _), *_ = one.pairs
+    overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
+    overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
+    return isinstance(exam, ClassExam) and not overlaps
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -42,9 +48,27 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
-def mean_change(results: EvaluationResults, gain: Comparison) -> float:
-    """Return the mean of the changes of the update's own classes."""
-    return fmean((one.right - one.right_before) / one.images for one in _of_each(results, gain))
+def class_mean(results: EvaluationResults, one: Comparison, hits: PairedHits) -> ClassMean | None:
+    """Return the mean of the changes of classes; None where single classes are not compared.
+
+    A class counts by the hits that count, one for each group of near-duplicates; those of the own
+    holdout by each image of it in a group. Holdouts that others are judged with count there.
+    """
+    if one.kind is MeasureKind.GAIN and not one.is_of_captions:
+        changes = [
+            (each.right - each.right_before) / each.images for each in _of_each(results, one)
+        ]
+        mean = fmean(changes)
+        return ClassMean(classes=len(changes), mean=mean, at_most=mean)
+    if one.pooled or not _tells_classes_apart(one):
+        return None
+    found: dict[str, list[int]] = {}
+    for name, now, before in zip(hits.truths, hits.now, hits.before, strict=True):
+        found.setdefault(results.meanings.get(name, name), []).append(now - before)
+    flips = [
+        Flips(count=len(each), gained=each.count(1), lost=each.count(-1)) for each in found.values()
+    ]
+    return ClassMean.of(flips) if len(flips) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,6 +79,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             editions=(),
             untaught=None,
             ungained=None,
+            class_mean=None,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
 

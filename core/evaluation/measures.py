@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from core.evaluation.class_losses import mean_change
+from core.evaluation.class_losses import class_mean
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.other_classes import other_classes
@@ -46,7 +46,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
     others = other_classes(results, comparison, level)
-    of_classes = comparison.kind is MeasureKind.GAIN and not comparison.is_of_captions
+    in_the_mean = class_mean(results, comparison, hits)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -74,7 +74,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             untaught=None if formerly_right else others.untaught,
             ungained=None if formerly_right else others.ungained,
             every_image=None if formerly_right else every_image,
-            class_mean=mean_change(results, comparison) if of_classes else None,
+            class_mean=None if formerly_right else in_the_mean,
             by_one_answer=results.by_one_answer(comparison, compared),
             **vars(spent),
         )

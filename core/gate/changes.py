@@ -1,6 +1,8 @@
 """Changes between two versions' answers to some images, and bounds of their difference."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from math import sqrt
 
 from core.gate.intervals import Flips, errors_below, quantile, score_bound
 from core.values import description
@@ -153,6 +155,35 @@ class Ungained(Changes):
     """
 
     classes: int = field(metadata=description("How many classes these images show."))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMean:
+    """The mean of the changes of classes, each of which counts the same.
+
+    Where most images show one class, it tells what the change over all images hides.
+    """
+
+    classes: int = field(metadata=description("How many classes are shown."))
+    mean: float = field(metadata=description("The mean of their changes."))
+    at_most: float = field(
+        metadata=description(
+            "What it surely does not exceed (one-sided 5 %), by which it decides; of a gain the "
+            "mean itself."
+        )
+    )
+
+    @classmethod
+    def of(cls, flips: Collection[Flips]) -> "ClassMean":
+        """Return the mean of classes with these flips.
+
+        The variance of a class is that of a change of zero, so that a class of one image does not
+        seem certain.
+        """
+        classes = len(flips)
+        mean = sum(one.difference for one in flips) / classes
+        variance = sum((one.gained + one.lost) / one.count**2 for one in flips) / classes**2
+        return cls(classes=classes, mean=mean, at_most=mean + _SURELY * sqrt(variance))
 
 
 @dataclass(frozen=True, kw_only=True)

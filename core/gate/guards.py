@@ -100,6 +100,7 @@ def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
         untaught=None,
         ungained=None,
         every_image=None,
+        class_mean=None,
     )
     at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
     return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds

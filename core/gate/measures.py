@@ -8,6 +8,7 @@ from typing import Self
 
 from core.gate.changes import (
     Changes,
+    ClassMean,
     Disagreements,
     Edition,
     SoftFlips,
@@ -197,11 +198,12 @@ class Measure(Changes):
             "`tolerance`, too. Null: none are near-duplicates, or nothing is asked of it."
         ),
     )
-    class_mean: float | None = field(
+    class_mean: ClassMean | None = field(
         default=None,
         metadata=description(
-            "Of a gain in classes, the mean of their changes, which has to reach the wanted gain, "
-            "too: a class with many images would hide others. Null: nothing is asked of it."
+            "The mean of the changes of classes: of a gain it has to reach the wanted gain, too, "
+            "and else it may not surely be beyond `tolerance`. A class with many images would "
+            "hide others. Null: nothing is asked of it."
         ),
     )
     by_one_answer: int = field(
@@ -254,7 +256,7 @@ class Measure(Changes):
         untaught: Untaught | None = None,
         ungained: Ungained | None = None,
         every_image: float | None = None,
-        class_mean: float | None = None,
+        class_mean: ClassMean | None = None,
         by_one_answer: int = 0,
         disagreements: Disagreements | None = None,
     ) -> "Measure":
@@ -321,7 +323,8 @@ class Measure(Changes):
         interval = paired_interval(self.flips, alpha)
         limits = self.tolerance, minimum_count
         hiding = (e.number for e in self.editions if not e.holds(*limits, pooled=self.pooled))
-        beside = (one for one in (self.every_image, self.class_mean) if one is not None)
+        in_the_mean = None if self.class_mean is None else self.class_mean.at_most
+        beside = (one for one in (self.every_image, in_the_mean) if one is not None)
         return replace(
             self,
             lower=min([self.bound(z), *beside]),
@@ -420,7 +423,7 @@ class Measure(Changes):
     @property
     def lost_in_classes(self) -> bool:
         """True if the mean of the changes of classes is beyond the tolerance."""
-        return self.class_mean is not None and self.class_mean < -self.tolerance
+        return self.class_mean is not None and self.class_mean.at_most < -self.tolerance
 
     @property
     def holds(self) -> bool:

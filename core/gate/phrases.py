@@ -100,10 +100,11 @@ def images_apart(others: Untaught | Ungained) -> str:
     """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
     images = counted(others.distinct, "image")
     if isinstance(others, Ungained):
-        return f"the {images} of {_classes(others.classes)} whose other images show no gain"
-    shown = "class" if others.classes == 1 else _classes(others.classes)
+        return f"the {images} of {class_count(others.classes)} whose other images show no gain"
+    shown = "class" if others.classes == 1 else class_count(others.classes)
     return f"the {images} of the other {shown}, which no update since has improved"
 
 
-def _classes(number: int) -> str:
+def class_count(number: int) -> str:
+    """Return a number of classes: "one class" or "30 classes"."""
     return "one class" if number == 1 else f"{number:,} classes"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from core.gate.changes import Disagreements, Edition, Ungained, Untaught
+from core.gate.changes import ClassMean, Disagreements, Edition, Ungained, Untaught
 from core.gate.classes import ClassLoss
 from core.gate.guards import Guarding, about_guards
 from core.gate.intervals import p_below
@@ -14,6 +14,7 @@ from core.gate.phrases import (
     OWN_PROMPTS,
     capital,
     change,
+    class_count,
     images_apart,
     limit,
     points,
@@ -186,13 +187,22 @@ def _open(ruling: Ruling) -> str:
 def _in_doubt(ruling: Ruling) -> str:
     if ruling.lost_on_copies:
         return _on_copies(ruling)
-    if ruling.lost_in_classes:
-        return (
-            f"{change(ruling)}. In the mean of its classes it is "
-            f"{points(ruling.class_mean or 0.0)} points, which does not reach {limit(ruling)}: a "
-            "class with many images hides others."
-        )
+    if ruling.class_mean is not None and ruling.lost_in_classes:
+        return _in_the_mean(ruling, ruling.class_mean)
     return _open(ruling)
+
+
+def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
+    """Return why a measure does not hold in which a class with many images hides others."""
+    told = f"{change(measure)}. In the mean of {class_count(classes.classes)} it is"
+    if measure.kind is MeasureKind.GAIN:
+        limits = f"{points(classes.mean)} points, which does not reach {limit(measure)}"
+    else:
+        limits = (
+            f"{points(classes.mean)} points, and surely no better than {points(classes.at_most)}, "
+            f"which exceeds {limit(measure)}"
+        )
+    return f"{told} {limits}: a class with many images hides others."
 
 
 def _on_copies(measure: Measure) -> str:

@@ -153,6 +153,8 @@ def bounded(
             each for (_, edition), each in by_class(evidence, about).items() if edition is None
         ]
         lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
+    elif apart(about) and (surely := mean_of_classes(evidence, rows)) is not None:
+        lower = min(lower, surely)
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
     others, without_gain = untaught(evidence, about, prior), ungained(evidence, about, prior)
@@ -288,6 +290,25 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
         "p": p_value(n, b, c, -about["tolerance"]),
         "inherited": live is not None and live < -about["tolerance"],
     }
+
+
+def apart(about: Json) -> bool:
+    """Classes are told apart: not in pools, of captions, nor where suites' and learned ones mix."""
+    lists = ("own", "union") if about["kind"] in {"holdout", "holdouts"} else ("own",)
+    counts = about["kind"] in OF_CLASSES and about["asked"] in lists
+    return counts and not (about["pooled"] or about["flips"])
+
+
+def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
+    """The best that the mean of the classes' changes can be, by 1.645 standard errors."""
+    changes: dict[str, list[int]] = {}
+    for now, before, _, _, label, _ in rows:
+        changes.setdefault(evidence.meaning(str(label)), []).append(now - before)
+    if len(changes) < 2:
+        return None
+    each = changes.values()
+    error = sqrt(sum(sum(map(abs, one)) / len(one) ** 2 for one in each)) / len(each)
+    return float(mean([mean(one) for one in each]) - ndtri(0.05) * error)
 
 
 def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:

@@ -1,0 +1,115 @@
+"""A class with many images hides no loss on the others."""
+
+import pytest
+
+from core.datasets.rules import SuiteKind
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan, plan_queries
+from core.evaluation.queries import EvalQuery
+from core.evaluation.report import Report
+from core.gate.changes import ClassMean
+from core.gate.intervals import Flips
+from core.gate.kinds import ClassList, MeasureKind
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    MODEL,
+    ROOT,
+    entries,
+    policy,
+    report_of,
+    suite,
+    taught,
+)
+
+DEFECTS = ("scratch", "dent", "stain", "crack")
+
+
+def losing(plan: EvaluationPlan, tenths: int) -> Report:
+    """The report where this version, unlike others, is wrong about so many tenths of defects."""
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image, new = query.entries[index], who.number == plan.candidate.number
+        if image.class_name in {"sun", "moon"}:
+            return new or index % 3 == 0
+        kept = int(image.pixels, 16) % 10 >= tenths
+        return kept or not new or image.class_name not in DEFECTS
+
+    return report_of(plan, right)
+
+
+def inspected(where: str, ok: int, of_each: int) -> list[tuple[str]]:
+    return [("ok",)] * ok + [(name,) for name in DEFECTS for _ in range(of_each)]
+
+
+@pytest.mark.parametrize(
+    ("tenths", "verdict"), [(0, Verdict.PASSED), (3, Verdict.INCONCLUSIVE)], ids=["kept", "lost"]
+)
+def test_rare_classes_of_a_suite_are_not_lost_together_behind_a_frequent_one(
+    tenths: int, verdict: Verdict
+) -> None:
+    """Of 3,900 images 200 show one of four defects: 30 % of these are 1.5 % of all."""
+    own = HeldOutUpdate(
+        version=taught(ROOT, 2, ("sun", "moon")),
+        holdout=entries("own", [("sun",), ("moon",)] * 40),
+    )
+    line = entries("line", inspected("line", 3700, 50))
+    plan = plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=own,
+        parent=ROOT,
+        root=ROOT,
+        earlier=[],
+        suites=[suite("line", line, SuiteKind.ZERO_SHOT)],
+    )
+    report = losing(plan, tenths)
+    assert report.verdict is verdict
+    assert not report.lost_classes
+    assert report.measures[0].difference > -0.03
+    if tenths:
+        assert "In the mean of 5 classes it is −" in report.reasons[0]
+        assert "a class with many images hides others." in report.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("tenths", "verdict"), [(0, Verdict.PASSED), (7, Verdict.INCONCLUSIVE)], ids=["kept", "lost"]
+)
+def test_rare_classes_of_an_earlier_update_are_not_lost_behind_its_frequent_one(
+    tenths: int, verdict: Verdict
+) -> None:
+    """Each of the four has ten held-out images, too few for a class to fail by itself."""
+    first = taught(ROOT, 2, ("ok", *DEFECTS))
+    plan = plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=HeldOutUpdate(
+            version=taught(first, 3, ("sun", "moon")),
+            holdout=entries("own", [("sun",), ("moon",)] * 40),
+        ),
+        parent=first,
+        root=ROOT,
+        earlier=[HeldOutUpdate(version=first, holdout=entries("first", inspected("", 1000, 10)))],
+        suites=[suite("sky", entries("sky", [("ok",), ("sea",)] * 400), SuiteKind.ZERO_SHOT)],
+    )
+    report = losing(plan, 0)
+    assert report.verdict is Verdict.PASSED
+    report = losing(plan, tenths)
+    assert report.verdict is verdict
+    told = [
+        one
+        for one in report.measures
+        if one.kind is MeasureKind.HOLDOUT and one.asked is ClassList.OWN
+    ]
+    assert all(one.difference > -0.05 for one in told)
+    assert {one.lost_in_classes for one in told} == {bool(tenths)}
+
+
+def test_a_class_of_one_image_is_not_certain() -> None:
+    frequent = Flips(count=500, gained=0, lost=0)
+    (one, few) = (
+        ClassMean.of([frequent, Flips(count=count, gained=0, lost=count)]) for count in (1, 10)
+    )
+    assert one.mean == few.mean == -0.5
+    assert one.at_most > 0
+    assert few.at_most == pytest.approx(-0.5 + 1.645 * (10 / 100) ** 0.5 / 2, abs=1e-3)
