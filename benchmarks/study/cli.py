@@ -4,6 +4,7 @@ import argparse
 import json
 import signal
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from operator import itemgetter
 from pathlib import Path
@@ -48,11 +49,7 @@ def grid_points(plan: Plan, row: Row) -> list[tuple[dict[str, Any], Row]]:
     return [
         (
             point,
-            Row(
-                name=f"{row.name} {_words(point)}",
-                recipe={**row.recipe, **point},
-                compared=row.compared,
-            ),
+            replace(row, name=f"{row.name} {_words(point)}", recipe={**row.recipe, **point}),
         )
         for point in points
     ]

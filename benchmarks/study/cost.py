@@ -9,6 +9,7 @@ does once before the first step or after the last is not counted.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import ceil, prod
 from typing import Any
 
 import torch
@@ -24,7 +25,18 @@ from core.recipes.rules import Recipe
 
 _FUSED = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _FUSED_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-_CPU_ATTENTION: Any = {  # by shapes; torch's own counter leaves them out
+
+
+def _convolution_backward(grad: Any, _: Any, weight: Any, *rest: Any, out_shape: Any) -> int:
+    """Count the gradients of a convolution's input and weight, each as its forward pass."""
+    del out_shape
+    inputs, weights, _bias = rest[-1]
+    forward: int = 2 * prod(grad) // grad[1] * prod(weight)
+    return forward * (bool(inputs) + bool(weights))
+
+
+_COUNTED: Any = {  # by shapes; of groups, torch's own counter takes too many, of attention none
+    torch.ops.aten.convolution_backward: _convolution_backward,
     _FUSED: lambda *shapes, **_: sdpa_flop_count(*shapes[:3]),  # type: ignore[no-untyped-call]
     _FUSED_BACKWARD: lambda *s, **_: sdpa_backward_flop_count(*s[:4]),  # type: ignore[no-untyped-call]
 }
@@ -57,7 +69,7 @@ def step_cost(run: PreparedRun, recipe: Recipe) -> Cost:
         for tensor in held.values():
             living.know(tensor)
         for step in range(2):
-            with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
+            with counting() as counter:
                 update.advance(run.reading.step(step % update.steps))
             counts.append(counter.get_total_flops())
     first, second = counts
@@ -66,9 +78,27 @@ def step_cost(run: PreparedRun, recipe: Recipe) -> Cost:
     return Cost(flops=second + (first - second) // block, bytes=weights + living.most)
 
 
-def epochs_at(cost: Cost, reference: Cost, epochs: int) -> int:
-    """Return the epochs that come nearest to the compute of the reference's; at least one."""
-    return max(1, round(epochs * reference.compute / cost.compute))
+def counting() -> FlopCounterMode:
+    """Return a counter of floating-point operations."""
+    return FlopCounterMode(display=False, custom_mapping=_COUNTED)
+
+
+def budget(cost: Cost, reference: Cost, epochs: int) -> tuple[int, float]:
+    """Return whole epochs, and the share of their steps that costs what the reference's cost.
+
+    The share is rounded to 0.001.
+    """
+    fitting = epochs * reference.compute / cost.compute
+    whole = ceil(fitting)
+    return whole, round(fitting / whole, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What the steps of a row cost."""
+
+    epochs: float
+    cost: Cost
 
 
 @contextmanager

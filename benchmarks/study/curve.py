@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.memory import GIB
+from benchmarks.study.cost import Spent
 from benchmarks.study.measures import ALPHA, NEW, RESAMPLES, ImageHits, resampled, stacked
 from benchmarks.study.results import ALL, Results, Run
 from core.gate.intervals import Interval
@@ -150,19 +152,27 @@ def _answered(runs: Sequence[Run], measures: Sequence[str]) -> Answered:
     )
 
 
-def table(found: Mapping[str, Sequence[Off]], costs: Mapping[str, float]) -> Iterator[str]:
-    """Yield the lines of a Markdown table per measure; `costs` are shares of the default's."""
+def table(found: Mapping[str, Sequence[Off]], costs: Mapping[str, Spent]) -> Iterator[str]:
+    """Yield the lines of a Markdown table per measure, with what the rows' steps cost."""
     for measure, rows in found.items():
         yield f"Kept by {measure}:\n"
-        yield "| row | seeds | learned | kept | off the curve | compute |"
-        yield "|---|---|---|---|---|---|"
+        yield "| row | seeds | learned | kept | off the curve | epochs | GFLOP a step | GiB |"
+        yield "|---|---|---|---|---|---|---|---|"
         for one in rows:
             low, high = 100 * one.interval.lower, 100 * one.interval.upper
             away = f"{100 * one.distance:+.1f} [{low:+.1f}, {high:+.1f}]"
-            beyond = ", beyond its end" if one.beyond else ""
-            cost = f"{costs[one.row]:.2f}" if one.row in costs else ""
-            yield (
-                f"| {one.row} | {one.seeds} | {100 * one.learned:.1f} | {100 * one.kept:.1f} | "
-                f"{away}{beyond} | {cost} |"
-            )
+            cells = [one.row, str(one.seeds), f"{100 * one.learned:.1f}", f"{100 * one.kept:.1f}"]
+            cells += [f"{away}, beyond its end" if one.beyond else away, *_cost(costs, one.row)]
+            yield f"| {' | '.join(cells)} |"
         yield ""
+
+
+def _cost(costs: Mapping[str, Spent], row: str) -> tuple[str, str, str]:
+    if row not in costs:
+        return "", "", ""
+    spent = costs[row]
+    return (
+        f"{spent.epochs:.2f}",
+        f"{spent.cost.flops / 1e9:.1f}",
+        f"{spent.cost.bytes / GIB:.2f}",
+    )

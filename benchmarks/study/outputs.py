@@ -7,7 +7,7 @@ from benchmarks.study import curve
 from benchmarks.study import measured as measured_table
 from benchmarks.study import results as table
 from benchmarks.study.results import Results
-from benchmarks.study.runner import Screen, Study, shares_of_compute
+from benchmarks.study.runner import Screen, Study, spent
 
 
 def write_all(
@@ -25,7 +25,7 @@ def write_all(
     plots.write(results, folder, study.plan.curve)
     off = curve.of_results(results, study.plan.curve, study.runner.queries.retained)
     if off:
-        lines = ["## Off the curve (95 % intervals)\n", *curve.table(off, shares_of_compute(study))]
+        lines = ["## Off the curve (95 % intervals)\n", *curve.table(off, spent(study))]
         (folder / "curve.md").write_text("\n".join(lines))
         text = "\n".join([text, *lines])
     return measured_table.write(study, results, folder) if measured else text

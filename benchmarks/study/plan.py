@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from core.errors import RecipeInvalid
 from core.learning.methods import LearningMethod, MakeMethod
+from core.learning.vocabulary import Columns
 from core.recipes.fields import LossTerm, Precision
 from core.recipes.rules import Recipe
 
@@ -26,13 +27,15 @@ class RunConfig:
     recipe: Recipe
     compared: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # of the method compared
+    share_of_steps: float = 1.0  # of those that the recipe's epochs have
 
     @property
     def make_method(self) -> MakeMethod:
         """The factory of the method."""
         if not self.compared:
-            return LearningMethod
-        return partial(compared_methods()[self.compared].make, **self.options)
+            return partial(_shortened, LearningMethod, self.share_of_steps)
+        make = partial(compared_methods()[self.compared].make, **self.options)
+        return partial(_shortened, make, self.share_of_steps)
 
     @property
     def reads_reference(self) -> bool:
@@ -57,7 +60,14 @@ class RunConfig:
         """Return what identifies the run configuration, as JSON."""
         named = {"compared": self.compared} if self.compared else {}
         chosen = {"options": dict(self.options)} if self.options else {}
-        return {"recipe": self.recipe.to_json(), **named, **chosen}
+        taken = {"share_of_steps": self.share_of_steps} if self.share_of_steps < 1 else {}
+        return {"recipe": self.recipe.to_json(), **named, **chosen, **taken}
+
+
+def _shortened(make: MakeMethod, share: float, recipe: Recipe, columns: Columns) -> LearningMethod:
+    method = make(recipe, columns)
+    method.share_of_steps = share
+    return method
 
 
 def run_config_of(values: dict[str, Any], compared: str) -> RunConfig:
@@ -135,10 +145,12 @@ class Row:
     name: str
     recipe: Mapping[str, Any]
     compared: str = ""  # one of `compared_methods` in place of the recipe's method
+    share_of_steps: float = 1.0  # of those that the recipe's epochs have
 
     def seeded(self, seed: int) -> RunConfig:
         """Return the configuration of the run with a seed. Raises RecipeInvalid."""
-        return run_config_of({**self.recipe, "seed": seed}, self.compared)
+        run_config = run_config_of({**self.recipe, "seed": seed}, self.compared)
+        return replace(run_config, share_of_steps=self.share_of_steps)
 
 
 @dataclass(frozen=True, kw_only=True)

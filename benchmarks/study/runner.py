@@ -24,7 +24,7 @@ from benchmarks.study.base import (
     load_base,
     peak_bytes,
 )
-from benchmarks.study.cost import Cost, epochs_at, step_cost
+from benchmarks.study.cost import Cost, Spent, budget, step_cost
 from benchmarks.study.images import ImageCache, StudyData, StudyDataReader
 from benchmarks.study.measures import (
     Embeddings,
@@ -359,7 +359,8 @@ class ExperimentRunner:
 
     def cost(self, run_config: RunConfig) -> Cost:
         """Return what a step of a recipe's first session costs, counted once for each recipe."""
-        run_config = replace(run_config, recipe=replace(run_config.recipe, epochs=1))
+        recipe = replace(run_config.recipe, epochs=1)
+        run_config = replace(run_config, recipe=recipe, share_of_steps=1.0)
         facts = self._session_specs.facts(run_config, 0)
         key = key_of(base=self._root, counted="cost", **facts)
         if not (found := self._results_cache.find(key)):
@@ -543,24 +544,23 @@ def open_study(
 
 
 def equal_rows(runner: ExperimentRunner, plan: Plan) -> Iterator[Row]:
-    """Yield a plan's rows, each for as many epochs as cost what those of `equal_to` do."""
+    """Yield a plan's rows, each with as many steps as cost what those of `equal_to` do."""
     (given,) = plan.chosen([plan.equal_to])
     reference, epochs = runner.cost(given.seeded(0)), given.seeded(0).recipe.epochs
     for row in plan.rows:
-        fitting = epochs_at(runner.cost(row.seeded(0)), reference, epochs)
-        yield replace(row, recipe={**row.recipe, "epochs": fitting})
+        whole, share = budget(runner.cost(row.seeded(0)), reference, epochs)
+        yield replace(row, recipe={**row.recipe, "epochs": whole}, share_of_steps=share)
 
 
-def shares_of_compute(study: Study) -> dict[str, float]:
-    """Return each row's compute as a share of the row's that the others are made equal to."""
-    if not study.plan.equal_to:
-        return {}
-    configs = {row.name: row.seeded(0) for row in study.plan.rows}
-    spent = {
-        name: study.runner.cost(config).compute * config.recipe.epochs
+def spent(study: Study) -> dict[str, Spent]:
+    """Return what each row's steps cost, in a plan that makes rows equal."""
+    configs = {row.name: row.seeded(0) for row in study.plan.rows if study.plan.equal_to}
+    return {
+        name: Spent(
+            epochs=config.recipe.epochs * config.share_of_steps, cost=study.runner.cost(config)
+        )
         for name, config in configs.items()
     }
-    return {name: compute / spent[study.plan.equal_to] for name, compute in spent.items()}
 
 
 def run_all(study: Study, rows: Sequence[Row], seeds: Sequence[int], screen: Screen) -> None:

@@ -159,6 +159,8 @@ class LearningMethod:
     Subclasses change what no recipe can name, such as the baselines of a study.
     """
 
+    share_of_steps = 1.0  # of those that the recipe's epochs have; less where a study says so
+
     def __init__(self, recipe: Recipe, columns: Columns) -> None:
         self.recipe = recipe
         self.columns = columns

@@ -135,7 +135,7 @@ def prepare_run(
         models=models,
         gradients=gradients,
         replay=_replay(spec, models, method) if method.replays_vocabulary else None,
-        steps=loader.sampler.steps,
+        steps=max(1, round(method.share_of_steps * loader.sampler.steps)),
         images=sha256(repr((*loader.pixels, *sorted(spec.feature_statistics.items()))).encode()),
         advance=advance,
         ranks=ranks,

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from benchmarks.study import cli, figures
-from benchmarks.study.cost import Cost, epochs_at, step_cost
+from benchmarks.study.cost import Cost, Spent, budget, counting, step_cost
 from benchmarks.study.curve import Answered, Off, distance, off_curve, table
 from benchmarks.study.plan import PlanInvalid, read, run_config_of
 from core.gate.intervals import Interval
@@ -91,19 +93,22 @@ def test_the_table_has_a_distance_its_interval_and_the_compute() -> None:
     one = Off(
         row="sam", learned=0.7, kept=0.5, distance=0.014, interval=interval, beyond=False, seeds=3
     )
-    lines = list(table({"all": [one]}, {"sam": 0.98}))
-    assert lines[-2] == "| sam | 3 | 70.0 | 50.0 | +1.4 [-0.2, +3.0] | 0.98 |"
+    spent = {"sam": Spent(epochs=2.85, cost=Cost(flops=123_400_000_000, bytes=2**29))}
+    lines = list(table({"all": [one]}, spent))
+    assert lines[-2] == "| sam | 3 | 70.0 | 50.0 | +1.4 [-0.2, +3.0] | 2.85 | 123.4 | 0.50 |"
+    beyond = list(table({"all": [replace(one, beyond=True)]}, {}))
+    assert beyond[-2].endswith("| +1.4 [-0.2, +3.0], beyond its end |  |  |  |")
 
 
 # Cost.
 
 
-def test_epochs_are_those_that_cost_as_much() -> None:
+def test_steps_are_those_that_cost_as_much() -> None:
     reference = Cost(flops=100, bytes=10)
-    assert epochs_at(reference, reference, 6) == 6
-    assert epochs_at(Cost(flops=200, bytes=10), reference, 6) == 3
-    assert epochs_at(Cost(flops=100, bytes=8), reference, 6) == 8  # 7.5
-    assert epochs_at(Cost(flops=2000, bytes=100), reference, 6) == 1
+    assert budget(reference, reference, 6) == (6, 1.0)
+    assert budget(Cost(flops=200, bytes=10), reference, 6) == (3, 1.0)
+    assert budget(Cost(flops=100, bytes=8), reference, 6) == (8, 0.938)  # 7.5 epochs
+    assert budget(Cost(flops=2000, bytes=100), reference, 6) == (1, 0.03)
 
 
 def test_a_step_costs_its_products_and_its_memory() -> None:
@@ -127,6 +132,16 @@ def test_a_step_costs_its_products_and_its_memory() -> None:
     weights = sum(p.numel() * p.element_size() for p in tiny_clip().network.parameters())
     assert cost.bytes > weights
     assert cost.compute == cost.flops * cost.bytes
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_the_gradients_of_a_convolution_cost_its_forward_pass_each(groups: int) -> None:
+    layer = nn.Conv2d(8, 8, 3, padding=1, groups=groups)
+    forward = 2 * (2 * 5 * 5) * 8 * (8 // groups) * 9  # two images of 5 x 5
+    for known, passes in ((torch.zeros(2, 8, 5, 5), 2), (torch.zeros(2, 8, 5, 5), 3)):
+        with counting() as counter:
+            layer(known.requires_grad_(passes == 3)).sum().backward()
+        assert counter.get_total_flops() == passes * forward
 
 
 def test_two_passes_and_a_second_model_cost_more() -> None:
@@ -206,7 +221,9 @@ def test_a_study_of_several_sets_gives_its_rows_equal_compute(
     rows = json.loads((folder / "rows.json").read_text())
     epochs = {row["row"]: row["recipe"]["epochs"] for row in rows if "recipe" in row}
     assert epochs["default"] == epochs["light"] == 4
-    assert epochs["sam"] in {1, 2}
+    (sam,) = [row for row in rows if row["row"] == "sam"]
+    passes = sam["recipe"]["epochs"] * sam.get("share_of_steps", 1)
+    assert 1 < passes < 2.6  # of 4: two passes a step, over the same texts and images
     assert "flips/new/update" in rows[-1]["scores"]
     lines = (folder / "curve.md").read_text().splitlines()
     assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][1:] == [
