@@ -1,21 +1,22 @@
-"""Low-rank steps of the attention weights, in directions that the weights hardly use.
+"""Low-rank steps of the weights, in directions that they hardly use.
 
 Each update starts from a parent that has the earlier steps in its weights, and publishes W + ΔW in
 place of W, so a version stays a plain CLIP.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from benchmarks.baselines import linear_weights
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
-from core.errors import ModelNotTrainable
 from core.learning import losses
 from core.learning.data import TrainingImages
 from core.learning.methods import LearningMethod, TrainingStart, leading
@@ -30,12 +31,12 @@ GROUP = 100  # images at a time
 
 @dataclass(frozen=True, kw_only=True)
 class Weight:
-    """An attention weight: W_q, W_k and W_v stacked to one tensor, or W_o."""
+    """A weight that is one matrix or several: W_q, W_k and W_v of attention are stacked."""
 
     name: str
     layer: nn.Module
     leaf: str  # the tensor's name in its layer
-    stacked: int  # matrices (out, in) in the tensor
+    stacked: int  # matrices (out, in) in the tensor, as rows; a kernel's inputs are flattened
 
 
 class Steps(nn.Module):
@@ -58,13 +59,15 @@ class Steps(nn.Module):
         with torch.autocast(weight.device.type, enabled=False):
             parts = zip(self._left, self.M, self._right, strict=True)
             steps = [M @ right if left is None else left @ M @ right for left, M, right in parts]
-            return weight + torch.cat(steps)
+            return weight + torch.cat(steps).view_as(weight)
 
 
 class LowRank(LearningMethod):
-    """Trains only the steps of attention weights; the recipe decides the loss.
+    """Trains only the steps of weights that are matrices; the recipe decides the loss.
 
-    Only attention layers of torch have them, as in open_clip's own towers.
+    Those are the weights of linear layers, of attention, and of convolutions that are not grouped.
+    All else stays as it is: embeddings, norms, biases, the projections of open_clip's own towers,
+    and the logit scale.
     """
 
     def __init__(self, recipe: Recipe, columns: Columns, *, rank: int) -> None:
@@ -72,14 +75,9 @@ class LowRank(LearningMethod):
         self._rank = rank
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Freeze the model, and train steps in place of its parameters.
-
-        Raises ModelNotTrainable for a model without such layers.
-        """
+        """Freeze the model, and train steps in place of its parameters."""
         network, parameters = beginning.models.student.network, beginning.models.parameters
-        self._weights = list(attention_weights(network, parameters))
-        if not self._weights:
-            raise ModelNotTrainable("Low-rank steps need torch's own attention layers.")
+        self._weights = list(matrix_weights(network, parameters))
         made = {w.name: self.sides(w, beginning) for w in self._weights}
         for parameter in parameters.values():
             parameter.requires_grad_(False)
@@ -102,25 +100,19 @@ class LowRank(LearningMethod):
         return {"low_rank": sum(M.numel() for M in ending.parameters.values())}
 
 
-def attention_weights(network: nn.Module, trained: Mapping[str, Any]) -> Iterator[Weight]:
-    """Yield the attention weights that are among the trained tensors."""
-    for path, layer in network.named_modules():
-        if isinstance(layer, nn.MultiheadAttention):
-            both = (
-                Weight(
-                    name=f"{path}.in_proj_weight", layer=layer, leaf="in_proj_weight", stacked=3
-                ),
-                Weight(
-                    name=f"{path}.out_proj.weight", layer=layer.out_proj, leaf="weight", stacked=1
-                ),
-            )
-            yield from (weight for weight in both if weight.name in trained)
+def matrix_weights(network: nn.Module, trained: Iterable[str]) -> Iterator[Weight]:
+    """Yield the weights that are matrices (out, in), of the trained tensors."""
+    for name, layer, leaf, transposed in linear_weights(network, trained):
+        grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
+        if not (transposed or grouped):
+            stacked = 3 if leaf == "in_proj_weight" else 1
+            yield Weight(name=name, layer=layer, leaf=leaf, stacked=stacked)
 
 
 def matrices(weight: Weight) -> Sequence[Tensor]:
     """Return the stacked matrices (out, in) of a weight, detached."""
     tensor: Tensor = getattr(weight.layer, weight.leaf)
-    return tensor.detach().chunk(weight.stacked)
+    return tensor.detach().flatten(1).chunk(weight.stacked)
 
 
 class NullSpaceLora(LowRank):
@@ -128,13 +120,14 @@ class NullSpaceLora(LowRank):
 
         W = U S Vᵀ        ΔW = U_r M V_rᵀ
 
-    U_r and V_r are the last `rank` singular directions of the parent's weight, on either side, and
-    M (rank, rank) is trained. So the span of the other directions is mapped as before.
+    U_r and V_r are the last `rank` singular directions of the parent's weight, on either side, at
+    most half of all; M (rank, rank) is trained. So the span of the other directions is mapped as
+    before.
 
     Source: NuSA-CL (Jo and Kim, 2510.21175): low-rank steps within an approximate null space of the
     current weights, which are decomposed anew before each task and into which the steps are merged.
     Only its summary was at hand. Chosen here: the number of directions, which it takes from the
-    spectrum; M between them instead of a product of two factors; attention weights alone.
+    spectrum; M between them instead of a product of two factors; which weights have steps.
     """
 
     def sides(self, weight: Weight, beginning: TrainingStart) -> list[tuple[Tensor | None, Tensor]]:
@@ -142,8 +135,9 @@ class NullSpaceLora(LowRank):
         del beginning
         found: list[tuple[Tensor | None, Tensor]] = []
         for matrix in matrices(weight):
-            left, _, right = torch.linalg.svd(matrix, full_matrices=False)
-            found.append((left[:, -self._rank :].contiguous(), right[-self._rank :].contiguous()))
+            left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+            count = min(self._rank, len(values) // 2)
+            found.append((left[:, -count:].contiguous(), right[-count:].contiguous()))
         return found
 
 
@@ -158,8 +152,9 @@ class KeepLora(LowRank):
     gradient of the cross entropy at the start, and A_r the first `rank` input directions of what P
     leaves of it. Only B is trained, from zero, so every step is orthogonal to P.
 
-    Source: KeepLoRA (Luo et al., 2601.19659) and its released code: q, k, v and output weights of
-    both towers, rank 16, energies 0.99 and, for features of images, 0.85. Chosen here: 0.85 for
+    Source: KeepLoRA (Luo et al., 2601.19659) and its released code for CLIP: rank 16, energies 0.99
+    and, for features of images, 0.85. Chosen here: all weights that are matrices, as in its code
+    for larger models, where that for CLIP has attention alone, which some towers lack; 0.85 for
     texts too, where the code has 0.2; E is measured on images of earlier classes and their prompts
     with the parent, where the code stores the directions after each task; the plain classifier of
     prompts, without the code's further one; at most 1,000 images for either measurement. The code's
@@ -181,7 +176,7 @@ class KeepLora(LowRank):
     def prepare(self, beginning: TrainingStart) -> None:
         """Measure gradients and earlier features, and train steps off what is kept."""
         network, parameters = beginning.models.student.network, beginning.models.parameters
-        names = {weight.name for weight in attention_weights(network, parameters)}
+        names = {weight.name for weight in matrix_weights(network, parameters)}
         chosen = {name: parameters[name] for name in names}
         self._gradients = _gradients(beginning, self.columns, chosen)
         self._inputs = _earlier_inputs(beginning)
@@ -191,7 +186,7 @@ class KeepLora(LowRank):
     def sides(self, weight: Weight, beginning: TrainingStart) -> list[tuple[Tensor | None, Tensor]]:
         """Return A_rᵀ of each matrix."""
         del beginning
-        gradients = self._gradients[weight.name].chunk(weight.stacked)
+        gradients = self._gradients[weight.name].flatten(1).chunk(weight.stacked)
         found: list[tuple[Tensor | None, Tensor]] = []
         for matrix, gradient in zip(matrices(weight), gradients, strict=True):
             kept = leading(matrix, self._energy)[1]
@@ -259,7 +254,7 @@ def _gradients(
 
 @torch.no_grad()
 def _earlier_inputs(beginning: TrainingStart) -> dict[str, Tensor]:
-    """Return the sum of x xᵀ over the inputs of each attention weight, on what was learned before.
+    """Return the sum of x xᵀ over the inputs of each weight, on what was learned before.
 
     Those are images of the earlier classes, and prompts of these classes; none in a first update.
     """
@@ -276,12 +271,15 @@ def _earlier_inputs(beginning: TrainingStart) -> dict[str, Tensor]:
 
 @contextmanager
 def watched(model: ClipModel) -> Iterator[dict[str, Tensor]]:
-    """Sum x xᵀ over the inputs of each attention weight while a model encodes."""
+    """Sum x xᵀ over the inputs of each weight while a model encodes."""
     sums: dict[str, Tensor] = {}
     hooks = []
     for path, layer in model.network.named_modules():
         if isinstance(layer, nn.MultiheadAttention):
-            hooks.append(layer.register_forward_hook(_watch(path, sums), with_kwargs=True))
+            watch = _of_attention(path, sums)
+            hooks.append(layer.register_forward_hook(watch, with_kwargs=True))
+        elif isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1):
+            hooks.append(layer.register_forward_hook(_of_layer(f"{path}.weight", sums)))
     try:
         yield sums
     finally:
@@ -289,20 +287,32 @@ def watched(model: ClipModel) -> Iterator[dict[str, Tensor]]:
             hook.remove()
 
 
-def _watch(path: str, sums: dict[str, Tensor]) -> Any:
-    def add(name: str, inputs: Tensor) -> None:
-        rows = inputs.flatten(0, -2).float()
-        sums[name] = sums.get(name, 0) + rows.T @ rows
+def _add(name: str, inputs: Tensor, sums: dict[str, Tensor]) -> None:
+    rows = inputs.flatten(0, -2).float()
+    sums[name] = sums.get(name, 0) + rows.T @ rows
 
+
+def _of_layer(name: str, sums: dict[str, Tensor]) -> Any:
+    def hook(layer: Any, args: Any, _: Any) -> None:
+        (inputs,) = args
+        if isinstance(layer, nn.Conv2d):  # what each place of its output reads
+            sizes: Any = (layer.kernel_size, layer.dilation, layer.padding, layer.stride)
+            inputs = F.unfold(inputs, *sizes).transpose(1, 2)
+        _add(name, inputs, sums)
+
+    return hook
+
+
+def _of_attention(path: str, sums: dict[str, Tensor]) -> Any:
     def hook(layer: nn.MultiheadAttention, args: Any, kwargs: Any, _: Any) -> None:
         query = kwargs["query"] if "query" in kwargs else args[0]
-        add(f"{path}.in_proj_weight", query)
+        _add(f"{path}.in_proj_weight", query, sums)
         own = layer.out_proj.weight.data, layer.out_proj.bias.data
         # Without its output projection, the layer returns what that projection reads.
         layer.out_proj.weight.data = torch.eye(len(own[0])).to(own[0])
         layer.out_proj.bias.data = torch.zeros_like(own[1])
         try:
-            add(f"{path}.out_proj.weight", layer.forward(*args, **kwargs)[0])
+            _add(f"{path}.out_proj.weight", layer.forward(*args, **kwargs)[0], sums)
         finally:
             layer.out_proj.weight.data, layer.out_proj.bias.data = own
 

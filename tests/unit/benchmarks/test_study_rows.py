@@ -99,6 +99,16 @@ def test_options_are_no_part_of_the_recipe_and_decide_the_run() -> None:
     assert "options" not in run_config_of({}, "geodl").facts()
 
 
+def test_a_row_may_take_a_share_of_the_steps_of_its_epochs(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = replace(a_row("sam"), share_of_steps=0.5)
+    spec = replace(later, recipe=row.recipe)
+    assert prepared(artifacts, spec, make_method=a_row("sam").make_method).update.steps == 2
+    assert prepared(artifacts, spec, make_method=row.make_method).update.steps == 1
+    assert row.facts() != a_row("sam").facts()
+
+
 # Sharpness.
 
 
@@ -195,7 +205,7 @@ def test_keeplora_steps_off_the_principal_inputs_and_the_earlier_features(
     row = a_row("keeplora", epochs=3, learning_rate=0.03, kept_features=0.5)
     found = changes(artifacts, later, row)
     assert found
-    assert all("attn" in name for name in found)
+    assert {name.rpartition(".")[2] for name in found} == {"in_proj_weight", "weight"}
     before = tensors(artifacts, later.parent)
     model = load(later.parent, artifacts)
     with watched(model) as inputs, torch.no_grad():
@@ -203,7 +213,7 @@ def test_keeplora_steps_off_the_principal_inputs_and_the_earlier_features(
     off = 0
     for name in found:
         parts = 3 if "in_proj" in name else 1
-        pairs = zip(before[name].chunk(parts), found[name].chunk(parts), strict=True)
+        pairs = zip(*(one[name].flatten(1).chunk(parts) for one in (before, found)), strict=True)
         for weight, step in pairs:
             kept = leading(weight, 0.6)[1]
             if not name.startswith("visual."):  # images of green are measured for the others
@@ -259,8 +269,9 @@ def test_null_space_steps_leave_the_used_directions_as_they_are(
     before = tensors(artifacts, later.parent)
     for name, change in found.items():
         parts = 3 if "in_proj" in name else 1
-        for weight, step in zip(before[name].chunk(parts), change.chunk(parts), strict=True):
-            left, _, right = torch.linalg.svd(weight)
+        pairs = zip(*(one.flatten(1).chunk(parts) for one in (before[name], change)), strict=True)
+        for weight, step in pairs:
+            left, _, right = torch.linalg.svd(weight, full_matrices=False)
             assert (step @ right[:-2].T).norm() <= 1e-3 * step.norm()
             assert (left[:, :-2].T @ step).norm() <= 1e-3 * step.norm()
 
