@@ -99,11 +99,15 @@ def test_the_client_is_packed_with_what_is_written_which_git_ignores(wheel: Path
 # Loads what a test names, as if the modules that it names were not installed.
 WITHOUT = """
 import sys
-class Missing:
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv:
-            raise ModuleNotFoundError(f"No module named {name!r}")
-sys.meta_path.insert(0, Missing())
+        if name.partition(".")[0] not in sys.argv:
+            return self.finder.find_spec(name, path, target)
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+sys.meta_path[:] = map(Without, sys.meta_path)
 """
 
 SERVICE_AND_DEMO = """
@@ -140,6 +144,12 @@ except Failure as failure:
     assert "P-256" in failure.message, failure.message
 """
 
+# All but what MLflow loads to serve a model, of which the model's requirements are said.
+MIRRORING = """
+import perennial.commands.main
+from perennial.mlflow import guard, loadable, mirror
+"""
+
 HELP = 'assert perennial.commands.main.main(["teach", "--help"]) == 0'
 
 OURS = {"perennial", "api", "core", "worker", "cli"}
@@ -169,6 +179,7 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
             [*CLIENT, *EXTRAS["publish"]],
             {"perennial"},
         ),
+        (MIRRORING + HELP, [*CLIENT, *EXTRAS["mlflow"]], {"perennial"}),
         (client_without("rules", *IN_EXTRAS) + HELP, CLIENT, {"perennial"}),
         (
             client_without(*COMMAND_MODULES, "rules", *IN_EXTRAS),
@@ -182,6 +193,7 @@ OURS = {"perennial", "api", "core", "worker", "cli"}
         "agents",
         "indexes",
         "publishing",
+        "mlflow",
         "command",
         "library",
     ],
