@@ -134,9 +134,9 @@ def test_every_service_starts_is_healthy_and_serves_a_model(tmp_path: Path) -> N
             ("api", {}),
         ):
             stack.callback(stop, hands.started(service, **more))
+        wait_for(client.is_ready, seconds=LATE_S)  # first, for each check is a process
         for service in ("api", "worker", "inference"):
             wait_for(lambda service=service: hands.is_healthy(service), seconds=LATE_S, every=0.5)
-        wait_for(client.is_ready, seconds=LATE_S)
 
         client.jobs.wait(client.models.create("shop", base="bundled")["id"], timeout=LATE_S)
         images = by_class("fashion_mnist", "test")
