@@ -17,7 +17,7 @@ from core.evaluation.paired_hits import PairedHits, one_a_group
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
 from core.evaluation.results import EvaluationResults
-from core.gate.changes import Ungained, Untaught
+from core.gate.changes import Ungained, Untaught, alone
 from core.gate.kinds import ClassList, MeasureKind
 from core.registry.versions import Version
 
@@ -29,7 +29,7 @@ class OtherClasses:
     """The changes on the classes of a comparison that are not improved; None if these are all."""
 
     untaught: Untaught | None = None  # by the images that updates held out
-    ungained: Ungained | None = None  # by the other images of the class
+    ungained: Ungained | None = None  # by the other images: of all classes, or of these, if worse
 
 
 def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
@@ -42,17 +42,22 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
     if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
         return OtherClasses()
-    return OtherClasses(
-        untaught=_untaught(results, comparison, level),
-        ungained=ungained(results.paired(comparison), results.meanings, level),
-    )
-
-
-def _untaught(results: EvaluationResults, comparison: Comparison, level: float) -> Untaught | None:
     parts = _not_improved(results, comparison, results.plan.candidate)
     shown = sum(len(exam.own.entries) for exam, _ in comparison.pairs)
-    if not parts or shown == sum(len(query.entries) for query, _ in parts):
-        return None
+    asked, left = [results.paired(comparison)], sum(len(query.entries) for query, _ in parts)
+    untaught = None
+    if 0 < left < shown:
+        asked.append(_together(comparison, parts))
+        untaught = _untaught(results, comparison, parts, level)
+    least = results.plan.policy.minimum_count
+    found = [one for hits in asked if (one := ungained(hits, results.meanings, level))]
+    worse = min(found, key=lambda one: one.bound(alone(one.distinct, least)), default=None)
+    return OtherClasses(untaught=untaught, ungained=worse)
+
+
+def _untaught(
+    results: EvaluationResults, comparison: Comparison, parts: _Parts, level: float
+) -> Untaught:
     hits = _together(comparison, parts)
     live, since_live = results.live_in(comparison), None
     if live is not None:

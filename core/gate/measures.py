@@ -180,8 +180,9 @@ class Measure(Changes):
     ungained: Ungained | None = field(
         default=None,
         metadata=description(
-            "The images of whose class the other images show no gain: alone they have to be within "
-            "`tolerance`, too. Null: none show one, or all do, or nothing is asked of it."
+            "The images of whose class the other images show no gain, of all or of `untaught`, "
+            "whichever are worse: alone they have to be within `tolerance`, too. Null: none show "
+            "one, or all do, or nothing is asked of it."
         ),
     )
     held_back_by_others: bool = field(

@@ -312,10 +312,17 @@ def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
 
 
 def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
-    """The counts on images of whose class, taught or not, the others did not visibly gain."""
+    """The worse counts of two: on all classes, and on those that were not taught since."""
     if not parts_count(about):
         return None
-    rows = paired(evidence, about, evidence.plan["candidate"])
+    candidate = evidence.plan["candidate"]
+    asked = [paired(evidence, about, candidate), paired(evidence, about, candidate, others=True)]
+    found = [one for rows in asked if rows and (one := without_gain(evidence, rows, prior))]
+    return min(found, key=lambda one: decided(one, alone(evidence.policy, one)), default=None)
+
+
+def without_gain(evidence: Evidence, rows: Sequence[Row], prior: float) -> dict[str, Any] | None:
+    """The counts on images of whose class the others among these did not visibly gain."""
     labels = [evidence.meaning(str(label)) for *_, label, _ in rows]
     tables = {
         name: [
