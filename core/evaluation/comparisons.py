@@ -12,7 +12,8 @@ versions choose from the same list there. Over their default lists each chooses 
 learned itself, as for callers who send none; of suites, on images of what the other version has
 learned. Earlier holdouts with fewer images than the policy's
 minimum are also compared together. A larger one shows by itself what it lost; among the others it
-would hide their losses.
+would hide their losses. So would, compared with the live version, what that one has not learned and
+the candidate has: such holdouts are together apart from the others.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both. R@1 is compared, and then R@5, which can only fail a version.
@@ -66,6 +67,7 @@ class Comparison:
     tolerance: float
     pairs: Pairs
     pooled: bool  # whether another comparison is of these images, too: with others, or the gain
+    may_guard: bool  # whether it tells of what a promotion replaces
     own_prompts: bool = False  # each version is asked in its own
     depth: int = 1  # of captions: how many that are found first count
 
@@ -132,28 +134,42 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
             roles = _over_both(_of_suite(plan, captioned))
             yield from _with_each(plan, kind, roles, depth=depth)
             yield from _with_settled(plan, kind, captioned, depth)
-    for alone in (False, True):
-        captioned_ones = _over_both(_small_captioned_ones(plan, alone=alone))
-        tiny = [*_tiny(captioned_ones, partial(_tiny_captioned_ones, plan, alone=alone))]
-        for kind, depth in product(DIRECTIONS, DEPTHS):
-            for held_out in plan.kept_captions:
-                roles = _over_both(_of_captions(plan, [held_out], alone=alone))
-                yield from _with_each(plan, kind, roles, pooled=captioned_ones, depth=depth)
-            yield from _with_each(plan, kind, captioned_ones, depth=depth)
-            for smallest in tiny if depth == 1 else ():
-                yield from _with_each(plan, kind, smallest, pooled=captioned_ones)
-    several = {asked: _small_ones(plan, asked) for asked in ClassList}
-    for holdout in plan.kept:
-        roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
-        yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=several)
-    yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
-    for smallest in _tiny(several, partial(_tiny_ones, plan)):
-        yield from _with_each(plan, MeasureKind.HOLDOUTS, smallest, pooled=several)
+    yield from _with_captioned_holdouts(plan)
+    yield from _with_class_holdouts(plan)
     yield from _own_beside_live(plan)
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
         for depth in DEPTHS if own is plan.own_captions else (1,):
             yield from _with_each(plan, MeasureKind.GAIN, gain, depth=depth)
+
+
+def _with_captioned_holdouts(plan: EvaluationPlan) -> Iterator[Comparison]:
+    """Yield the comparisons of each captioned holdout, of small ones together, and the smallest."""
+    for alone in (False, True):
+        small = partial(_small_captioned_ones, plan, alone)
+        pools = [[*_pools(partial(small, known))] for known in _KNOWN]
+        pooled = _judged_mildly(small)
+        for kind, depth in product(DIRECTIONS, DEPTHS):
+            for held_out in plan.kept_captions:
+                roles = _over_both(_of_captions(plan, [held_out], alone=alone))
+                yield from _with_each(plan, kind, roles, pooled=pooled, depth=depth)
+            for several, *tiny in pools:
+                yield from _with_each(plan, kind, several, depth=depth)
+                for smallest in tiny if depth == 1 else ():
+                    yield from _with_each(plan, kind, smallest, pooled=pooled)
+
+
+def _with_class_holdouts(plan: EvaluationPlan) -> Iterator[Comparison]:
+    """Yield the comparisons of each holdout, of small ones together, and of the smallest."""
+    small = partial(_small_ones, plan)
+    pools, pooled = [_pools(partial(small, known)) for known in _KNOWN], _judged_mildly(small)
+    for holdout in plan.kept:
+        roles = {asked: _of_holdouts(plan, [holdout], asked) for asked in ClassList}
+        yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=pooled)
+    for several, *tiny in pools:
+        yield from _with_each(plan, MeasureKind.HOLDOUTS, several)
+        for smallest in tiny:
+            yield from _with_each(plan, MeasureKind.HOLDOUTS, smallest, pooled=pooled)
 
 
 def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
@@ -233,20 +249,16 @@ def _of_captions(
     return {role: tuple(pairs) for role, pairs in found.items() if pairs}
 
 
+# Holdouts that are judged together: those that the live version has learned, then the others.
+_KNOWN = (True, False)
+
+
 def _small_captioned_ones(
-    plan: EvaluationPlan, most: int | None = None, *, alone: bool
-) -> Mapping[str, Pairs]:
-    """Return the pairs of each role that are compared together, as each alone has few images."""
+    plan: EvaluationPlan, alone: bool, known: bool, most: int | None = None
+) -> Roles:
+    """Return the pairs of each role that have few images, in the galleries judged first or not."""
     found = _of_captions(plan, plan.kept_captions, alone=alone)
-    return _small(plan, found, most, has_choice=_has_captions_to_choose)
-
-
-def _tiny_captioned_ones(plan: EvaluationPlan, most: int, *, alone: bool) -> Roles:
-    return _over_both(_small_captioned_ones(plan, most, alone=alone))
-
-
-def _tiny_ones(plan: EvaluationPlan, most: int) -> Roles:
-    return {asked: _small_ones(plan, asked, most) for asked in ClassList}
+    return _over_both(_small(plan, found, most, known=known, has_choice=_has_captions_to_choose))
 
 
 def _has_captions_to_choose(exam: Exam) -> bool:
@@ -282,52 +294,77 @@ def _choices(exam: Exam, asked: ClassList, meanings: Mapping[str, str]) -> int |
 TINY = (88, 22)
 
 
-def _tiny(several: Roles, small: Callable[[int], Roles]) -> Iterator[Roles]:
-    """Yield the pairs of the smallest of small holdouts, where these are fewer."""
-    larger = several
+def _pools(small: Callable[..., Roles]) -> Iterator[Roles]:
+    """Yield the pairs of small holdouts together, then of the smallest, where these are fewer."""
+    larger = _several(small())
+    yield larger
     for most in TINY:
-        smallest = small(most)
+        smallest = _several(small(most))
         yield {asked: _other_than(larger[asked], roles) for asked, roles in smallest.items()}
         larger = smallest
+
+
+def _judged_mildly(small: Callable[[bool], Roles]) -> Roles:
+    """Return the pairs of small holdouts that are judged mildly when each is alone.
+
+    Together they show what each lost. Of what the live version has not learned it is asked as of
+    the candidate's own holdout.
+    """
+    known, others = _several(small(True)), small(False)
+    return {
+        asked: {**roles, LIVE: (*roles.get(LIVE, ()), *others[asked].get(LIVE, ()))}
+        for asked, roles in known.items()
+    }
+
+
+def _several(small: Roles) -> Roles:
+    return {
+        asked: {role: pairs for role, pairs in roles.items() if len(pairs) > 1}
+        for asked, roles in small.items()
+    }
 
 
 def _other_than(larger: Mapping[str, Pairs], roles: Mapping[str, Pairs]) -> Mapping[str, Pairs]:
     return {role: pairs for role, pairs in roles.items() if pairs != larger.get(role)}
 
 
-def _small_ones(
-    plan: EvaluationPlan, asked: ClassList, most: int | None = None
-) -> Mapping[str, Pairs]:
-    """Return the pairs of each role that are compared together, as each alone has few images.
+def _small_ones(plan: EvaluationPlan, known: bool, most: int | None = None) -> Roles:
+    """Return the pairs of each role that have few images.
 
     That are fewer than the policy's minimum, and than `most` if that is less. One without a choice
     is left out: every version is right about it, so it would hide losses.
     """
 
-    def has_choice(exam: Exam) -> bool:
-        return _choices(exam, asked, plan.policy.meanings) != 1
+    def together(asked: ClassList) -> Mapping[str, Pairs]:
+        def has_choice(exam: Exam) -> bool:
+            return _choices(exam, asked, plan.policy.meanings) != 1
 
-    found = _of_holdouts(plan, plan.kept, asked)
-    return _small(plan, found, most, has_choice=has_choice)
+        found = _of_holdouts(plan, plan.kept, asked)
+        return _small(plan, found, most, known=known, has_choice=has_choice)
+
+    return {asked: together(asked) for asked in ClassList}
 
 
 def _small(
     plan: EvaluationPlan,
     found: Mapping[str, Pairs],
-    most: int | None = None,
+    most: int | None,
     *,
+    known: bool,
     has_choice: Callable[[Exam], bool],
 ) -> Mapping[str, Pairs]:
+    """Return the small ones of each role; if not `known`, those that the live version lacks."""
     least = min(most or plan.policy.minimum_count, plan.policy.minimum_count)
-    small = {
+    return {
         role: tuple(
             (exam, version)
             for exam, version in pairs
             if len({entry.group for entry in exam.own.entries}) < least and has_choice(exam)
+            if role != LIVE or (plan.learners_of([exam]) <= plan.live_lineage) is known
         )
         for role, pairs in found.items()
+        if known or role == LIVE
     }
-    return {role: pairs for role, pairs in small.items() if len(pairs) > 1}
 
 
 def _with_each(
@@ -365,11 +402,25 @@ def _with_each(
                 tolerance=min(tolerances[role] for role in same),
                 pairs=pairs,
                 pooled=in_pool,
+                may_guard=_tells_of_replaced(plan, same, pairs),
                 depth=depth,
             )
             yield compared
             if any(_answers_in_others(plan.candidate, *pair) for pair in pairs):
                 yield replace(compared, own_prompts=True)
+
+
+def _tells_of_replaced(plan: EvaluationPlan, roles: Sequence[str], pairs: Pairs) -> bool:
+    """Return whether a comparison tells of what a promotion replaces: others are no guards.
+
+    Where the live version is not the parent, the one with the parent, or on what the live version
+    has not learned, tells of versions that may never have been promoted: whoever trains one on many
+    easy images would bring the guard for the next.
+    """
+    if plan.live is None or plan.live.digest == plan.parent.digest:
+        return True
+    learners = plan.learners_of(exam for exam, _ in pairs)
+    return not {LIVE, ROOT}.isdisjoint(roles) and learners <= plan.live_lineage
 
 
 def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool:
@@ -399,8 +450,11 @@ def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
     if isinstance(first, RetrievalExam):
         kept, earlier = plan.kept_captions, plan.earlier_captions
         name = f"{len(pairs)} captioned updates"
-    names = {without_gallery(exam.name) for exam, _ in pairs}
+    exams, versions = zip(*pairs, strict=True)
+    names = {without_gallery(exam.name) for exam in exams}
     if not names <= {one.exam.name for one in earlier}:
         live = {one.exam.name for one in kept if one.learner.number in plan.live_lineage}
         name += f" of {'the live version' if names <= live else 'both lines'}"
+    elif plan.live in versions and plan.learners_of(exams).isdisjoint(plan.live_lineage):
+        name += " of this line"
     return in_own_gallery(name) if without_gallery(first.name) != first.name else name

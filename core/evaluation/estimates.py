@@ -40,6 +40,7 @@ def estimated(
         before=[old for _, old in hits.hits],
         alpha=policy.alpha,
         minimum_count=policy.minimum_count,
+        may_guard=comparison.may_guard,
         asked=comparison.asked,
         own_prompts=comparison.own_prompts,
         classes=comparison.choices(results.meanings),

@@ -62,6 +62,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             alpha=policy.alpha,
             minimum_count=policy.minimum_count,
             pooled=comparison.pooled,
+            may_guard=comparison.may_guard,
             live_difference=None if formerly_right else live_difference,
             asked=comparison.asked,
             own_prompts=comparison.own_prompts,

@@ -20,6 +20,7 @@ from core.evaluation.exams import (
     learned_by,
     suite_query,
     unlabelled_exam,
+    without_gallery,
 )
 from core.evaluation.holdouts import (
     CaptionedHoldout,
@@ -109,6 +110,16 @@ class EvaluationPlan:
     def kept_captions(self) -> tuple[CaptionedHoldout, ...]:
         """The holdouts of all updates of captions that the candidate may not lose."""
         return self.earlier_captions + self.live_captioned
+
+    def learners_of(self, exams: Iterable[Exam]) -> frozenset[int]:
+        """Return the versions whose holdouts are asked; none for suites and for its own."""
+        names = {without_gallery(exam.name) for exam in exams}
+        return frozenset(self._learners[name] for name in names if name in self._learners)
+
+    @cached_property
+    def _learners(self) -> Mapping[str, int]:
+        every: list[ClassHoldout | CaptionedHoldout] = [*self.kept, *self.kept_captions]
+        return {one.exam.name: one.learner.number for one in every}
 
     @property
     def added(self) -> tuple[SuiteId, ...]:

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers, are_finite, ranks_of
 from core.evaluation.comparisons import Comparison
-from core.evaluation.exams import ClassExam, RetrievalExam, without_gallery
+from core.evaluation.exams import ClassExam, RetrievalExam
 from core.evaluation.paired_hits import (
     PairedHits,
     captions_of_one_a_group,
@@ -203,14 +203,9 @@ class EvaluationResults:
 
     def live_in(self, comparison: Comparison) -> Version | None:
         """Return the live version in a cumulative comparison, if it has learned what is asked."""
-        plan, exams = self.plan, [exam for exam, _ in comparison.pairs]
-        asked = (one for one in plan.kept if one.exam in exams or one.common in exams)
-        learners = {one.learner.number for one in asked}
-        names = {without_gallery(exam.name) for exam in exams}
-        captioned = plan.kept_captions if comparison.is_of_captions else ()
-        learners |= {one.learner.number for one in captioned if one.exam.name in names}
-        knows = comparison.is_cumulative and learners <= plan.live_lineage
-        return plan.live if knows else None
+        learners = self.plan.learners_of(exam for exam, _ in comparison.pairs)
+        knows = comparison.is_cumulative and learners <= self.plan.live_lineage
+        return self.plan.live if knows else None
 
     def sampled(self, comparison: Comparison, exam: UnlabelledExam, before: Version) -> SampledHits:
         """Return the hits of the candidate and of another version on an unlabelled suite."""

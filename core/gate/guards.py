@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from core.gate.kinds import SUITES, ClassList, MeasureKind, Outcome
+from core.gate.kinds import ClassList, MeasureKind, Outcome
 from core.gate.measures import Measure, Ruling
-from core.gate.phrases import subject, the_baseline
+from core.gate.phrases import capital, subject, the_baseline
 from core.values import counted
 
 
@@ -81,7 +81,7 @@ def _can_show_a_loss(measure: Measure) -> bool:
     margin = right - measure.by_one_answer
     falls = measure.tolerance >= 1 or margin > measure.tolerance * measure.count
     whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
-    return whole and measure.classes != 1 and falls
+    return whole and measure.may_guard and measure.classes != 1 and falls
 
 
 def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
@@ -114,7 +114,7 @@ def about_guards(
     guarding = {ruling.name for ruling in rulings if is_guard(ruling, minimum_count)}
     yield from {
         ruling.name: _blind(ruling)
-        for ruling in rulings
+        for ruling in sorted(rulings, key=lambda one: one.may_guard)  # the last tells why
         if ruling.asked is ClassList.OWN and not ruling.formerly_right
         if has_images(ruling, minimum_count) and ruling.name not in guarding
     }.values()
@@ -139,8 +139,12 @@ def _worn_out(measure: Measure) -> str:
 
 def _blind(measure: Measure) -> str:
     """Return why a suite or holdout guards nothing, though it has images enough."""
-    whose = "" if measure.kind in SUITES else "The holdout of "
-    told = f"{whose}{measure.name} guards nothing"
+    told = f"{measure.place if measure.is_of_suite else capital(measure.place)} guards nothing"
+    if not measure.may_guard:
+        return (
+            f"{told}: it does not compare with the version that would be replaced on what that one "
+            "has learned."
+        )
     if measure.classes == 1:
         return f"{told}: with one class to choose from, every version is right."
     if measure.disagreements is not None and not measure.disagreements.labelled:

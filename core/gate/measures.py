@@ -115,6 +115,14 @@ class Measure(Changes):
             "gain."
         ),
     )
+    may_guard: bool = field(
+        default=True,
+        metadata=description(
+            "Whether it tells of what a promotion replaces, which a guard has to. Where the live "
+            "version is not the parent, that takes a comparison with it or with the root, on a "
+            "suite or on holdouts of what it has learned."
+        ),
+    )
     live_difference: float | None = field(
         default=None,
         metadata=description(
@@ -241,6 +249,7 @@ class Measure(Changes):
         alpha: float,
         minimum_count: int = 1,
         pooled: bool = False,
+        may_guard: bool = True,
         live_difference: float | None = None,
         asked: ClassList = ClassList.OWN,
         own_prompts: bool = False,
@@ -291,6 +300,7 @@ class Measure(Changes):
             interval_lower=difference,
             upper=difference,
             pooled=pooled,
+            may_guard=may_guard,
             live_difference=live_difference,
             asked=asked,
             own_prompts=own_prompts,

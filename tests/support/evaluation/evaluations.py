@@ -186,8 +186,10 @@ def captioned(before: Version, number: int, images: int, *again: HeldOutUpdate) 
     return HeldOutUpdate(version=taught(before, number, ()), holdout=(), captions=(*twice, *own))
 
 
-def line_of_captions(*sizes: int, live: tuple[int, ...] = (), **changes: Any) -> EvaluationPlan:
-    """A line that was taught captions alone, as was the live version beside it."""
+def line_of_captions(
+    *sizes: int, live: tuple[int, ...] = (), live_at: int = 0, **changes: Any
+) -> EvaluationPlan:
+    """A line that was taught captions alone, as was the live version beside it, or in it."""
 
     def line(first: int, counts: Sequence[int]) -> list[HeldOutUpdate]:
         made: list[HeldOutUpdate] = []
@@ -202,6 +204,10 @@ def line_of_captions(*sizes: int, live: tuple[int, ...] = (), **changes: Any) ->
             lineage=frozenset({1, *(one.version.number for one in beside)}),
             updates=tuple(beside),
         )
+    if live_at:
+        (version,) = (one.version for one in earlier if one.version.number == live_at)
+        known = frozenset(range(1, live_at + 1))
+        changes["live"] = LiveLineage(version=version, lineage=known, updates=())
     return second_update(candidate=own, parent=earlier[-1].version, earlier=earlier, **changes)
 
 

@@ -53,7 +53,10 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     least = evidence.policy["minimum_count"]
     lists = ("own", "union", "with_suites", "default")
 
-    def small(most: int) -> dict[str, dict[str, list[tuple[Json, Json]]]]:
+    known = {h["exam"]["name"] for h in kept if h["learner"]["number"] in plan["live_lineage"]}
+
+    def small(most: int, *, learned: bool) -> dict[str, dict[str, list[tuple[Json, Json]]]]:
+        """Those together that live has learned, or, against it alone, those that it has not."""
         together: dict[str, dict[str, list[tuple[Json, Json]]]] = {asked: {} for asked in lists}
         for asked in lists:
             for role, found in pairs(kept, asked).items():
@@ -62,31 +65,35 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
                     p
                     for p in found
                     if distinct(p[0]) < most and choices(evidence, p[0][longest]) > 1
+                    if role != "live version" or (p[0]["name"] in known) is learned
                 ]
-                if len(few) > 1:
+                if learned or role == "live version":
                     together[asked][role] = few
         return together
 
-    together = small(least)
+    pools = [small(least, learned=True), small(least, learned=False)]
     for one in kept:
         for asked in lists:
             own_pairs = pairs([one], asked)
             among = {
                 (asked, role)
-                for role, found in together.get(asked, {}).items()
-                if all(p in found for p in own_pairs[role])
+                for together in pools
+                for role, found in together[asked].items()
+                if len(found) > 1 or together is pools[1]  # mildly, what live has not learned
+                if own_pairs[role] and all(p in found for p in own_pairs[role])
             }
             yield from of_roles(evidence, "holdout", own_pairs, among, lists=(asked,))
-    for asked, roles in together.items():
-        yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
-    larger = together
-    for most in (min(88, least), min(22, least)):  # the smallest among them can only fail
-        smallest = small(most)
-        for asked, roles in smallest.items():
-            apart = {role: p for role, p in roles.items() if p != larger[asked].get(role)}
-            within = {(asked, role) for role in apart}
-            yield from of_roles(evidence, "holdouts", apart, within, lists=(asked,))
-        larger = smallest
+    for larger, learned in zip(pools, (True, False), strict=True):
+        before = {asked: several(roles) for asked, roles in larger.items()}
+        for asked, roles in before.items():
+            yield from of_roles(evidence, "holdouts", roles, lists=(asked,))
+        for most in (min(88, least), min(22, least)):  # the smallest among them can only fail
+            smallest = {asked: several(p) for asked, p in small(most, learned=learned).items()}
+            for asked, roles in smallest.items():
+                apart = {role: p for role, p in roles.items() if p != before[asked].get(role)}
+                within = {(asked, role) for role in apart}
+                yield from of_roles(evidence, "holdouts", apart, within, lists=(asked,))
+            before = smallest
     yield from of_captions(evidence)
     own += [one for one in plan["captioned"] if one["learner"]["digest"] == candidate["digest"]]
     if live is not None and live["digest"] != plan["parent"]["digest"]:
@@ -133,10 +140,10 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
     candidate = plan["candidate"]["digest"]
     earlier = [one for one in plan["captioned"] if one["learner"]["digest"] != candidate]
     for own_gallery in (False, True):
-        every: dict[str, list[tuple[Json, Json]]] = {}
-        tiny: dict[int, dict[str, list[tuple[Json, Json]]]] = {
-            most: {} for most in (min(88, least), min(22, least))
-        }
+        sizes = (least, min(88, least), min(22, least))
+        pools: list[list[dict[str, list[tuple[Json, Json]]]]] = [
+            [{} for _ in sizes] for _ in (True, False)
+        ]
         each: list[dict[str, list[tuple[Json, Json]]]] = []
         for one in earlier + plan["live_captioned"]:
             exam = one["exam"]
@@ -154,28 +161,36 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
             roles = {role: [(exam, version)] for role, version in there.items() if version}
             texts = {text for row in (exam["among"] or exam["own"])["entries"] for text in row[3:]}
             if distinct(exam) < least and len(texts) > 1:
+                unknown = one["learner"]["number"] not in plan["live_lineage"]
                 for role, pairs in roles.items():
-                    every.setdefault(role, []).extend(pairs)
-                    for most, fewer in tiny.items():
+                    its = pools[unknown and role == "live version"]
+                    for most, fewer in zip(sizes, its, strict=True):
                         fewer.setdefault(role, []).extend(pairs if distinct(exam) < most else [])
             each.append(roles)
-        pools = {role: pairs for role, pairs in every.items() if len(pairs) > 1}
         for kind, depth in product(DIRECTIONS, (1, 5)):
             for roles in each:
                 inside = {
                     ("own", role)
+                    for its in pools
                     for role, pairs in roles.items()
-                    if all(one in pools.get(role, []) for one in pairs)
+                    if len(its[0].get(role, [])) > 1 or its is pools[1]
+                    if all(one in its[0].get(role, []) for one in pairs)
                 }
                 yield from of_roles(evidence, kind, roles, inside, depth=depth)
-            yield from of_roles(evidence, kind, pools, depth=depth)
-            larger = pools
-            for fewer in tiny.values() if depth == 1 else ():  # these can only fail
-                smallest = {role: pairs for role, pairs in fewer.items() if len(pairs) > 1}
-                apart = {role: p for role, p in smallest.items() if p != larger.get(role)}
-                within = {("own", role) for role in apart}
-                yield from of_roles(evidence, kind, apart, within)
-                larger = smallest
+            for larger, *tiny in pools:
+                before = several(larger)
+                yield from of_roles(evidence, kind, before, depth=depth)
+                for fewer in tiny if depth == 1 else ():  # these can only fail
+                    smallest = several(fewer)
+                    apart = {role: p for role, p in smallest.items() if p != before.get(role)}
+                    within = {("own", role) for role in apart}
+                    yield from of_roles(evidence, kind, apart, within)
+                    before = smallest
+
+
+def several(roles: Mapping[str, list[tuple[Json, Json]]]) -> dict[str, list[tuple[Json, Json]]]:
+    """The roles in which there is more than one to judge together."""
+    return {role: pairs for role, pairs in roles.items() if len(pairs) > 1}
 
 
 def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:

@@ -42,7 +42,11 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         one["outcome"] = "fails" if failing else "holds" if holds else "open"
     kept = [one for one in found if one["kind"] != "gain"]
     least = evidence.policy["minimum_count"]
-    showing = [one for one in kept if one["shown"] and one["asked"] == "own" and one["depth"] == 1]
+    showing = [
+        one
+        for one in kept
+        if one["shown"] and one["asked"] == "own" and one["depth"] == 1 and replaced(evidence, one)
+    ]
     guarded = any(
         one["distinct"] >= least and not one["pooled"] and one.get("labelled", True)
         for one in showing
@@ -68,6 +72,34 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     passed = passed and not lost_classes(evidence, found)
     passed = passed and not evidence.to_label
     return "passed" if passed else "inconclusive", found
+
+
+def replaced(evidence: Evidence, one: Json) -> bool:
+    """True if it compares with what goes, on what that knows; with a live parent, anything does."""
+    plan = evidence.plan
+    if plan["live"] is None or plan["live"]["digest"] == plan["parent"]["digest"]:
+        return True
+    suites = {exam["name"] for kind in SUITES for exam in plan[kind]}
+    learned = suites | {
+        other["exam"]["name"].removesuffix(GALLERY)
+        for kind in ("holdouts", "live_holdouts", "captioned", "live_captioned")
+        for other in plan[kind]
+        if other["learner"]["number"] in plan["live_lineage"]
+    }
+    known = all(name.removesuffix(GALLERY) in learned for name in one["name"])
+    return known and bool({"live version", "root"} & {*one["baseline"].split(" and ")})
+
+
+def of_this_line(evidence: Evidence, one: Json) -> bool:
+    """True if holdouts are together that the live version has not learned and it compares with."""
+    plan, names = evidence.plan, {name.removesuffix(GALLERY) for name in one["name"]}
+    learned = {
+        other["exam"]["name"]
+        for kind in ("holdouts", "live_holdouts", "captioned", "live_captioned")
+        for other in plan[kind]
+        if other["learner"]["number"] in plan["live_lineage"]
+    }
+    return len(names) > 1 and one["baseline"] == "live version" and not names & learned
 
 
 def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, ...], bool]:
@@ -144,7 +176,7 @@ def agrees(file: bytes) -> str:
         one
         | {
             "class_name": one["class_name"].lower(),
-            "name": one["name"].replace(" of the live version", "").replace(" of both lines", ""),
+            "name": one["name"].split(" of ")[0],
         }
         for one in evidence.report["lost_classes"]
     ]
@@ -159,6 +191,7 @@ def agrees(file: bytes) -> str:
             value
             for (*same, name, flips, depth), value in stated.items()
             if tuple(same) == key
+            and name.removesuffix(GALLERY).endswith(" of this line") is of_this_line(evidence, one)
             and flips is one["flips"]
             and depth == one["depth"]
             and (
@@ -168,6 +201,8 @@ def agrees(file: bytes) -> str:
                 else name == names[0]
             )
         ]
+        if one["kind"] != "gain" and one["name"] != [f"version {evidence.report['version']}"]:
+            assert told["may_guard"] == replaced(evidence, one), key
         for field in ("distinct", "count", "gained", "lost", "outcome", "pooled", "held_back_by"):
             assert told[field] == one[field], (key, field, told[field], one[field])
         for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):

@@ -8,7 +8,8 @@ from core.datasets.manifests import Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.guards import unguarded_in
 from core.evaluation.holdouts import HeldOutUpdate
-from core.evaluation.plan import EvaluationPlan
+from core.evaluation.judge import verdicts_beside
+from core.evaluation.plan import EvaluationPlan, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
 from core.gate.guards import is_guard
@@ -18,6 +19,8 @@ from core.values import Digest
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
+    ROOT,
+    answered,
     entries,
     learned,
     live_line,
@@ -25,6 +28,7 @@ from tests.support.evaluation.evaluations import (
     report_of,
     second_update,
     suite,
+    taught,
     third_update,
 )
 
@@ -117,6 +121,46 @@ def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
         told = "one and the same answer to all would be right in 200"
         assert any(told in reason for reason in report.reasons) != guards
         assert (report.verdict == "passed") is guards
+
+
+@pytest.mark.parametrize(("live", "passes"), [(None, False), (EARLIER[0], True)])
+def test_beside_the_live_version_only_what_that_one_has_learned_guards(
+    live: HeldOutUpdate | None, passes: bool
+) -> None:
+    """Else whoever trains a version on many easy images brings the guard for its child.
+
+    The suite is too small to guard. Version 2 has 200 images, about which the root is right, too.
+    """
+    easy = replace(EARLIER[0], holdout=entries("easy", [("bag",), ("shirt",)] * 100))
+    between = taught(FIRST, 3, ("jar", "cup"))
+    own = HeldOutUpdate(
+        version=taught(between, 4, ("boot", "coat")),
+        holdout=entries("own", [("boot",), ("coat",)] * 20),
+    )
+    replaced = live.version if live else ROOT
+    plan = second_update(
+        candidate=own,
+        parent=between,
+        earlier=[easy, HeldOutUpdate(version=between, holdout=())],
+        suites=[PICTURES],
+        policy=policy(minimum_count=100),
+        live=LiveLineage(
+            version=replaced, lineage=frozenset(range(1, replaced.number + 1)), updates=()
+        ),
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        is_own = question.entries[index] in own.holdout
+        return who == plan.candidate or not is_own
+
+    answers, report = answered(plan, right), report_of(plan, right)
+    found = {one.beside: one for one in verdicts_beside(plan, answers, report, spending={})}
+    assert found[between.number].verdict == "passed"
+    assert found[replaced.number].verdict == ("passed" if passes else "inconclusive")
+    told = "The holdout of version 2 guards nothing: it does not compare with the version that"
+    assert any(told in reason for reason in report.reasons) is not passes
+    guards = {(one.name, one.baseline) for one in report.measures if is_guard(one, 100)}
+    assert guards == ({("version 2", "live version and settled version")} if passes else set())
 
 
 def test_holdouts_together_guard_by_those_images_that_leave_a_choice() -> None:

@@ -120,10 +120,62 @@ def test_holdouts_of_the_live_version_are_measured_together_against_it() -> None
     plan = second_update(live=live_line(), policy=policy(holdout_tolerance=0.07))
     found = pools(report_of(plan, losing(v3=1, v10=2)))
     live, both = found["live version"], found["settled version"]
-    assert (live.name, live.baseline_version) == ("3 updates of both lines", 10)
-    assert (live.images, live.count, live.tolerance) == (50, 50, 0.07)
-    assert (live.right, live.right_before, live.gained, live.lost) == (47, 44, 3, 0)
+    assert (live.name, live.baseline_version) == ("2 updates of the live version", 10)
+    assert (live.images, live.count, live.tolerance) == (30, 30, 0.07)
+    assert (live.right, live.right_before, live.gained, live.lost) == (28, 26, 2, 0)
     assert (both.name, both.images) == ("3 updates of both lines", 50)
+
+
+@pytest.mark.parametrize("of_captions", [False, True])
+def test_what_is_gained_since_the_live_version_makes_up_for_nothing_that_it_had_learned(
+    of_captions: bool,
+) -> None:
+    """Two updates were taught before version 3, which is live, and two since by versions between.
+
+    Of the former the candidate has lost eight points each, and all of the latter it has gained.
+    """
+    made, before = list[HeldOutUpdate](), ROOT
+    for number in range(2, 7):
+        before = taught(before, number, () if of_captions else (f"a{number}", f"b{number}"))
+        names = [f"a{number}", f"b{number}"] * (25 if number < 4 else 40)
+        texts = [(f"{name} {n}" if of_captions else name,) for n, name in enumerate(names)]
+        given: dict[str, Any] = {"holdout": (), "captions": ()}
+        given["captions" if of_captions else "holdout"] = entries(f"update {number}", texts)
+        made.append(HeldOutUpdate(version=before, **given))
+    *earlier, own = made
+    live = LiveLineage(version=earlier[1].version, lineage=frozenset({1, 2, 3}), updates=())
+    own_of = {image.pixels: one for one in made for image in (*one.holdout, *one.captions)}
+
+    def loses(who: Version, question: EvalQuery, index: int) -> bool:
+        image = question.entries[index].pixels
+        if image not in own_of:
+            return True
+        update = own_of[image]
+        place = [one.pixels for one in (*update.holdout, *update.captions)].index(image)
+        return who.number >= update.version.number and not (
+            update.version.number < 4 and who.number > 3 and place % 25 > 22
+        )
+
+    plan = second_update(
+        candidate=own,
+        parent=earlier[-1].version,
+        earlier=earlier,
+        live=live,
+        policy=policy(minimum_count=200, parent_tolerance=0.06, holdout_tolerance=0.06),
+    )
+    report = report_of(plan, loses)
+    kind = MeasureKind.IMAGE_TO_TEXT if of_captions else MeasureKind.HOLDOUTS
+    several = {
+        one.name.replace(" captioned", ""): (one.images, one.outcome)
+        for one in report.measures
+        if (one.kind, one.depth, one.baseline) == (kind, 1, "live version")
+        if one.asked is ClassList.OWN and "updates" in one.name and not one.pooled
+        if not one.name.endswith("gallery")
+    }
+    assert several == {
+        "2 updates": (100, Outcome.OPEN),
+        "2 updates of this line": (160, Outcome.HOLDS),
+    }
 
 
 def fourth_update(**changes: Any) -> EvaluationPlan:

@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import LiveLineage
 from core.recipes.fields import PromptTemplate
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
     ROOT,
+    SECOND,
     THIRD,
     answered,
     entries,
@@ -22,6 +24,7 @@ from tests.support.evaluation.evaluations import (
     policy,
     second_update,
     suite,
+    taught,
     third_update,
     with_duplicates,
 )
@@ -139,6 +142,24 @@ def one_class_suite() -> Any:
     return suite("cats", entries("cats", [("cat",)] * 300), EMOJI.suite.kind)
 
 
+def since_live() -> Any:
+    """Two updates that the live version has learned, and two more before the candidate."""
+    earlier, before = larger(40), SECOND
+    for number, names in ((4, ("hat", "cap")), (5, ("jar", "cup"))):
+        before = taught(before, number, names)
+        images = entries(f"since {number}", [(name,) for name in names] * 5 * number)
+        earlier.append(HeldOutUpdate(version=before, holdout=images))
+    own = HeldOutUpdate(version=taught(before, 6, ("sock",)), holdout=entries("s", [("sock",)] * 9))
+    return third_update(
+        candidate=own,
+        parent=before,
+        earlier=earlier,
+        suites=[EMOJI],
+        live=LiveLineage(version=SECOND, lineage=frozenset({1, 2, 3}), updates=()),
+        policy=policy(minimum_count=100),
+    )
+
+
 STRICT = policy(minimum_count=300, line_error=0.05, negative_flips=0.2)
 
 CASES = {
@@ -218,6 +239,12 @@ CASES = {
     ),
     "small": (second_update(), 0.1, 0.0),
     "captions": (line_of_captions(30, 90, 40, 30, suites=BOTH, policy=STRICT), 0.05, 0.1),
+    "captions since live": (
+        line_of_captions(20, 40, 30, 25, 30, suites=BOTH, live_at=3, policy=policy()),
+        0.05,
+        0.02,
+    ),
+    "classes since live": (since_live(), 0.05, 0.02),
     "captions beside live": (
         line_of_captions(
             20, 40, 30, live=(30, 150), suites=[EMOJI], policy=policy(minimum_count=90)
