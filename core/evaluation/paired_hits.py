@@ -2,14 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import compress
+from typing import Any
 
 from core.evaluation.answers import RetrievalAnswers
 from core.evaluation.queries import ClassQuery, RetrievalQuery, searches
 from core.gate.changes import Changes, Edition, SoftFlips
 from core.gate.intervals import Flips, deficit, design_effect, soft_effect
 from core.gate.kinds import MeasureKind
-from core.values import Digest
+from core.values import Digest, sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,21 +225,32 @@ def captions_of_one_a_group(
 ) -> PairedHits:
     """Return the hits of one direction on one or several queries, of one image for each group.
 
-    That is the first in each query, with all its captions, which are one cluster. An image, or a
-    caption of one group, that several queries have is lost if one of these is lost, as in
-    `one_a_group`.
+    That is the first in each query, with its captions, which are one cluster. Of several queries
+    together, as many captions of each image count as every one has, so that an update with many of
+    each weighs no more than one with a single one: the first by their digests, whatever the
+    versions answer. An image, or its first caption, its second and so on, that several queries have
+    is lost if one of these is lost, as in `one_a_group`.
     """
-    found: dict[tuple[Digest, str], list[_Hit]] = {}
-    for query, hits in parts:
-        counted, rows = set(firsts(query)), hits.rows
+    found: dict[tuple[Digest, str | int], list[_Hit]] = {}
+    each = [(query, hits, set(firsts(query))) for query, hits in parts]
+    captions = [{*query.entries[at].texts} for query, _, counted in each for at in counted]
+    several, fewest = len(each) > 1, min(map(len, captions))
+    for query, hits, counted in each:
+        rows = hits.rows
         for answer, (place, text) in enumerate(searches(query, direction)):
-            if place in counted:
-                found.setdefault((hits.groups[answer], text), []).append(rows[answer])
+            key = _by_digest(query.entries[place].texts).index(text) if several and text else text
+            if place in counted and (isinstance(key, str) or key < fewest):
+                found.setdefault((hits.groups[answer], key), []).append(rows[answer])
     return _worst_of_each(found)
 
 
+@lru_cache(maxsize=10_000)
+def _by_digest(captions: tuple[str, ...]) -> Sequence[str]:
+    return sorted({*captions}, key=lambda one: sha256(one.encode()))
+
+
 def _worst_of_each(
-    found: Mapping[tuple[Digest, str], Sequence["_Hit"]], views: int = 0
+    found: Mapping[tuple[Digest, Any], Sequence["_Hit"]], views: int = 0
 ) -> PairedHits:
     counted = [max(reversed(each), key=lambda hit: tells(*hit[:2])) for each in found.values()]
     now, before, groups, editions, viewed, truths = zip(*counted, strict=True)

@@ -1,5 +1,6 @@
 """Answers that count, of the candidate and of a version before it, as evidence has them."""
 
+import hashlib
 from collections.abc import Iterator
 from math import inf
 from typing import Any
@@ -113,10 +114,27 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
             ]
         else:
             told = [(place, "") for place in range(len(query["entries"]))]
+        if len(about["pairs"]) > 1 and about["kind"] == "text_to_image":
+            told = [(place, numbered(query, place, text, fewest(about))) for place, text in told]
         for (place, text), row in zip(told, rows, strict=True):
-            if place in counted:
+            if place in counted and text is not None:
                 found.setdefault((row[2], text), []).append(row)
     return [min(rows[::-1], key=tells) for rows in found.values()]
+
+
+def fewest(about: Json) -> int:
+    """The number of captions of the image that has fewest, of those that count."""
+    queries = [exam["own"] for exam, _ in about["pairs"]]
+    counted = [(one, at) for one in queries for at in first_ones(one, each_class=False)]
+    return min(len({*query["entries"][at][3:]}) for query, at in counted)
+
+
+def numbered(query: Json, place: int, text: str, few: int) -> str | None:
+    """The number of a caption among the first few of its image, by their SHA-256; None beyond."""
+    hashed = hashlib.sha256(text.encode()).hexdigest()
+    others = {hashlib.sha256(one.encode()).hexdigest() for one in query["entries"][place][3:]}
+    number = sum(other < hashed for other in others)
+    return f"{number}" if number < few else None
 
 
 def tells(row: "Row | ClassRow") -> int:

@@ -8,6 +8,7 @@ import pytest
 
 from core.evaluation.answers import RetrievalAnswers, ranks_of
 from core.evaluation.comparisons import comparisons
+from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import EvalQuery, RetrievalQuery
@@ -16,11 +17,14 @@ from core.gate.kinds import DIRECTIONS, MeasureKind, Outcome
 from core.gate.measures import Ruling
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
+    ROOT,
     answered,
     entries,
     line_of_captions,
     policy,
     report_of,
+    second_update,
+    taught,
 )
 
 BOTH = {(5, "version 2"), (5, "version 2, own gallery")}
@@ -73,6 +77,37 @@ def test_several_small_ones_show_together_what_none_shows_alone() -> None:
         assert names == ["version 2", "version 3"]  # and 4, with its settled version
         assert all(one.outcome is Outcome.HOLDS for one in of_kind if one.pooled)
     assert any("own gallery against the settled versions changed" in one for one in report.reasons)
+
+
+@pytest.mark.parametrize(("fewest", "answers"), [(1, 140), (2, 280)])
+def test_an_update_with_many_captions_of_each_image_weighs_no_more_than_others_in_a_pool(
+    fewest: int, answers: int
+) -> None:
+    """Of 40 images all captions are lost from text to image, beside 100 with nine captions."""
+    line, before = list[HeldOutUpdate](), ROOT
+    for number, images, captions in (2, 20, fewest), (3, 20, 5), (4, 100, 9), (5, 10, 1):
+        before = taught(before, number, ())
+        texts = [tuple(f"{number} {n} {one}" for one in range(captions)) for n in range(images)]
+        held_out = entries(f"captioned {number}", texts)
+        line.append(HeldOutUpdate(version=before, holdout=(), captions=held_out))
+    *earlier, own = line
+    lost = {image.pixels for one in earlier[:2] for image in one.captions}
+    plan = second_update(
+        candidate=own,
+        parent=earlier[-1].version,
+        earlier=earlier,
+        policy=policy(minimum_count=200),
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who != plan.candidate or question.entries[index].pixels not in lost
+
+    for one in report_of(plan, right).measures:
+        together = one.name.startswith("3 captioned updates") and one.depth == 1
+        if together and one.baseline == "parent":
+            to_image = one.kind is MeasureKind.TEXT_TO_IMAGE
+            assert (one.distinct, one.count) == (140, answers if to_image else 140)
+            assert one.difference == -40 / 140
 
 
 def test_small_ones_are_asked_in_both_galleries_and_settled_versions_in_their_own() -> None:
