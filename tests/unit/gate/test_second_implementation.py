@@ -240,7 +240,9 @@ CASES = {
     "small": (second_update(), 0.1, 0.0),
     "captions": (line_of_captions(30, 90, 40, 30, suites=BOTH, policy=STRICT), 0.05, 0.1),
     "captions since live": (
-        line_of_captions(20, 40, 30, 25, 30, suites=BOTH, live_at=3, policy=policy()),
+        line_of_captions(
+            20, 40, 30, 25, 30, suites=BOTH, live_at=3, policy=policy(minimum_count=100)
+        ),
         0.05,
         0.02,
     ),
