@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.calibration.rates import IN_USE
 from benchmarks.output import publish
-from core.evaluation.other_classes import ungained
+from core.evaluation.other_classes import ungained, without_gain
 from core.evaluation.paired_hits import PairedHits
 from core.gate.changes import ClassMean, Untaught
 from core.gate.intervals import Flips
@@ -81,10 +81,11 @@ def rates() -> Iterator[dict[str, Any]]:
             whole = measure(hits)
             kept = [int(name) >= improved for name in hits.truths]
             told = Untaught(**vars(hits.only(kept).changes(IN_USE.alpha)), classes=classes)
+            left = without_gain(hits, {})
             each = (
                 whole,
                 replace(whole, untaught=told),
-                replace(whole, ungained=ungained(hits, {}, IN_USE.alpha)),
+                replace(whole, ungained=ungained(left, {}, IN_USE.alpha) if left else None),
             )
             held += [one.bounded(IN_USE.alpha, IN_USE.minimum_count).holds for one in each]
         by_all, by_held_out, by_others = (100 * held / DRAWS).round(1).tolist()

@@ -1,6 +1,6 @@
 """Losses of each single class, since all versions that a candidate is compared with."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -48,11 +48,15 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
-def class_mean(results: EvaluationResults, one: Comparison, hits: PairedHits) -> ClassMean | None:
+def class_mean(
+    results: EvaluationResults, one: Comparison, parts: Sequence[PairedHits]
+) -> ClassMean | None:
     """Return the mean of the changes of classes; None where single classes are not compared.
 
-    A class counts by the hits that count, one for each group of near-duplicates; those of the own
-    holdout by each image of it in a group. Holdouts that others are judged with count there.
+    It is the worst of several parts of the images: of all, and of those of classes that have not
+    improved. A class counts by the hits that count, one for each group of near-duplicates; those of
+    the own holdout by each image of it in a group. Holdouts that others are judged with count
+    there.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
         changes = [
@@ -62,13 +66,18 @@ def class_mean(results: EvaluationResults, one: Comparison, hits: PairedHits) ->
         return ClassMean(classes=len(changes), mean=mean, at_most=mean)
     if one.pooled or not _tells_classes_apart(one):
         return None
+    means = [ClassMean.of(each) for hits in parts if len(each := _flips(results, hits)) > 1]
+    return min(means, key=lambda found: found.at_most, default=None)
+
+
+def _flips(results: EvaluationResults, hits: PairedHits) -> list[Flips]:
+    """Return the flips of each class."""
     found: dict[str, list[int]] = {}
     for name, now, before in zip(hits.truths, hits.now, hits.before, strict=True):
         found.setdefault(results.meanings.get(name, name), []).append(now - before)
-    flips = [
+    return [
         Flips(count=len(each), gained=each.count(1), lost=each.count(-1)) for each in found.values()
     ]
-    return ClassMean.of(flips) if len(flips) > 1 else None
 
 
 @dataclass(frozen=True, kw_only=True)

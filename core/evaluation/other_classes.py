@@ -9,7 +9,6 @@ Captions, imports and updates of few images improve classes without a held-out i
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import compress
 
 from core.evaluation.comparisons import Comparison
 from core.evaluation.exams import ClassExam
@@ -30,6 +29,7 @@ class OtherClasses:
 
     untaught: Untaught | None = None  # by the images that updates held out
     ungained: Ungained | None = None  # by the other images: of all classes, or of these, if worse
+    parts: tuple[PairedHits, ...] = ()  # the hits on each of these, and on both kinds of the second
 
 
 def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
@@ -50,9 +50,10 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
         asked.append(_together(comparison, parts))
         untaught = _untaught(results, comparison, parts, level)
     least = results.plan.policy.minimum_count
-    found = [one for hits in asked if (one := ungained(hits, results.meanings, level))]
+    without = [one for hits in asked if (one := without_gain(hits, results.meanings))]
+    found = [ungained(hits, results.meanings, level) for hits in without]
     worse = min(found, key=lambda one: one.bound(alone(one.distinct, least)), default=None)
-    return OtherClasses(untaught=untaught, ungained=worse)
+    return OtherClasses(untaught=untaught, ungained=worse, parts=(*asked[1:], *without))
 
 
 def _untaught(
@@ -67,8 +68,8 @@ def _untaught(
     return Untaught(**vars(hits.changes(level)), classes=len(names), live_difference=since_live)
 
 
-def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained | None:
-    """Return the changes on the images of whose class the others show no gain.
+def without_gain(hits: PairedHits, meanings: Mapping[str, str]) -> PairedHits | None:
+    """Return the hits on images of whose class the others show no gain; None if all or none do.
 
     An image's own answer does not say if it counts: among the others, gains and losses are as
     likely as they are. So a version without a loss pays hardly anything.
@@ -85,10 +86,13 @@ def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ung
         return gain <= 0 or gain * gain < changed
 
     kept = [shows_none(*each) for each in zip(classes, changes, strict=True)]
-    if all(kept) or not any(kept):
-        return None
-    shown = len(set(compress(classes, kept)))
-    return Ungained(**vars(hits.only(kept).changes(level)), classes=shown)
+    return hits.only(kept) if any(kept) and not all(kept) else None
+
+
+def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained:
+    """Return the changes on images of whose class the others show no gain."""
+    shown = len({meanings.get(one, one) for one in hits.truths})
+    return Ungained(**vars(hits.changes(level)), classes=shown)
 
 
 def _together(comparison: Comparison, parts: _Parts) -> PairedHits:

@@ -153,7 +153,7 @@ def bounded(
             each for (_, edition), each in by_class(evidence, about).items() if edition is None
         ]
         lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
-    elif apart(about) and (surely := mean_of_classes(evidence, rows)) is not None:
+    elif apart(about) and (surely := worst_mean(evidence, about, rows)) is not None:
         lower = min(lower, surely)
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
@@ -315,14 +315,28 @@ def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
     """The worse counts of two: on all classes, and on those that were not taught since."""
     if not parts_count(about):
         return None
-    candidate = evidence.plan["candidate"]
-    asked = [paired(evidence, about, candidate), paired(evidence, about, candidate, others=True)]
-    found = [one for rows in asked if rows and (one := without_gain(evidence, rows, prior))]
+    found = [counted(kept, prior, soft=True) for kept in kept_without_gain(evidence, about)]
     return min(found, key=lambda one: decided(one, alone(evidence.policy, one)), default=None)
 
 
-def without_gain(evidence: Evidence, rows: Sequence[Row], prior: float) -> dict[str, Any] | None:
-    """The counts on images of whose class the others among these did not visibly gain."""
+def kept_without_gain(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """The answers of which others of the class do not gain: of all, and of what was not taught."""
+    candidate = evidence.plan["candidate"]
+    asked = [paired(evidence, about, candidate), paired(evidence, about, candidate, others=True)]
+    found = [(rows, without_gain(evidence, rows)) for rows in asked]
+    return [kept for rows, kept in found if 0 < len(kept) < len(rows)]
+
+
+def worst_mean(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float | None:
+    """The worst of the means: on all images, and on the other classes' of each kind."""
+    others = paired(evidence, about, evidence.plan["candidate"], others=True)
+    asked = [rows, others, *kept_without_gain(evidence, about)]
+    means = [mean_of_classes(evidence, part) for part in asked]
+    return min((one for one in means if one is not None), default=None)
+
+
+def without_gain(evidence: Evidence, rows: Sequence[Row]) -> list[Row]:
+    """The answers of which the others of the class, among these, did not visibly gain."""
     labels = [evidence.meaning(str(label)) for *_, label, _ in rows]
     tables = {
         name: [
@@ -339,8 +353,7 @@ def without_gain(evidence: Evidence, rows: Sequence[Row], prior: float) -> dict[
         up, down = without.count((True, False)), without.count((False, True))
         return up > down and up - down >= sqrt(up + down)
 
-    kept = [row for row, label in zip(rows, labels, strict=True) if not visible(row, label)]
-    return counted(kept, prior, soft=True) if 0 < len(kept) < len(rows) else None
+    return [row for row, label in zip(rows, labels, strict=True) if not visible(row, label)]
 
 
 def parts_count(about: Json) -> bool:

@@ -30,7 +30,7 @@ def losing(plan: EvaluationPlan, tenths: int) -> Report:
 
     def right(who: Version, query: EvalQuery, index: int) -> bool:
         image, new = query.entries[index], who.number == plan.candidate.number
-        if image.class_name in {"sun", "moon"}:
+        if image.texts[0] in {"sun", "moon"} or image.texts[0].startswith("the "):
             return new or index % 3 == 0
         kept = int(image.pixels, 16) % 10 >= tenths
         return kept or not new or image.class_name not in DEFECTS
@@ -70,6 +70,35 @@ def test_rare_classes_of_a_suite_are_not_lost_together_behind_a_frequent_one(
     if tenths:
         assert "In the mean of 5 classes it is −" in report.reasons[0]
         assert "a class with many images hides others." in report.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("tenths", "verdict"), [(0, Verdict.PASSED), (3, Verdict.INCONCLUSIVE)], ids=["kept", "lost"]
+)
+@pytest.mark.parametrize("held_out", [40, 0], ids=["held out", "captions"])
+def test_classes_that_gain_do_not_raise_the_mean_of_rare_ones_that_lose(
+    held_out: int, tenths: int, verdict: Verdict
+) -> None:
+    """The suite shows sun and moon, too, of which two thirds are right only now."""
+    version = taught(ROOT, 2, ("sun", "moon") if held_out else ())
+    own = HeldOutUpdate(
+        version=version,
+        holdout=entries("own", [("sun",), ("moon",)] * held_out),
+        captions=entries("told", [(f"the {n}",) for n in range(0 if held_out else 40)]),
+    )
+    shown = [*inspected("line", 3700, 50), *[("sun",), ("moon",)] * 100]
+    plan = plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=own,
+        parent=ROOT,
+        root=ROOT,
+        earlier=[],
+        suites=[suite("line", entries("line", shown), SuiteKind.ZERO_SHOT)],
+    )
+    report = losing(plan, tenths)
+    assert report.verdict is verdict
+    assert report.measures[0].difference > 0
 
 
 @pytest.mark.parametrize(
