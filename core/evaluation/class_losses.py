@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.exams import ClassExam
@@ -24,16 +23,12 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     default lists, which differ.
     """
     for one in comparisons(results.plan):
+        (exam, _), *_ = one.pairs
+        overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
+        overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
-        if _tells_classes_apart(one) and not again:
+        if isinstance(exam, ClassExam) and not (overlaps or again):
             yield from _of_each(results, one)
-
-
-def _tells_classes_apart(one: Comparison) -> bool:
-    (exam, _), *_ = one.pairs
-    overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
-    overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
-    return isinstance(exam, ClassExam) and not overlaps
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -51,7 +46,7 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
 def class_mean(
     results: EvaluationResults, one: Comparison, parts: Sequence[PairedHits]
 ) -> ClassMean | None:
-    """Return the mean of the changes of classes; None where single classes are not compared.
+    """Return the mean of the changes of classes; None where it is not asked.
 
     It is the worst of several parts of the images: of all, and of those of classes that have not
     improved. A class counts by the hits that count, one for each group of near-duplicates; those of
@@ -59,12 +54,14 @@ def class_mean(
     there.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
-        changes = [
-            (each.right - each.right_before) / each.images for each in _of_each(results, one)
+        own = [
+            Flips(count=each.images, gained=each.gained, lost=each.lost)
+            for each in _of_each(results, one)
         ]
-        mean = fmean(changes)
-        return ClassMean(classes=len(changes), mean=mean, at_most=mean)
-    if one.pooled or not _tells_classes_apart(one):
+        return ClassMean.of(own, surely=False)
+    (exam, _), *_ = one.pairs
+    lists = {ClassList.OWN, ClassList.UNION}
+    if one.pooled or one.asked not in lists or not isinstance(exam, ClassExam):
         return None
     means = [ClassMean.of(each) for hits in parts if len(each := _flips(results, hits)) > 1]
     return min(means, key=lambda found: found.at_most, default=None)

@@ -159,13 +159,18 @@ class Ungained(Changes):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMean:
-    """The mean of the changes of classes, each of which counts the same.
+    """The mean of the changes of classes, each of which counts the same or nearly so.
 
     Where most images show one class, it tells what the change over all images hides.
     """
 
     classes: int = field(metadata=description("How many classes are shown."))
-    mean: float = field(metadata=description("The mean of their changes."))
+    mean: float = field(
+        metadata=description(
+            "The mean of their changes: each counts the same or, if that is worse, by its number "
+            "of images, at most 30."
+        )
+    )
     at_most: float = field(
         metadata=description(
             "What it surely does not exceed (one-sided 5 %), by which it decides; of a gain the "
@@ -174,16 +179,25 @@ class ClassMean:
     )
 
     @classmethod
-    def of(cls, flips: Collection[Flips]) -> "ClassMean":
+    def of(cls, flips: Collection[Flips], *, surely: bool = True) -> "ClassMean":
         """Return the mean of classes with these flips.
 
         The variance of a class is that of a change of zero, so that a class of one image does not
-        seem certain.
+        seem certain. But it has much of it: many such classes would hide what is lost on others,
+        unless each counted for little.
         """
-        classes = len(flips)
-        mean = sum(one.difference for one in flips) / classes
-        variance = sum((one.gained + one.lost) / one.count**2 for one in flips) / classes**2
-        return cls(classes=classes, mean=mean, at_most=mean + _SURELY * sqrt(variance))
+        found: list[ClassMean] = []
+        for most in (1, _FULL_WEIGHT):
+            weights = [min(one.count, most) for one in flips]
+            each = [(w / sum(weights), one) for w, one in zip(weights, flips, strict=True)]
+            mean = sum(w * one.difference for w, one in each)
+            variance = sum(w * w * (one.gained + one.lost) / one.count**2 for w, one in each)
+            at_most = mean + _SURELY * sqrt(variance) if surely else mean
+            found.append(cls(classes=len(each), mean=mean, at_most=at_most))
+        return min(found, key=lambda one: one.at_most)
+
+
+_FULL_WEIGHT = 30  # images with which a class counts as much as one with more
 
 
 @dataclass(frozen=True, kw_only=True)

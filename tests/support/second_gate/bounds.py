@@ -1,6 +1,6 @@
 """Each measure's counts and bounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import sqrt
 from statistics import mean
 from typing import Any
@@ -152,7 +152,8 @@ def bounded(
         parts = [
             each for (_, edition), each in by_class(evidence, about).items() if edition is None
         ]
-        lower = min(lower, mean([mean([row[0] - row[1] for row in each]) for each in parts]))
+        changes = [[row[0] - row[1] for row in each] for each in parts]
+        lower = min(lower, centre(changes, 1), centre(changes, 30))
     elif apart(about) and (surely := worst_mean(evidence, about, rows)) is not None:
         lower = min(lower, surely)
     if asked_views:
@@ -293,9 +294,8 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
 
 
 def apart(about: Json) -> bool:
-    """Classes are told apart: not in pools, of captions, nor where suites' and learned ones mix."""
-    lists = ("own", "union") if about["kind"] in {"holdout", "holdouts"} else ("own",)
-    counts = about["kind"] in OF_CLASSES and about["asked"] in lists
+    """The mean of classes is asked: not in pools, of captions, nor with all suites' classes."""
+    counts = about["kind"] in OF_CLASSES and about["asked"] in ("own", "union")
     return counts and not (about["pooled"] or about["flips"])
 
 
@@ -307,8 +307,24 @@ def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
     if len(changes) < 2:
         return None
     each = changes.values()
-    error = sqrt(sum(sum(map(abs, one)) / len(one) ** 2 for one in each)) / len(each)
-    return float(mean([mean(one) for one in each]) - ndtri(0.05) * error)
+    return min(
+        centre(each, most) - ndtri(0.05) * sqrt(spread)
+        for most in (1, 30)
+        for spread in [
+            sum(share(one, each, most) ** 2 * sum(map(abs, one)) / len(one) ** 2 for one in each)
+        ]
+    )
+
+
+def share(one: Sequence[int], each: Iterable[Sequence[int]], most: int) -> float:
+    """The weight of a class in the mean: by its images, which count up to so many."""
+    return min(len(one), most) / sum(min(len(other), most) for other in each)
+
+
+def centre(each: Iterable[Sequence[int]], most: int) -> float:
+    """The mean of the classes' changes."""
+    every = [*each]
+    return sum(share(one, every, most) * mean(one) for one in every)
 
 
 def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.plan import EvaluationPlan, plan_queries
-from core.evaluation.queries import EvalQuery
+from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.changes import ClassMean
 from core.gate.intervals import Flips
@@ -25,15 +25,19 @@ from tests.support.evaluation.evaluations import (
 DEFECTS = ("scratch", "dent", "stain", "crack")
 
 
-def losing(plan: EvaluationPlan, tenths: int) -> Report:
-    """The report where this version, unlike others, is wrong about so many tenths of defects."""
+def losing(plan: EvaluationPlan, tenths: int, *, classes: int = 0) -> Report:
+    """The report where this version, unlike others, is wrong about so many tenths of defects.
+
+    That is, with at least so many classes to choose from.
+    """
 
     def right(who: Version, query: EvalQuery, index: int) -> bool:
         image, new = query.entries[index], who.number == plan.candidate.number
         if image.texts[0] in {"sun", "moon"} or image.texts[0].startswith("the "):
             return new or index % 3 == 0
         kept = int(image.pixels, 16) % 10 >= tenths
-        return kept or not new or image.class_name not in DEFECTS
+        few = isinstance(query, ClassQuery) and len(query.classes) < classes
+        return kept or few or not new or image.class_name not in DEFECTS
 
     return report_of(plan, right)
 
@@ -134,11 +138,48 @@ def test_rare_classes_of_an_earlier_update_are_not_lost_behind_its_frequent_one(
     assert {one.lost_in_classes for one in told} == {bool(tenths)}
 
 
+def test_new_names_do_not_swallow_rare_classes_of_a_suite_behind_a_frequent_one() -> None:
+    """Over its own five classes nothing is lost, with sun and moon 40 % of the defects."""
+    own = HeldOutUpdate(
+        version=taught(ROOT, 2, ("sun", "moon")),
+        holdout=entries("own", [("sun",), ("moon",)] * 40),
+    )
+    line = entries("line", inspected("line", 3700, 50))
+    plan = plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=own,
+        parent=ROOT,
+        root=ROOT,
+        earlier=[],
+        suites=[suite("line", line, SuiteKind.ZERO_SHOT)],
+    )
+    assert losing(plan, 4, classes=99).verdict is Verdict.PASSED
+    report = losing(plan, 4, classes=6)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    told = {(one.asked, one.lost_in_classes) for one in report.measures if one.name == "line"}
+    assert {(ClassList.OWN, False), (ClassList.UNION, True)} <= told
+
+
+def test_classes_of_hardly_any_images_hide_no_loss_of_others() -> None:
+    """Half of the eight with one image gain, half lose; four with 100 lose 25 each."""
+    some = [Flips(count=6000, gained=0, lost=0), *[Flips(count=100, gained=0, lost=25)] * 4]
+    tail = [Flips(count=1, gained=one, lost=1 - one) for one in (0, 1)] * 4
+    assert ClassMean.of([*some, *tail]).at_most < -0.1
+
+
+def test_classes_of_one_image_hide_no_loss_of_others_in_the_gain() -> None:
+    known = [Flips(count=200, gained=80, lost=0), *[Flips(count=40, gained=0, lost=14)] * 4]
+    new = [Flips(count=1, gained=1, lost=0)] * 6
+    assert ClassMean.of([*known, *new], surely=False).at_most < 0
+
+
 def test_a_class_of_one_image_is_not_certain() -> None:
     frequent = Flips(count=500, gained=0, lost=0)
     (one, few) = (
         ClassMean.of([frequent, Flips(count=count, gained=0, lost=count)]) for count in (1, 10)
     )
-    assert one.mean == few.mean == -0.5
     assert one.at_most > 0
+    assert few.mean == -0.5
+    assert few.classes == 2
     assert few.at_most == pytest.approx(-0.5 + 1.645 * (10 / 100) ** 0.5 / 2, abs=1e-3)
