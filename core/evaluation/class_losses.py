@@ -50,8 +50,7 @@ def class_mean(
 
     It is the worst of several parts of the images: of all, and of those of classes that have not
     improved. A class counts by the hits that count, one for each group of near-duplicates; those of
-    the own holdout by each image of it in a group. Holdouts that others are judged with count
-    there.
+    the own holdout by each image of it in a group.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
         own = [
@@ -61,7 +60,7 @@ def class_mean(
         return ClassMean.of(own, surely=False)
     (exam, _), *_ = one.pairs
     lists = {ClassList.OWN, ClassList.UNION}
-    if one.pooled or one.asked not in lists or not isinstance(exam, ClassExam):
+    if one.asked not in lists or not isinstance(exam, ClassExam):
         return None
     means = [ClassMean.of(each) for hits in parts if len(each := _flips(results, hits)) > 1]
     return min(means, key=lambda found: found.at_most, default=None)

@@ -35,14 +35,18 @@ class OtherClasses:
 def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
     """Return the changes on the classes not improved.
 
-    Of the gain, captions, unlabelled images, default lists and holdouts that are judged together
-    there are none. `level` is the error of the bound.
+    Of the gain, captions, unlabelled images and default lists there are none, and of a holdout that
+    is judged with others only those by the other images. `level` is the error of the bound.
     """
     (exam, _), *_ = comparison.pairs
-    elsewhere = comparison.pooled or comparison.kind is MeasureKind.GAIN
-    if elsewhere or comparison.asked is ClassList.DEFAULT or not isinstance(exam, ClassExam):
+    if (
+        comparison.kind is MeasureKind.GAIN
+        or comparison.asked is ClassList.DEFAULT
+        or not isinstance(exam, ClassExam)
+    ):
         return OtherClasses()
-    parts = _not_improved(results, comparison, results.plan.candidate)
+    pooled = comparison.pooled  # the own holdout, too, which would tell by itself what improved
+    parts = [] if pooled else _not_improved(results, comparison, results.plan.candidate)
     shown = sum(len(exam.own.entries) for exam, _ in comparison.pairs)
     asked, left = [results.paired(comparison)], sum(len(query.entries) for query, _ in parts)
     untaught = None

@@ -105,9 +105,13 @@ class Changes:
         # The change of single images has to be within tolerance, too.
         return min(score_bound(self.deciding, z), score_bound(self.flips, min(z, 0.0)))
 
-    def is_within(self, tolerance: float, minimum_count: int) -> bool:
-        """Return whether it shows, as a part of the images, no loss that the others may hide."""
-        return self.bound(alone(self.distinct, minimum_count)) >= -tolerance
+    def is_within(self, tolerance: float, minimum_count: int, *, pooled: bool = False) -> bool:
+        """Return whether it shows, as a part of the images, no loss that the others may hide.
+
+        Of a holdout that is judged with others, too, only a sure loss counts, at any size.
+        """
+        distinct = 0 if pooled else self.distinct
+        return self.bound(alone(distinct, minimum_count)) >= -tolerance
 
 
 # Easier images that are added hide a loss on the earlier ones, and the classes that an update

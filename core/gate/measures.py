@@ -342,7 +342,9 @@ class Measure(Changes):
             interval_lower=interval.lower,
             upper=interval.upper,
             held_back_by=next(hiding, None),
-            held_back_by_others=not all(part.is_within(*limits) for part in self.others),
+            held_back_by_others=not all(
+                part.is_within(*limits, pooled=self.pooled) for part in self.others
+            ),
         )
 
     def strictness(self, distinct: int, minimum_count: int) -> float:

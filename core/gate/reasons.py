@@ -310,10 +310,13 @@ def hidden_loss(measure: Measure) -> Untaught | Ungained:
 
 
 def _hidden(measure: Measure, apart: Untaught | Ungained) -> str:
+    told = "it is not certain that these alone are within"
+    if measure.pooled:
+        told = "these alone surely changed by more than"
     return (
         f"{capital(subject(measure))} does not hold by all images together, which changed by "
         f"{points(measure.difference)} points: on {images_apart(apart)}, it is "
-        f"{points(apart.flips.difference)}, and it is not certain that these alone are within "
+        f"{points(apart.flips.difference)}, and {told} "
         f"{limit(measure)}. What is gained on other classes does not make up for it: a person "
         "may decide."
     )

@@ -80,6 +80,7 @@ def would_hold(measure: Measure, policy: GatePolicy, *, times: float, room: floa
     if measure.holds_by_views:
         asked.append((measure.flips, min(z, 0.0)))
     for others in () if measure.only_fails else measure.others:
-        least = alone(round(others.distinct * times), policy.minimum_count, room)
+        distinct = 0 if measure.pooled else round(others.distinct * times)
+        least = alone(distinct, policy.minimum_count, room)
         asked.append((others.deciding, least))
     return all(score(flips.scaled(times), -measure.tolerance) >= least for flips, least in asked)

@@ -154,7 +154,7 @@ def bounded(
         ]
         changes = [[row[0] - row[1] for row in each] for each in parts]
         lower = min(lower, centre(changes, 1), centre(changes, 30))
-    elif apart(about) and (surely := worst_mean(evidence, about, rows)) is not None:
+    elif apart(about) and (surely := worst_mean(evidence, about)) is not None:
         lower = min(lower, surely)
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
@@ -165,7 +165,8 @@ def bounded(
         "untaught": others,
         "ungained": without_gain,
         "held_back_by_others": any(
-            decided(one, alone(policy, one)) < -about["tolerance"]
+            decided(one, ndtri(0.05) if about["pooled"] else alone(policy, one))
+            < -about["tolerance"]
             for one in (others, without_gain)
             if one is not None
         ),
@@ -272,7 +273,7 @@ def alone(policy: Json, found: Json) -> float:
 
 def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
     """The counts on classes that were not taught since, where others that are shown were."""
-    if not parts_count(about):
+    if about["pooled"] or not parts_count(about):
         return None
     taught = [
         evidence.meaning(label) in since
@@ -294,9 +295,9 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
 
 
 def apart(about: Json) -> bool:
-    """The mean of classes is asked: not in pools, of captions, nor with all suites' classes."""
+    """The mean of classes is asked: not of captions, nor with all suites' classes."""
     counts = about["kind"] in OF_CLASSES and about["asked"] in ("own", "union")
-    return counts and not (about["pooled"] or about["flips"])
+    return counts and not about["flips"]
 
 
 def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
@@ -337,16 +338,20 @@ def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
 
 def kept_without_gain(evidence: Evidence, about: Json) -> list[list[Row]]:
     """The answers of which others of the class do not gain: of all, and of what was not taught."""
-    candidate = evidence.plan["candidate"]
-    asked = [paired(evidence, about, candidate), paired(evidence, about, candidate, others=True)]
-    found = [(rows, without_gain(evidence, rows)) for rows in asked]
+    found = [(rows, without_gain(evidence, rows)) for rows in parts_of(evidence, about)]
     return [kept for rows, kept in found if 0 < len(kept) < len(rows)]
 
 
-def worst_mean(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float | None:
+def parts_of(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """All answers, and those about what was not taught; in a pool, all alone."""
+    candidate = evidence.plan["candidate"]
+    every = paired(evidence, about, candidate)
+    return [every] if about["pooled"] else [every, paired(evidence, about, candidate, others=True)]
+
+
+def worst_mean(evidence: Evidence, about: Json) -> float | None:
     """The worst of the means: on all images, and on the other classes' of each kind."""
-    others = paired(evidence, about, evidence.plan["candidate"], others=True)
-    asked = [rows, others, *kept_without_gain(evidence, about)]
+    asked = [*parts_of(evidence, about), *kept_without_gain(evidence, about)]
     means = [mean_of_classes(evidence, part) for part in asked]
     return min((one for one in means if one is not None), default=None)
 
@@ -374,7 +379,7 @@ def without_gain(evidence: Evidence, rows: Sequence[Row]) -> list[Row]:
 
 def parts_count(about: Json) -> bool:
     """Classes that are not improved are judged by themselves, but not in every measure."""
-    elsewhere = about["pooled"] or about["flips"] or about["asked"] == "default"
+    elsewhere = about["flips"] or about["asked"] == "default"
     return about["kind"] in OF_CLASSES and not elsewhere
 
 

@@ -229,6 +229,40 @@ def test_classes_that_are_all_taught_again_by_images_of_another_kind_hide_no_los
     assert {one.untaught for one in report.measures} == {None}
 
 
+@pytest.mark.parametrize("loss", [0.0, 0.4])
+def test_classes_of_a_small_holdout_that_are_taught_again_hide_no_loss_of_its_others(
+    loss: float,
+) -> None:
+    """Beside another small one: alone it is judged mildly, and together the other dilutes it."""
+    first = taught(ROOT, 2, NAMES[:20])
+    second = taught(first, 3, ("sun", "moon"))
+    plan = teaching(
+        *NAMES[:8],
+        parent=second,
+        earlier=[
+            HeldOutUpdate(version=first, holdout=shown("first", NAMES[:20], 15)),
+            HeldOutUpdate(version=second, holdout=shown("second", ("sun", "moon"), 150)),
+        ],
+        candidate=HeldOutUpdate(
+            version=taught(second, 4, NAMES[:8]), holdout=shown("again", NAMES[:8], 10)
+        ),
+        suites=[suite("sky", shown("sky", ("sea", "lake"), 200), SuiteKind.ZERO_SHOT)],
+    )
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        name, drawn = query.entries[index].texts[0], (index % 15 + 0.5) / 15
+        if name not in NAMES[:20]:
+            return drawn < 0.8
+        before, now = (0.3, 0.95) if name in NAMES[:8] else (0.9, 0.9 - loss)
+        return drawn < (now if who.number == 4 else before)
+
+    report = report_of(plan, right)
+    alone = [one for one in report.measures if one.name == "version 2"]
+    assert all(one.pooled and one.difference > 0 for one in alone)
+    assert report.verdict is not Verdict.PASSED if loss else report.verdict is Verdict.PASSED
+    assert any(one.held_back_by_others for one in alone) == bool(loss)
+
+
 def test_an_image_is_not_left_out_for_its_own_answer() -> None:
     """Ten classes of one image each that is right now, and a loss that these would make up for."""
     plan = teaching("sun", suites=[suite("shelf", shown("shelf", NAMES, 1), SuiteKind.ZERO_SHOT)])
