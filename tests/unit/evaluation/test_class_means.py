@@ -46,6 +46,25 @@ def inspected(where: str, ok: int, of_each: int) -> list[tuple[str]]:
     return [("ok",)] * ok + [(name,) for name in DEFECTS for _ in range(of_each)]
 
 
+SUN_AND_MOON = HeldOutUpdate(
+    version=taught(ROOT, 2, ("sun", "moon")),
+    holdout=entries("own", [("sun",), ("moon",)] * 40),
+)
+
+
+def a_line(own: HeldOutUpdate, shown: list[tuple[str]]) -> EvaluationPlan:
+    """The first update of a model with one suite."""
+    return plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=own,
+        parent=ROOT,
+        root=ROOT,
+        earlier=[],
+        suites=[suite("line", entries("line", shown), SuiteKind.ZERO_SHOT)],
+    )
+
+
 @pytest.mark.parametrize(
     ("tenths", "verdict"), [(0, Verdict.PASSED), (3, Verdict.INCONCLUSIVE)], ids=["kept", "lost"]
 )
@@ -53,20 +72,7 @@ def test_rare_classes_of_a_suite_are_not_lost_together_behind_a_frequent_one(
     tenths: int, verdict: Verdict
 ) -> None:
     """Of 3,900 images 200 show one of four defects: 30 % of these are 1.5 % of all."""
-    own = HeldOutUpdate(
-        version=taught(ROOT, 2, ("sun", "moon")),
-        holdout=entries("own", [("sun",), ("moon",)] * 40),
-    )
-    line = entries("line", inspected("line", 3700, 50))
-    plan = plan_queries(
-        model=MODEL,
-        policy=policy(minimum_count=350),
-        candidate=own,
-        parent=ROOT,
-        root=ROOT,
-        earlier=[],
-        suites=[suite("line", line, SuiteKind.ZERO_SHOT)],
-    )
+    plan = a_line(SUN_AND_MOON, inspected("line", 3700, 50))
     report = losing(plan, tenths)
     assert report.verdict is verdict
     assert not report.lost_classes
@@ -91,15 +97,7 @@ def test_classes_that_gain_do_not_raise_the_mean_of_rare_ones_that_lose(
         captions=entries("told", [(f"the {n}",) for n in range(0 if held_out else 40)]),
     )
     shown = [*inspected("line", 3700, 50), *[("sun",), ("moon",)] * 100]
-    plan = plan_queries(
-        model=MODEL,
-        policy=policy(minimum_count=350),
-        candidate=own,
-        parent=ROOT,
-        root=ROOT,
-        earlier=[],
-        suites=[suite("line", entries("line", shown), SuiteKind.ZERO_SHOT)],
-    )
+    plan = a_line(own, shown)
     report = losing(plan, tenths)
     assert report.verdict is verdict
     assert report.measures[0].difference > 0
@@ -140,20 +138,7 @@ def test_rare_classes_of_an_earlier_update_are_not_lost_behind_its_frequent_one(
 
 def test_new_names_do_not_swallow_rare_classes_of_a_suite_behind_a_frequent_one() -> None:
     """Over its own five classes nothing is lost, with sun and moon 40 % of the defects."""
-    own = HeldOutUpdate(
-        version=taught(ROOT, 2, ("sun", "moon")),
-        holdout=entries("own", [("sun",), ("moon",)] * 40),
-    )
-    line = entries("line", inspected("line", 3700, 50))
-    plan = plan_queries(
-        model=MODEL,
-        policy=policy(minimum_count=350),
-        candidate=own,
-        parent=ROOT,
-        root=ROOT,
-        earlier=[],
-        suites=[suite("line", line, SuiteKind.ZERO_SHOT)],
-    )
+    plan = a_line(SUN_AND_MOON, inspected("line", 3700, 50))
     assert losing(plan, 4, classes=99).verdict is Verdict.PASSED
     report = losing(plan, 4, classes=6)
     assert report.verdict is Verdict.INCONCLUSIVE
