@@ -95,7 +95,7 @@ def budget(cost: Cost, reference: Cost, epochs: int) -> tuple[int, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Spent:
-    """What the steps of a row cost."""
+    """The cost of the steps of a row."""
 
     epochs: float
     cost: Cost

@@ -52,7 +52,12 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     untaught = None
     if 0 < left < shown:
         asked.append(_together(comparison, parts))
-        untaught = _untaught(results, comparison, parts, level)
+        names = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
+        untaught = Untaught(
+            **vars(asked[-1].changes(level)),
+            classes=len(names),
+            live_difference=_live_difference(results, comparison),
+        )
     least = results.plan.policy.minimum_count
     without = [one for hits in asked if (one := without_gain(hits, results.meanings))]
     found = [ungained(hits, results.meanings, level) for hits in without]
@@ -60,16 +65,13 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     return OtherClasses(untaught=untaught, ungained=worse, parts=(*asked[1:], *without))
 
 
-def _untaught(
-    results: EvaluationResults, comparison: Comparison, parts: _Parts, level: float
-) -> Untaught:
-    hits = _together(comparison, parts)
-    live, since_live = results.live_in(comparison), None
-    if live is not None:
-        theirs = _together(comparison, _not_improved(results, comparison, live))
-        since_live = (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
-    names = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
-    return Untaught(**vars(hits.changes(level)), classes=len(names), live_difference=since_live)
+def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:
+    """Return the change that the live version has on classes that no update has improved."""
+    live = results.live_in(comparison)
+    if live is None:
+        return None
+    theirs = _together(comparison, _not_improved(results, comparison, live))
+    return (sum(theirs.now) - sum(theirs.before)) / len(theirs.now)
 
 
 def without_gain(hits: PairedHits, meanings: Mapping[str, str]) -> PairedHits | None:

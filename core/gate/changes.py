@@ -155,7 +155,7 @@ class Ungained(Changes):
     A gain is shown if it is at least the square root of the number of answers that changed: chance
     alone gives as much to about one class in six. No image is chosen by its own answer, so the
     difference is not biased. But its variance is up to three times that of as many independent
-    answers, so that a version is held back by it and fails by nothing of it.
+    answers. So it holds a version back, and never fails one.
     """
 
     classes: int = field(metadata=description("How many classes these images show."))

@@ -35,7 +35,7 @@ def suites_need(minimum_count: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Guarding:
-    """What lets a version pass: a guard, and suites that ask what no update has taught."""
+    """The conditions for passing: a guard, and suites that ask what no update has taught."""
 
     has_guard: bool
     suites: bool  # whether a suite was asked

@@ -1,4 +1,4 @@
-"""How far rows of a study are off the curve of its default, at which cost."""
+"""Distances of a study's rows from the curve of its default, and their costs."""
 
 from __future__ import annotations
 

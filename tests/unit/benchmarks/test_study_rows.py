@@ -193,7 +193,7 @@ def test_an_average_of_versions_for_start_and_deployment_is_a_recipe(
 
 
 def changes(artifacts: MemoryArtifacts, spec: TrainingSpec, row: RunConfig) -> dict[str, Tensor]:
-    """What an update changes, by tensor, of those that it changes."""
+    """The changes of an update, by tensor, of those that it changes."""
     before = tensors(artifacts, spec.parent)
     after = tensors(artifacts, trained(artifacts, spec, row))
     return {n: after[n] - before[n] for n in before if not torch.equal(after[n], before[n])}

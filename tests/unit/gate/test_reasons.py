@@ -148,7 +148,7 @@ def test_what_passed_is_said_with_its_gain(guarded: int, held: str) -> None:
 
 
 def guarding(**changes: Any) -> Guarding:
-    """What lets a version pass, by a policy by which 50 images of suites are enough."""
+    """The conditions for passing, by a policy that asks for 50 images of suites."""
     enough: dict[str, Any] = {"has_guard": True, "suites": True, "suite_images": 50, "needed": 50}
     return Guarding(**enough | changes)
 
