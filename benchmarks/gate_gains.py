@@ -7,10 +7,14 @@ whose class the other images show no gain, as where none were held out?
 
 The second table has suites of which most images show one class. All others lose, but those of three
 images, and chance flips answers: how often does the suite hold by all images, and by the mean of
-its classes, too? `docs/studies/gate.md` discusses the tables.
+its classes, too?
+
+In the third most classes gain a little and others lose much, or each changes by chance: how often
+does the suite hold by all images, by both rules above, and by the images of whose class the other
+images show a loss, too? `docs/studies/gate.md` discusses the tables.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -22,7 +26,7 @@ from benchmarks.calibration.rates import IN_USE
 from benchmarks.output import publish
 from core.evaluation.other_classes import ungained, without_gain
 from core.evaluation.paired_hits import PairedHits
-from core.gate.changes import ClassMean, Untaught
+from core.gate.changes import ClassMean, Losing, Untaught
 from core.gate.intervals import Flips
 from core.gate.kinds import PARENT, ClassList, MeasureKind
 from core.gate.measures import Measure
@@ -42,17 +46,23 @@ def draw(
     gain, loss = change
     improved = classes // 4 if gain else 0
     shown = np.arange(images) % classes
-    drawn = rng.random(images)
-    up = flips / 2 + np.where(shown < improved, gain, 0.0)
-    down = flips / 2 + np.where(shown < improved, 0.0, loss)
+    changed = np.where(shown < improved, gain, -loss)
+    return changing(shown, flips, changed, rng), improved
+
+
+def changing(
+    shown: NDArray[np.int_], flips: float, changed: NDArray[Any], rng: np.random.Generator
+) -> PairedHits:
+    """Return hits on images of these classes, each of which changes so much in the mean."""
+    drawn = rng.random(len(shown))
+    up, down = flips / 2 + np.maximum(changed, 0), flips / 2 + np.maximum(-changed, 0)
     gained, lost = drawn < up, (drawn >= up) & (drawn < up + down)
-    hits = PairedHits(
+    return PairedHits(
         now=(~lost).tolist(),
         before=(~gained).tolist(),
-        groups=[Digest(f"{one:064x}") for one in range(images)],
+        groups=[Digest(f"{one:064x}") for one in range(len(shown))],
         truths=[f"{one}" for one in shown],
     )
-    return hits, improved
 
 
 def measure(hits: PairedHits) -> Measure:
@@ -99,6 +109,75 @@ def rates() -> Iterator[dict[str, Any]]:
             "by held-out images too": by_held_out,
             "by other images too": by_others,
         }
+
+
+# Images, classes, and the changes of the classes in points: some gain and others lose, or each
+# changes at random, with this deviation and a mean of 0.
+THIN: tuple[tuple[int, int, str, Sequence[float]], ...] = (
+    (1000, 40, "none", (0,)),
+    (1000, 40, "+4, +4, +4, −10", (4, 4, 4, -10)),
+    (1000, 40, "+5, +5, +5, −15", (5, 5, 5, -15)),
+    (4000, 100, "none", (0,)),
+    (4000, 100, "+3, +3, +3, −9", (3, 3, 3, -9)),
+    (4000, 100, "+5, +5, +5, −12", (5, 5, 5, -12)),
+    (4000, 100, "+5, +5, +5, −20", (5, 5, 5, -20)),
+    (4000, 100, "19 times none, −20", (*(0,) * 19, -20)),
+    (4000, 400, "+5, +5, +5, −15", (5, 5, 5, -15)),
+    (4000, 400, "+5, +5, +5, −20", (5, 5, 5, -20)),
+    (1000, 40, "by chance, 3", ()),
+    (1000, 40, "by chance, 5", ()),
+    (4000, 100, "by chance, 3", ()),
+    (4000, 100, "by chance, 5", ()),
+)
+THIN_DRAWS = 200
+
+
+def by_thin_gains() -> Iterator[dict[str, Any]]:
+    """Yield how many versions in 100 hold where many classes gain little, and others lose much."""
+    for (images, classes, words, given), flips in product(THIN, FLIPS):
+        rng = np.random.default_rng(SEED)
+        shown = np.arange(images) % classes
+        held = np.zeros(3, dtype=int)
+        for _ in range(THIN_DRAWS):
+            changes = np.resize(given, classes) if given else rng.normal(size=classes)
+            if not given:
+                changes = (changes - changes.mean()) * float(words.split()[-1])
+            hits = changing(shown, flips, changes[shown] / 100, rng)
+            held += [one.bounded(IN_USE.alpha, IN_USE.minimum_count).holds for one in asked(hits)]
+        by_all, by_rules, by_losers = (100 * held / THIN_DRAWS).round(1).tolist()
+        yield {
+            "images": images,
+            "classes": classes,
+            "flips %": 100 * flips,
+            "classes change by": words,
+            "hold by all": by_all,
+            "without visible gains and in the mean": by_rules,
+            "by those that lose too": by_losers,
+        }
+
+
+def asked(hits: PairedHits) -> tuple[Measure, Measure, Measure]:
+    """Return a suite's measure by all images, with the rules of the tables above, and with all."""
+    whole, left = measure(hits), without_gain(hits, {})
+    means = [ClassMean.of(by_class(one)) for one in (hits, left) if one]
+    judged = replace(
+        whole,
+        ungained=ungained(left, {}, IN_USE.alpha) if left else None,
+        class_mean=min(means, key=lambda one: one.at_most),
+    )
+    changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
+    losing = Losing.of([*zip(hits.truths, changes, strict=True)])
+    return whole, judged, replace(judged, losing=losing)
+
+
+def by_class(hits: PairedHits) -> list[Flips]:
+    """Return the flips of each class."""
+    found: dict[str, list[int]] = {}
+    for name, now, before in zip(hits.truths, hits.now, hits.before, strict=True):
+        found.setdefault(name, []).append(now - before)
+    return [
+        Flips(count=len(one), gained=one.count(1), lost=one.count(-1)) for one in found.values()
+    ]
 
 
 SHAPES = {
@@ -163,3 +242,4 @@ def holds(changes: list[Flips]) -> NDArray[np.int_]:
 if __name__ == "__main__":
     publish("gate_gains", list(rates()), draws=DRAWS, seed=SEED)
     publish("gate_gains-mean", list(in_the_mean()), draws=RARE_DRAWS, seed=SEED)
+    publish("gate_gains-thin", list(by_thin_gains()), draws=THIN_DRAWS, seed=SEED)

@@ -7,7 +7,7 @@ from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.paired_hits import PairedHits, firsts, tells
 from core.evaluation.results import EvaluationResults
-from core.gate.changes import ClassMean
+from core.gate.changes import ClassMean, Losing
 from core.gate.classes import ClassLoss
 from core.gate.intervals import Flips
 from core.gate.kinds import SUITES, ClassList, MeasureKind
@@ -49,21 +49,45 @@ def class_mean(
     """Return the mean of the changes of classes; None where it is not asked.
 
     It is the worst of several parts of the images: of all, and of those of classes that have not
-    improved. A class counts by the hits that count, one for each group of near-duplicates; those of
-    the own holdout by each image of it in a group.
+    improved. A class counts by the hits that count, one for each group of near-duplicates; and once
+    more, as in the gain, by an image of its own of each group, which may show other classes first.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
-        own = [
-            Flips(count=each.images, gained=each.gained, lost=each.lost)
-            for each in _of_each(results, one)
-        ]
-        return ClassMean.of(own, surely=False)
+        return ClassMean.of(_own_flips(results, one), surely=False)
     (exam, _), *_ = one.pairs
     lists = {ClassList.OWN, ClassList.UNION}
     if one.asked not in lists or not isinstance(exam, ClassExam):
         return None
-    means = [ClassMean.of(each) for hits in parts if len(each := _flips(results, hits)) > 1]
+    asked = [_flips(results, hits) for hits in parts]
+    if len(one.pairs) == 1:
+        asked.append(_own_flips(results, one))
+    means = [ClassMean.of(flips) for flips in asked if len(flips) > 1]
     return min(means, key=lambda found: found.at_most, default=None)
+
+
+def losing(results: EvaluationResults, one: Comparison, hits: PairedHits) -> Losing | None:
+    """Return the change on images of whose class the others show a loss; None if not asked.
+
+    As single classes, it is asked of suites over their own list, and of holdouts over both: a name
+    that overlaps with a class may take all of it, and be right.
+    """
+    (exam, _), *_ = one.pairs
+    lists = {ClassList.OWN} if one.kind in SUITES else {ClassList.OWN, ClassList.UNION}
+    asked = one.kind is not MeasureKind.GAIN and one.asked in lists
+    if not (asked and isinstance(exam, ClassExam)):
+        return None
+    names = [results.meanings.get(name, name) for name in hits.truths]
+    changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
+    return Losing.of([*zip(names, changes, strict=True)])
+
+
+def _own_flips(results: EvaluationResults, one: Comparison) -> list[Flips]:
+    """Return the flips of each class by images of its own."""
+    return [
+        Flips(count=each.images, gained=each.gained, lost=each.lost)
+        for each in _of_each(results, one)
+        if each.edition is None
+    ]
 
 
 def _flips(results: EvaluationResults, hits: PairedHits) -> list[Flips]:

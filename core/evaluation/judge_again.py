@@ -80,6 +80,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             untaught=None,
             ungained=None,
             class_mean=None,
+            losing=None,
         )
         yield flips.bounded(policy.alpha, policy.minimum_count)
 

@@ -1,15 +1,17 @@
 """The measures of an evaluation: all paired comparisons that the gate judges."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator
+from dataclasses import dataclass, replace
 
-from core.evaluation.class_losses import class_mean
+from core.evaluation.class_losses import class_mean, losing
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.other_classes import other_classes
 from core.evaluation.paired_hits import together
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
+from core.gate.guards import can_show_a_loss
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
 from core.gate.measures import Measure
@@ -22,7 +24,27 @@ def measures(results: EvaluationResults) -> list[Measure]:
     These compare suites and other updates' holdouts with versions that the candidate may replace
     and with versions further back, and the own holdout with the parent (the gain).
     """
-    return [m for one in comparisons(results.plan) for m in _measured(results, one)]
+    found = [m for one in comparisons(results.plan) for m in _measured(results, one)]
+    shared = _shared(results.plan, {one.name for one in found if can_show_a_loss(one)})
+    return [
+        replace(one, shared=shared.get(one.name, 0)) if one.is_of_suite else one for one in found
+    ]
+
+
+def _shared(plan: EvaluationPlan, counted: Container[str]) -> dict[str, int]:
+    """Return how many groups of near-duplicates of each suite those before it have, too.
+
+    Only suites that are `counted` have their images counted. Near-duplicates are known across
+    datasets, so these are one image in several suites as in one.
+    """
+    shared: dict[str, int] = {}
+    before: set[Digest] = set()
+    for exam in plan.suite_exams:
+        if exam.name in counted:
+            groups = {entry.group for entry in exam.own.entries}
+            shared[exam.name] = len(groups & before)
+            before |= groups
+    return shared
 
 
 def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
@@ -47,6 +69,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     every_image = _on_every_image(results, comparison)
     others = other_classes(results, comparison, level)
     in_the_mean = class_mean(results, comparison, [hits, *others.parts])
+    by_some = losing(results, comparison, hits)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
@@ -76,6 +99,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             ungained=None if formerly_right else others.ungained,
             every_image=None if formerly_right else every_image,
             class_mean=None if formerly_right else in_the_mean,
+            losing=None if formerly_right else by_some,
             by_one_answer=results.by_one_answer(comparison, compared),
             **vars(spent),
         )

@@ -1,6 +1,7 @@
 """Changes between two versions' answers to some images, and bounds of their difference."""
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 
@@ -202,6 +203,44 @@ class ClassMean:
 
 
 _FULL_WEIGHT = 30  # images with which a class counts as much as one with more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losing:
+    """The images of whose class the other images show a loss.
+
+    Where most classes gain a little, none visibly, they make up for the others. No image is chosen
+    by its own answer, as in `Ungained`, so the mean is that of the versions' true changes, and
+    without a loss it is near 0. It holds a version back, and never fails one.
+    """
+
+    images: int = field(metadata=description("How many, near-duplicates counted once."))
+    classes: int = field(metadata=description("How many classes these images show."))
+    mean: float = field(metadata=description("The change on them."))
+    at_most: float = field(
+        metadata=description("What it surely does not exceed (one-sided 5 %); it decides.")
+    )
+
+    @classmethod
+    def of(cls, changes: Sequence[tuple[str, int]]) -> "Losing | None":
+        """Return them, given each image's class and change: 1, 0 or -1. None if there are none.
+
+        The variance is that of a change of zero.
+        """
+        net = Counter[str]()
+        for name, change in changes:
+            net[name] += change
+        lost = [(name, change) for name, change in changes if net[name] < change]
+        if not lost:
+            return None
+        mean = sum(change for _, change in lost) / len(lost)
+        deviation = sqrt(sum(abs(change) for _, change in lost)) / len(lost)
+        return cls(
+            images=len(lost),
+            classes=len({name for name, _ in lost}),
+            mean=mean,
+            at_most=mean + _SURELY * deviation,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

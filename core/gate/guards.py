@@ -11,12 +11,8 @@ from core.values import counted
 
 
 def is_guard(measure: Measure, minimum_count: int) -> bool:
-    """Return whether a measure can show that accuracy was kept: on images enough, and a loss too.
-
-    Of an unlabelled suite only a disagreement with a label shows what it asks.
-    """
-    labelled = measure.disagreements is None or measure.disagreements.labelled > 0
-    return labelled and has_images(measure, minimum_count) and _can_show_a_loss(measure)
+    """Return whether a measure can show that accuracy was kept: a loss, and on images enough."""
+    return has_images(measure, minimum_count) and can_show_a_loss(measure)
 
 
 def has_images(measure: Measure, minimum_count: int) -> bool:
@@ -52,15 +48,17 @@ class Guarding:
         """Return what measures other than the gain ask.
 
         Holdouts show what updates have taught. All else is asked by suites alone, so that one of a
-        few images would let most of it be lost beside a holdout that guards. Of an unlabelled suite
-        those images count that its labels speak for, in the comparison in which they are fewest.
+        few images would let most of it be lost beside a holdout that guards. Images of several
+        suites count once. Of an unlabelled suite those count that its labels speak for, in the
+        comparison in which they are fewest.
         """
         asked = [one for one in measures if one.kind is not MeasureKind.GAIN]
         of_suites = [one for one in asked if one.is_of_suite]
         images: dict[str, int] = {}
         for one in of_suites:
-            if _can_show_a_loss(one):
-                images[one.name] = min(one.distinct, images.get(one.name, one.distinct))
+            if can_show_a_loss(one):
+                own = max(0, one.distinct - one.shared)
+                images[one.name] = min(own, images.get(one.name, own))
         return cls(
             has_guard=any(is_guard(one, minimum_count) for one in asked),
             suites=bool(of_suites),
@@ -69,19 +67,21 @@ class Guarding:
         )
 
 
-def _can_show_a_loss(measure: Measure) -> bool:
+def can_show_a_loss(measure: Measure) -> bool:
     """Return whether a version that gives one answer to everything would be beyond the tolerance.
 
     So the baseline had more right than may be lost, and chose among classes. Only its own list
     counts: with one class on it, longer lists show only what newer ones swallow. Where everything
-    may be lost, nobody asks for a guard that could show it. Of an unlabelled suite it is not known
-    how many were right: the baseline's answers stand for it.
+    may be lost, nobody asks for a guard that could show it. Of an unlabelled suite only a
+    disagreement with a label shows what it asks, and it is not known how many were right: the
+    baseline's answers stand for it.
     """
+    labelled = measure.disagreements is None or measure.disagreements.labelled > 0
     right = measure.count if measure.disagreements else measure.right_before
     margin = right - measure.by_one_answer
     falls = measure.tolerance >= 1 or margin > measure.tolerance * measure.count
     whole = measure.asked is ClassList.OWN and not (measure.formerly_right or measure.only_fails)
-    return whole and measure.may_guard and measure.classes != 1 and falls
+    return labelled and whole and measure.may_guard and measure.classes != 1 and falls
 
 
 def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
@@ -101,6 +101,7 @@ def is_worn_out(measure: Measure, alpha: float, minimum_count: int) -> bool:
         ungained=None,
         every_image=None,
         class_mean=None,
+        losing=None,
     )
     at_alpha = replace(unchanged, level=None).bounded(alpha, minimum_count)
     return at_alpha.holds and not unchanged.bounded(alpha, minimum_count).holds

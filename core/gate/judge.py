@@ -132,8 +132,10 @@ def _rule(measure: Measure, tests: int, failing: Sequence[Measure], policy: Gate
         return Ruling.on(measure, Outcome.FAILS)
     if measure.holds:
         return Ruling.on(measure, Outcome.HOLDS)
-    beside = measure.lost_on_copies or measure.lost_in_classes or measure.held_back_by_others
-    if measure.live_is_beyond or measure.held_back_by or beside:  # which more images do not change
+    classes = measure.lost_in_classes or measure.lost_by_some or measure.held_back_by_others
+    if (
+        measure.live_is_beyond or measure.held_back_by or measure.lost_on_copies or classes
+    ):  # which more images do not change
         return Ruling.on(measure, Outcome.OPEN)
     level = _level_with_more(measure, policy)
     more = images_to_settle(measure, alpha=policy.alpha, level=level, tests=tests)

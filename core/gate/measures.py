@@ -11,6 +11,7 @@ from core.gate.changes import (
     ClassMean,
     Disagreements,
     Edition,
+    Losing,
     SoftFlips,
     Ungained,
     Untaught,
@@ -57,9 +58,9 @@ class Measure(Changes):
             "The bound that decides: a measure holds if it is at least -`tolerance`. With fewer "
             "test images than the policy's minimum it lies nearer to `difference`; that of a "
             "`pooled` holdout with few images lies above it. If `soft` decides, it is the bound of "
-            "the change of soft hits, or `difference` if that is lower; and it is "
-            "`every_image` or `class_mean` if that is lower still. Where nothing has to hold (see "
-            "`asked`), it is an upper bound."
+            "the change of soft hits, or `difference` if that is lower; and it is `every_image`, "
+            "or that of `class_mean` or `losing`, if that is lower still. Where nothing has to "
+            "hold (see `asked`), it is an upper bound."
         ),
     )
     interval_lower: float = field(
@@ -121,6 +122,13 @@ class Measure(Changes):
             "Whether it tells of what a promotion replaces, which a guard has to. Where the live "
             "version is not the parent, that takes a comparison with it or with the root, on a "
             "suite or on holdouts of what it has learned."
+        ),
+    )
+    shared: int = field(
+        default=0,
+        metadata=description(
+            "Of a suite: how many of its distinct test images another suite of the report has, "
+            "too, which is counted before it. They count once towards the images that suites need."
         ),
     )
     live_difference: float | None = field(
@@ -215,6 +223,14 @@ class Measure(Changes):
             "hide others. Null: nothing is asked of it."
         ),
     )
+    losing: Losing | None = field(
+        default=None,
+        metadata=description(
+            "The images of whose class the other images show a loss: they may not surely have lost "
+            "more than `tolerance`. Many classes that gain a little would hide them. Null: there "
+            "are none, or nothing is asked of it."
+        ),
+    )
     by_one_answer: int = field(
         default=0,
         metadata=description(
@@ -267,6 +283,7 @@ class Measure(Changes):
         ungained: Ungained | None = None,
         every_image: float | None = None,
         class_mean: ClassMean | None = None,
+        losing: Losing | None = None,
         by_one_answer: int = 0,
         disagreements: Disagreements | None = None,
     ) -> "Measure":
@@ -318,6 +335,7 @@ class Measure(Changes):
             ungained=ungained,
             every_image=every_image,
             class_mean=class_mean,
+            losing=losing,
             by_one_answer=by_one_answer,
             disagreements=disagreements,
         ).bounded(alpha, minimum_count)
@@ -334,8 +352,8 @@ class Measure(Changes):
         interval = paired_interval(self.flips, alpha)
         limits = self.tolerance, minimum_count
         hiding = (e.number for e in self.editions if not e.holds(*limits, pooled=self.pooled))
-        in_the_mean = None if self.class_mean is None else self.class_mean.at_most
-        beside = (one for one in (self.every_image, in_the_mean) if one is not None)
+        parts = [one.at_most for one in (self.class_mean, self.losing) if one is not None]
+        beside = parts if self.every_image is None else [self.every_image, *parts]
         return replace(
             self,
             lower=min([self.bound(z), *beside]),
@@ -437,6 +455,11 @@ class Measure(Changes):
     def lost_in_classes(self) -> bool:
         """True if the mean of the changes of classes is beyond the tolerance."""
         return self.class_mean is not None and self.class_mean.at_most < -self.tolerance
+
+    @property
+    def lost_by_some(self) -> bool:
+        """True if the classes that lose surely lost more than the tolerance."""
+        return self.losing is not None and self.losing.at_most < -self.tolerance
 
     @property
     def holds(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import ceil
 
-from core.gate.changes import ClassMean, Disagreements, Edition, Ungained, Untaught
+from core.gate.changes import ClassMean, Disagreements, Edition, Losing, Ungained, Untaught
 from core.gate.classes import ClassLoss
 from core.gate.guards import Guarding, about_guards
 from core.gate.intervals import p_below
@@ -189,6 +189,8 @@ def _in_doubt(ruling: Ruling) -> str:
         return _on_copies(ruling)
     if ruling.class_mean is not None and ruling.lost_in_classes:
         return _in_the_mean(ruling, ruling.class_mean)
+    if ruling.losing is not None and ruling.lost_by_some:
+        return _by_some(ruling, ruling.losing)
     return _open(ruling)
 
 
@@ -203,6 +205,16 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
             f"which exceeds {limit(measure)}"
         )
     return f"{told} {limits}: a class with many images hides others."
+
+
+def _by_some(measure: Measure, losing: Losing) -> str:
+    """Return why a measure does not hold in which many classes gain a little."""
+    return (
+        f"{change(measure)}. On the {counted(losing.images, 'image')} of "
+        f"{class_count(losing.classes)} whose other images show a loss, it is "
+        f"{points(losing.mean)} points, and surely no better than {points(losing.at_most)}, which "
+        f"exceeds {limit(measure)}: what other classes gain does not make up for it."
+    )
 
 
 def _on_copies(measure: Measure) -> str:

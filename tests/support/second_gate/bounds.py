@@ -149,13 +149,13 @@ def bounded(
     ):
         lower = min(lower, on_every_image(evidence, about))
     if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
-        parts = [
-            each for (_, edition), each in by_class(evidence, about).items() if edition is None
-        ]
-        changes = [[row[0] - row[1] for row in each] for each in parts]
+        changes = of_its_own(evidence, about)
         lower = min(lower, centre(changes, 1), centre(changes, 30))
     elif apart(about) and (surely := worst_mean(evidence, about)) is not None:
         lower = min(lower, surely)
+    losers = losing(evidence, about)
+    if losers is not None:
+        lower = min(lower, losers["at_most"])
     if asked_views:
         held_back = hidden(policy, rows, prior, about)
     others, without_gain = untaught(evidence, about, prior), ungained(evidence, about, prior)
@@ -164,6 +164,7 @@ def bounded(
         **found,
         "untaught": others,
         "ungained": without_gain,
+        "losing": losers,
         "held_back_by_others": any(
             decided(one, ndtri(0.05) if about["pooled"] else alone(policy, one))
             < -about["tolerance"]
@@ -300,14 +301,24 @@ def apart(about: Json) -> bool:
     return counts and not about["flips"]
 
 
-def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
-    """The best that the mean of the classes' changes can be, by 1.645 standard errors."""
+def of_its_own(evidence: Evidence, about: Json) -> list[list[int]]:
+    """The changes of each class by images of its own, of each group of near-duplicates one."""
+    parts = by_class(evidence, about).items()
+    return [[row[0] - row[1] for row in each] for (_, edition), each in parts if edition is None]
+
+
+def by_label(evidence: Evidence, rows: Sequence[Row]) -> list[list[int]]:
+    """The changes of each class."""
     changes: dict[str, list[int]] = {}
     for now, before, _, _, label, _ in rows:
         changes.setdefault(evidence.meaning(str(label)), []).append(now - before)
-    if len(changes) < 2:
+    return [*changes.values()]
+
+
+def mean_of_classes(each: Sequence[Sequence[int]]) -> float | None:
+    """The best that the mean of the classes' changes can be, by 1.645 standard errors."""
+    if len(each) < 2:
         return None
-    each = changes.values()
     return min(
         centre(each, most) - ndtri(0.05) * sqrt(spread)
         for most in (1, 30)
@@ -315,6 +326,22 @@ def mean_of_classes(evidence: Evidence, rows: Sequence[Row]) -> float | None:
             sum(share(one, each, most) ** 2 * sum(map(abs, one)) / len(one) ** 2 for one in each)
         ]
     )
+
+
+def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
+    """The change where the others of a class lose: over both lists of holdouts, one of suites."""
+    lists = ("own",) if about["kind"] == "zero_shot" else ("own", "union")
+    if not apart(about) or about["asked"] not in lists:
+        return None
+    rows = paired(evidence, about, evidence.plan["candidate"])
+    each = [(evidence.meaning(str(label)), now - before) for now, before, _, _, label, _ in rows]
+    others = [sum(c for name, c in each if name == own) - change for own, change in each]
+    lost = [change for (_, change), net in zip(each, others, strict=True) if net < 0]
+    if not lost:
+        return None
+    spread = sqrt(sum(map(abs, lost)))
+    at_most = (sum(lost) - ndtri(0.05) * spread) / len(lost)
+    return {"images": len(lost), "mean": sum(lost) / len(lost), "at_most": at_most}
 
 
 def share(one: Sequence[int], each: Iterable[Sequence[int]], most: int) -> float:
@@ -350,9 +377,12 @@ def parts_of(evidence: Evidence, about: Json) -> list[list[Row]]:
 
 
 def worst_mean(evidence: Evidence, about: Json) -> float | None:
-    """The worst of the means: on all images, and on the other classes' of each kind."""
-    asked = [*parts_of(evidence, about), *kept_without_gain(evidence, about)]
-    means = [mean_of_classes(evidence, part) for part in asked]
+    """The worst of the means: on all images, on the other classes' of each kind, on own images."""
+    parts = [*parts_of(evidence, about), *kept_without_gain(evidence, about)]
+    asked = [by_label(evidence, part) for part in parts]
+    if len(about["pairs"]) == 1:
+        asked.append(of_its_own(evidence, about))
+    means = [mean_of_classes(each) for each in asked]
     return min((one for one in means if one is not None), default=None)
 
 

@@ -57,7 +57,15 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     for one in showing:
         if one["name"][0] in images:
             images[one["name"][0]].append(one["distinct"])
-    by_suites = sum(min(found) for found in images.values() if found)
+    counted: set[str] = set()
+    by_suites, shared = 0, {}
+    for exam in (exam for kind in SUITES for exam in evidence.plan[kind] if images[exam["name"]]):
+        groups = {oldest or pixels for pixels, oldest, *_ in exam["own"]["entries"]}
+        shared[exam["name"]] = len(groups & counted)
+        by_suites += max(0, min(images[exam["name"]]) - len(groups & counted))
+        counted |= groups
+    for one in found:
+        one["shared"] = shared.get(one["name"][0], 0) if one["kind"] in SUITES else 0
     guarded = guarded and 10 * by_suites >= least
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
@@ -208,12 +216,16 @@ def agrees(file: bytes) -> str:
         for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):
             same = SAME(one[field], abs=1e-9, rel=1e-9)
             assert told[field] == same, (key, field, told[field], one[field])
+        assert told["shared"] == one["shared"], key
         assert told["held_back_by_others"] == one.get("held_back_by_others", False), key
         for others in ("untaught", "ungained"):
             assert (told[others] is None) == (one.get(others) is None), (key, others)
             for field in ("distinct", "count", "gained", "lost", "design_effect"):
                 if told[others] is not None:
                     assert told[others][field] == SAME(one[others][field]), (key, others, field)
+        assert (told["losing"] is None) == (one.get("losing") is None), key
+        for field, value in (one.get("losing") or {}).items():
+            assert told["losing"][field] == SAME(value, abs=1e-9), (key, field)
         assert told["live_difference"] == (None if one["live"] is None else SAME(one["live"]))
         assert told["level"] == (None if one["level"] is None else SAME(one["level"]))
     assert evidence.report["verdict"] == given

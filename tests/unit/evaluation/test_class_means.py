@@ -1,8 +1,13 @@
 """A class with many images hides no loss on the others."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import pytest
 
+from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
+from core.evaluation.exams import ScoredSuite
 from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.plan import EvaluationPlan, plan_queries
 from core.evaluation.queries import ClassQuery, EvalQuery
@@ -54,6 +59,13 @@ SUN_AND_MOON = HeldOutUpdate(
 
 def a_line(own: HeldOutUpdate, shown: list[tuple[str]]) -> EvaluationPlan:
     """The first update of a model with one suite."""
+    return judged_by(own, entries("line", shown))
+
+
+def judged_by(
+    own: HeldOutUpdate, shown: Sequence[ManifestEntry], *more: ScoredSuite
+) -> EvaluationPlan:
+    """The first update of a model with a suite of these images, and more suites."""
     return plan_queries(
         model=MODEL,
         policy=policy(minimum_count=350),
@@ -61,7 +73,7 @@ def a_line(own: HeldOutUpdate, shown: list[tuple[str]]) -> EvaluationPlan:
         parent=ROOT,
         root=ROOT,
         earlier=[],
-        suites=[suite("line", entries("line", shown), SuiteKind.ZERO_SHOT)],
+        suites=[suite("line", shown, SuiteKind.ZERO_SHOT), *more],
     )
 
 
@@ -80,6 +92,27 @@ def test_rare_classes_of_a_suite_are_not_lost_together_behind_a_frequent_one(
     if tenths:
         assert "In the mean of 5 classes it is −" in report.reasons[0]
         assert "a class with many images hides others." in report.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("tenths", "verdict"), [(0, Verdict.PASSED), (3, Verdict.INCONCLUSIVE)], ids=["kept", "lost"]
+)
+def test_rare_classes_are_not_lost_where_a_fixed_camera_shows_them_as_the_frequent_one(
+    tenths: int, verdict: Verdict
+) -> None:
+    """Each picture of a defect is a near-duplicate of one of *ok*, which counts in its place.
+
+    So another suite guards.
+    """
+    others = suite("other", entries("other", [("cat",), ("dog",)] * 200), SuiteKind.ZERO_SHOT)
+    ok, defects = entries("ok", [("ok",)] * 3700), entries("defects", inspected("line", 0, 50))
+    alike = tuple(
+        replace(one, near_duplicate_of=before.pixels)
+        for one, before in zip(defects, ok, strict=False)
+    )
+    report = losing(judged_by(SUN_AND_MOON, ok + alike, others), tenths)
+    assert report.verdict is verdict
+    assert {(one.images, one.distinct) for one in report.measures[:1]} == {(3900, 3700)}
 
 
 @pytest.mark.parametrize(

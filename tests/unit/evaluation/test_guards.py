@@ -12,7 +12,7 @@ from core.evaluation.judge import verdicts_beside
 from core.evaluation.plan import EvaluationPlan, LiveLineage
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
-from core.gate.guards import is_guard
+from core.gate.guards import Guarding, is_guard
 from core.gate.kinds import ClassList, MeasureKind
 from core.registry.versions import Origin, Version
 from core.values import Digest
@@ -121,6 +121,30 @@ def test_a_suite_to_which_the_baseline_gave_one_answer_guards_nothing() -> None:
         told = "one and the same answer to all would be right in 200"
         assert any(told in reason for reason in report.reasons) != guards
         assert (report.verdict == "passed") is guards
+
+
+def test_an_image_of_several_suites_counts_once_among_those_that_suites_need() -> None:
+    """Also a copy of it; but not for a suite that could not show a loss."""
+    easy = replace(EARLIER[0], holdout=entries("easy", [("bag",), ("shirt",)] * 100))
+    photos = entries("photos", [("cat",), ("sun",)] * 6)
+    copies = tuple(
+        replace(one, pixels=f"copy of {one.pixels}", near_duplicate_of=one.pixels) for one in photos
+    )
+    captions = tuple(replace(one, texts=(f"photo {n}",)) for n, one in enumerate(photos))
+    cats = suite("cats", [one for one in photos if one.texts == ("cat",)], SuiteKind.ZERO_SHOT)
+    same = [
+        suite("photos", photos, SuiteKind.ZERO_SHOT),
+        suite("copies", copies, SuiteKind.ZERO_SHOT),
+        suite("captions", captions, SuiteKind.RETRIEVAL),
+    ]
+    others = suite("others", entries("others", [("map",), ("key",)] * 4), SuiteKind.ZERO_SHOT)
+    for suites, images in ([cats, *same], 12), ([*same, others], 20):
+        plan = third_update(
+            earlier=[easy, EARLIER[1]], suites=suites, policy=policy(minimum_count=200)
+        )
+        report = report_of(plan, learned)
+        assert Guarding.of(report.measures, 200).suite_images == images
+        assert report.verdict == ("passed" if images >= 20 else "inconclusive")
 
 
 @pytest.mark.parametrize(("live", "passes"), [(None, False), (EARLIER[0], True)])

@@ -14,7 +14,7 @@ from core.evaluation.judge import build_report
 from core.evaluation.judge_again import judge_again
 from core.evaluation.report import Report
 from core.evaluation.unlabelled import in_order
-from core.gate.guards import is_guard
+from core.gate.guards import Guarding, is_guard
 from core.gate.intervals import Flips, paired_interval, quantile, score
 from core.gate.kinds import Outcome
 from core.gate.levels import Spending, label_counts, label_share
@@ -124,6 +124,7 @@ def test_versions_that_always_agree_need_no_label_and_guard_nothing() -> None:
     measure = against_parent(found)
     assert (measure.distinct, measure.difference, measure.holds) == (200, 0.0, True)
     assert not is_guard(measure, 100)
+    assert Guarding.of(found.measures, 100).suite_images == 0
     assert found.verdict is Verdict.INCONCLUSIVE
     assert any(
         reason.startswith("photos guards nothing, as no answer differs") for reason in found.reasons

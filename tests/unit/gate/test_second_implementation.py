@@ -51,6 +51,8 @@ SHAPES = suite(
 
 BOTH = [EMOJI, SHAPES]
 
+SOME = suite("some", EMOJI.manifest.entries[:100], EMOJI.suite.kind)
+
 
 def larger(count: int) -> list[Any]:
     """The holdouts of the line, with more images; two are in both by another class, one a copy."""
@@ -163,7 +165,11 @@ def since_live() -> Any:
 STRICT = policy(minimum_count=300, line_error=0.05, negative_flips=0.2)
 
 CASES = {
-    "harmless": (second_update(suites=BOTH, policy=policy(minimum_count=300, views=0)), 0.02, 0.0),
+    "harmless": (
+        second_update(suites=[*BOTH, SOME], policy=policy(minimum_count=300, views=0)),
+        0.02,
+        0.0,
+    ),
     "loses": (second_update(suites=BOTH, policy=policy(minimum_count=300)), 0.05, 0.5),
     "budget and flips": (second_update(suites=BOTH, policy=STRICT), 0.08, 0.03),
     "pools": (
