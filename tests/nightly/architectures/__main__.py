@@ -161,8 +161,6 @@ def shrunk(model_cfg: dict[str, Any]) -> dict[str, Any]:
     if tokenizer := text.get("hf_tokenizer_name"):
         kind = kind_of(tokenizer)
         text |= {"hf_tokenizer_name": f"test/{kind}", "vocab_size": size_of(kind)}
-        if text.get("pool_type") == "eos":
-            text["eos_id"] = 2
     return small
 
 
