@@ -251,7 +251,7 @@ def test_easier_images_do_not_hide_a_loss_on_those_of_an_earlier_edition(
     assert evaluate(scene, model, 2) == "inconclusive"
     found = report(scene, model, 2)
     (easy, *_) = [one for one in found.measures if one.name == "easy"]
-    assert (easy.lower >= -0.45, easy.held_back_by) == (True, 1)
+    assert (easy.interval_lower >= -0.45, easy.held_back_by) == (True, 1)
     said, _ = [reason for reason in found.reasons if "does not hold by all images" in reason]
     assert "the 98 images of an earlier edition changed by −" in said
     assert "added since by 0.0" in said
