@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from benchmarks.baselines import Baseline
-from benchmarks.study.rows.congruence import FocalDistillation
+from benchmarks.study.rows.congruence import FocalDistillation, MarginPreserving
 from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
 from benchmarks.study.rows.merging import MagMax
 from benchmarks.study.rows.sharpness import SharpnessAware
@@ -29,6 +29,11 @@ ROWS: Mapping[str, Baseline] = MappingProxyType(
             options={"rank": 16, "kept_energy": 0.99, "kept_features": 0.85},
         ),
         "magmax": Baseline(make=MagMax, recipe={"method": Method.FT}, options={"scale": 0.5}),
+        "margin": Baseline(
+            make=MarginPreserving,
+            recipe={"method": Method.VRLWF_REPLAY, "teacher": TeacherPolicy.BOTH},
+            options={"margin": 4.0, "focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0},
+        ),
         "named_sentences": Baseline(
             make=NamedSentences,
             recipe={"method": Method.VRLWF},

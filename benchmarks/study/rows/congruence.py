@@ -1,4 +1,4 @@
-"""Distillation that weighs most what the live version gets right."""
+"""Distillation that weighs most what the live version gets right, and a margin for its classes."""
 
 from dataclasses import replace
 
@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from core.learning.methods import LearningMethod, Term
+from core.learning import losses
+from core.learning.methods import LearningMethod, Term, TrainingStart
 from core.learning.student import Batch
 from core.learning.vocabulary import Columns
 from core.recipes.rules import Recipe
@@ -57,6 +58,43 @@ class FocalDistillation(LearningMethod):
             extra=self._extra,
             temperature=self.recipe.temperature,
         )
+
+
+class MarginPreserving(FocalDistillation):
+    """`margin`: focal distillation, and new classes that have to win by a margin.
+
+    In the cross entropy b, the option `margin`, is added to the logits of the classes that the
+    update brings, so that an image of a class learned before has to beat them by b more. Answers
+    are given without it. Where nothing was learned before, b is added to all and changes nothing.
+
+    Source: margin preserving training (Ricci et al., 2511.08322), b = 4. A second distillation
+    there, from a model that is trained on all classes without regard to the live version, is left
+    out: it costs a training of its own.
+    """
+
+    def __init__(self, recipe: Recipe, columns: Columns, *, margin: float, **focal: float) -> None:
+        super().__init__(recipe, columns, **focal)
+        self._margin = margin
+        self._offset: Tensor | None = None  # of each competing column
+
+    def prepare(self, beginning: TrainingStart) -> None:
+        """Find the columns of new classes."""
+        learned = {name.lower() for name in beginning.spec.learned}
+        new = {name.lower() for name in beginning.spec.classes} - learned
+        names = self.columns.names[: self.columns.competing]
+        self._offset = self._margin * torch.tensor([float(name.lower() in new) for name in names])
+
+    def terms(self) -> tuple[Term, ...]:
+        """Return the terms of focal distillation, with the margin in the cross entropy."""
+        return tuple(
+            replace(term, loss=self._cross_entropy) if term.name == "ce" else term
+            for term in super().terms()
+        )
+
+    def _cross_entropy(self, batch: Batch) -> Tensor:
+        found = batch.student.class_logits[:, : self.columns.competing]
+        assert self._offset is not None
+        return losses.cross_entropy(found + self._offset.to(found), batch.target)
 
 
 def _with_teacher(term: Term, place: int) -> Term:

@@ -305,6 +305,25 @@ def test_the_focal_term_takes_the_parent_and_the_others_the_root(
     assert abs(found["focal"]["focal"]) < 1e-6  # the student still is the parent
 
 
+@pytest.mark.parametrize(("learned", "helps"), [(("green",), True), ((), False)])
+def test_new_classes_have_to_win_by_a_margin_in_the_cross_entropy_alone(
+    artifacts: MemoryArtifacts, later: TrainingSpec, learned: tuple[str, ...], helps: bool
+) -> None:
+    """All images are of new classes, so the margin makes their loss smaller if there are others."""
+    found = {}
+    for margin in (0.0, 4.0):
+        row = a_row("margin", method="vrlwf", margin=margin)
+        spec = replace(later, recipe=row.recipe, learned=learned)
+        run = prepared(
+            artifacts, with_recipe(spec, label_space="seen"), make_method=row.make_method
+        )
+        found[margin] = run.update.gradients(run.reading.step(0))
+    without, among = found[0.0], found[4.0]
+    assert (among["ce"] < without["ce"] - 0.1) is helps
+    assert helps or among["ce"] == pytest.approx(without["ce"], abs=1e-5)
+    assert (among["vr"], among["focal"]) == (without["vr"], without["focal"])
+
+
 # Texts and images.
 
 
