@@ -690,6 +690,7 @@ class Baseline:
     recipe: Json = field(default_factory=dict)  # defaults, which a row's own values override
     options: Json = field(default_factory=dict)  # what no recipe can name, likewise
     remembers: bool = False  # whether it uses the reference set
+    validates: bool = False  # whether it reads validation parts
 
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(

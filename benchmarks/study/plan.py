@@ -48,8 +48,10 @@ class RunConfig:
 
     @property
     def chooses(self) -> bool:
-        """True if training chooses by validation parts."""
-        return not self.compared and self.recipe.mixing_choice.uses_validation
+        """True if training reads validation parts, as a rule to choose by them."""
+        if self.compared:
+            return compared_methods()[self.compared].validates
+        return self.recipe.mixing_choice.uses_validation
 
     @property
     def named(self) -> str:

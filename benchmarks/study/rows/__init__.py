@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from benchmarks.baselines import Baseline
-from benchmarks.study.rows.congruence import FocalDistillation, MarginPreserving
+from benchmarks.study.rows.congruence import FocalDistillation, MarginPreserving, SuitesToo
 from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
 from benchmarks.study.rows.merging import MagMax
 from benchmarks.study.rows.sharpness import SharpnessAware
@@ -22,6 +22,17 @@ ROWS: Mapping[str, Baseline] = MappingProxyType(
             make=FocalDistillation,
             recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
             options={"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0},
+        ),
+        "focal_suites": Baseline(
+            make=SuitesToo,
+            recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
+            options={
+                "suite_images": 32,
+                "focal_weight": 1.0,
+                "focal_base": 1.0,
+                "focal_extra": 5.0,
+            },
+            validates=True,
         ),
         "keeplora": Baseline(
             make=KeepLora,

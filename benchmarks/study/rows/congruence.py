@@ -1,15 +1,20 @@
 """Distillation that weighs most what the live version gets right, and a margin for its classes."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
+from core.errors import ModelNotTrainable
+from core.evaluation.queries import ClassQuery
 from core.learning import losses
+from core.learning.data import TrainingImages
 from core.learning.methods import LearningMethod, Term, TrainingStart
 from core.learning.student import Batch
-from core.learning.vocabulary import Columns
+from core.learning.vocabulary import Columns, generator_of
+from core.recipes.fields import Precision
 from core.recipes.rules import Recipe
 
 
@@ -54,6 +59,77 @@ class FocalDistillation(LearningMethod):
             batch.student.class_logits[:, :competing],
             batch.teachers[0].class_logits[:, :competing],
             batch.target,
+            base=self._base,
+            extra=self._extra,
+            temperature=self.recipe.temperature,
+        )
+
+
+class SuitesToo(FocalDistillation):
+    """`focal_suites`: focal distillation on validation parts of suites as well.
+
+    Each step draws `suite_images` images of one suite; what is distilled are the probabilities of
+    their own classes. The term has the weight of the other, and its gradient is added to the
+    step's. No verdict sees validation parts. Training reads them here, so they can no longer choose
+    the share of an update that fits. Source: as of `focal`, whose images are all those with labels.
+    """
+
+    def __init__(
+        self, recipe: Recipe, columns: Columns, *, suite_images: int, **focal: float
+    ) -> None:
+        super().__init__(recipe, columns, **focal)
+        self._count = suite_images
+
+    def prepare(self, beginning: TrainingStart) -> None:
+        """Read which images there are. Raises ModelNotTrainable without any, and in fp16."""
+        spec, self._models = beginning.spec, beginning.models
+        kept = spec.selection.kept if spec.selection else ()
+        self._suites = [one for one in kept if isinstance(one, ClassQuery)]
+        if not self._suites:
+            raise ModelNotTrainable("There are no validation parts of suites.", pointer="/suites")
+        if spec.recipe.precision is Precision.FP16:
+            raise ModelNotTrainable("Its gradients would not be scaled.", pointer="/precision")
+        preprocess, recipe = self._models.student.preprocess, spec.recipe
+        self._images = [
+            TrainingImages(
+                one.entries,
+                beginning.artifacts,
+                preprocess,
+                seed=recipe.seed,
+                augment=recipe.augment,
+            )
+            for one in self._suites
+        ]
+
+    def adjust(
+        self, parameters: Mapping[str, nn.Parameter], step: int, again: Callable[[], object]
+    ) -> None:
+        """Add the gradient of the term on a suite's images."""
+        del parameters, again
+        self.on_suites(step).backward()  # type: ignore[no-untyped-call]
+
+    def on_suites(self, step: int) -> Tensor:
+        """Return the weighted term on the images that the seed and the step choose, a scalar."""
+        draws = generator_of("focal suites", self.recipe.seed, step)
+        place = int(torch.randint(len(self._suites), (), generator=draws))
+        suite, images = self._suites[place], self._images[place]
+        chosen = torch.randperm(len(suite.entries), generator=draws)[: self._count].tolist()
+        labels = [suite.entries[index].class_name for index in chosen]
+        names = sorted(set(labels))
+        student, teacher = self._models.student, self._models.teachers[0]
+        tokens = student.tokenise(suite.prompt.fill_all(names))
+        pixels = images.batch([(index, step) for index in chosen]).to(student.device)
+        own = self._models.student_images(pixels)
+        with torch.no_grad():
+            was = losses.logits(
+                self._models.teacher_images(pixels, own.detach())[0],
+                teacher.encode_tokens(tokens),
+                teacher.scale,
+            )
+        return self._weight * focal_distillation(
+            losses.logits(own, student.encode_tokens(tokens), student.scale),
+            was,
+            torch.tensor([names.index(label) for label in labels], device=was.device),
             base=self._base,
             extra=self._extra,
             temperature=self.recipe.temperature,

@@ -11,14 +11,17 @@ from torch import Tensor, nn
 
 from benchmarks.study.plan import RunConfig, run_config_of
 from benchmarks.study.rows import ROWS
-from benchmarks.study.rows.congruence import focal_distillation
+from benchmarks.study.rows.congruence import SuitesToo, focal_distillation
 from benchmarks.study.rows.low_rank import residual_inputs, watched, with_features
 from benchmarks.study.rows.merging import merged
 from benchmarks.study.rows.sharpness import climb
 from core.clip.model import load
+from core.errors import ModelNotTrainable
 from core.learning.methods import LearningMethod, leading
 from core.learning.trainer import UpdateTrainer
+from core.learning.vocabulary import Columns
 from core.recipes.fields import DEFAULT_PROMPT
+from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import (
@@ -303,6 +306,52 @@ def test_the_focal_term_takes_the_parent_and_the_others_the_root(
     assert found["focal"]["vr"] == found["root"]["vr"]
     assert found["focal"]["lwf"] == found["root"]["lwf"]
     assert abs(found["focal"]["focal"]) < 1e-6  # the student still is the parent
+
+
+def test_focal_distillation_on_suites_adds_its_gradient_to_the_steps(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("focal_suites", suite_images=6, augment=False)
+    assert later.selection is not None
+    asked = later.selection.new  # ten squares, red or blue
+    spec = replace(later, recipe=row.recipe, selection=replace(later.selection, kept=(asked,)))
+    made: list[SuitesToo] = []
+
+    def make(recipe: Recipe, columns: Columns) -> SuitesToo:
+        made.append(SuitesToo(recipe, columns, **row.options))
+        return made[-1]
+
+    run = prepared(artifacts, spec, make_method=make)
+    parameters = run.update.models.parameters
+    (method,) = made
+    assert abs(method.on_suites(0).item()) < 1e-6  # the student still is the parent
+    with torch.no_grad():
+        for parameter in parameters.values():
+            parameter.add_(0.05 * torch.sin(torch.arange(parameter.numel()).view_as(parameter)))
+    wanted = torch.autograd.grad(
+        method.on_suites(0), list(parameters.values()), materialize_grads=True
+    )
+    for parameter in parameters.values():
+        parameter.grad = torch.ones_like(parameter)
+    method.adjust(parameters, 0, lambda: None)
+    for parameter, expected in zip(parameters.values(), wanted, strict=True):
+        torch.testing.assert_close(parameter.grad, 1 + expected)
+    assert any(expected.abs().max() > 1e-4 for expected in wanted)
+    assert method.on_suites(0).item() > 1e-3
+
+
+def test_focal_distillation_on_suites_takes_validation_parts(
+    artifacts: MemoryArtifacts, later: TrainingSpec
+) -> None:
+    row = a_row("focal_suites")
+    assert row.chooses
+    assert not a_row("focal").chooses
+    with pytest.raises(ModelNotTrainable, match="no validation parts of suites"):
+        prepared(
+            artifacts,
+            replace(later, recipe=row.recipe, selection=None),
+            make_method=row.make_method,
+        )
 
 
 @pytest.mark.parametrize(("learned", "helps"), [(("green",), True), ((), False)])
