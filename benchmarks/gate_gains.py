@@ -26,7 +26,7 @@ from benchmarks.calibration.rates import IN_USE
 from benchmarks.output import publish
 from core.evaluation.other_classes import ungained, without_gain
 from core.evaluation.paired_hits import PairedHits
-from core.gate.changes import ClassMean, Losing, Untaught
+from core.gate.changes import ClassMean, Losing, Untaught, surely
 from core.gate.intervals import Flips
 from core.gate.kinds import PARENT, ClassList, MeasureKind
 from core.gate.measures import Measure
@@ -36,6 +36,7 @@ DRAWS, SEED = 400, 1
 SUITES = ((400, 5), (400, 40), (400, 100), (1000, 40), (1000, 100), (2000, 100))
 FLIPS = (0.02, 0.1)
 CHANGES = ((0.0, 0.0), (0.5, 0.0), (0.5, 0.03), (0.5, 0.06), (0.5, 0.1), (0.2, 0.06))
+SURELY = surely(pooled=False)
 TOLERANCE = IN_USE.tolerances(MeasureKind.ZERO_SHOT, ClassList.OWN)[PARENT]
 
 
@@ -159,14 +160,14 @@ def by_thin_gains() -> Iterator[dict[str, Any]]:
 def asked(hits: PairedHits) -> tuple[Measure, Measure, Measure]:
     """Return a suite's measure by all images, with the rules of the tables above, and with all."""
     whole, left = measure(hits), without_gain(hits, {})
-    means = [ClassMean.of(by_class(one)) for one in (hits, left) if one]
+    means = [ClassMean.of(by_class(one), SURELY) for one in (hits, left) if one]
     judged = replace(
         whole,
         ungained=ungained(left, {}, IN_USE.alpha) if left else None,
         class_mean=min(means, key=lambda one: one.at_most),
     )
     changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
-    losing = Losing.of([*zip(hits.truths, changes, strict=True)])
+    losing = Losing.of([*zip(hits.truths, changes, strict=True)], SURELY)
     return whole, judged, replace(judged, losing=losing)
 
 
@@ -235,7 +236,7 @@ def holds(changes: list[Flips]) -> NDArray[np.int_]:
         groups=[Digest(f"{one:064x}") for one in range(gained + lost + same)],
     )
     whole = measure(hits)
-    told = replace(whole, class_mean=ClassMean.of(changes))
+    told = replace(whole, class_mean=ClassMean.of(changes, SURELY))
     return np.array([whole.holds, told.bounded(IN_USE.alpha, IN_USE.minimum_count).holds], int)
 
 

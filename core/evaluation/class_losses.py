@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.exams import ClassExam
-from core.evaluation.paired_hits import PairedHits, firsts, tells
+from core.evaluation.other_classes import editions_of
+from core.evaluation.paired_hits import PairedHits, firsts, one_a_class, tells
 from core.evaluation.results import EvaluationResults
-from core.gate.changes import ClassMean, Losing
+from core.gate.changes import ClassMean, Losing, surely
 from core.gate.classes import ClassLoss
 from core.gate.intervals import Flips
 from core.gate.kinds import SUITES, ClassList, MeasureKind
@@ -48,37 +49,63 @@ def class_mean(
 ) -> ClassMean | None:
     """Return the mean of the changes of classes; None where it is not asked.
 
-    It is the worst of several parts of the images: of all, and of those of classes that have not
-    improved. A class counts by the hits that count, one for each group of near-duplicates; and once
-    more, as in the gain, by an image of its own of each group, which may show other classes first.
+    It is the worst of several parts of the images: of what is asked class by class, and of what
+    has not improved, in `parts`.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
-        return ClassMean.of(_own_flips(results, one), surely=False)
+        return ClassMean.of(_own_flips(results, one), 0.0)
     (exam, _), *_ = one.pairs
     lists = {ClassList.OWN, ClassList.UNION}
     if one.asked not in lists or not isinstance(exam, ClassExam):
         return None
-    asked = [_flips(results, hits) for hits in parts]
-    if len(one.pairs) == 1:
-        asked.append(_own_flips(results, one))
-    means = [ClassMean.of(flips) for flips in asked if len(flips) > 1]
+    asked = [_flips(results, hits) for hits in (*class_parts(results, one), *parts)]
+    z = surely(pooled=one.pooled)
+    means = [ClassMean.of(flips, z) for flips in asked if len(flips) > 1]
     return min(means, key=lambda found: found.at_most, default=None)
 
 
-def losing(results: EvaluationResults, one: Comparison, hits: PairedHits) -> Losing | None:
+_OVERLAP = 0.5  # of a class that a newer name takes: more of it may well be what the name means
+
+
+def class_parts(results: EvaluationResults, one: Comparison) -> Iterator[PairedHits]:
+    """Yield the parts of a comparison's images that are asked class by class, beginning with all.
+
+    The others are those of earlier editions and, where a group of near-duplicates shows several
+    classes, an image of each.
+    """
+    whole = results.paired(one)
+    yield from editions_of(whole)
+    if len(one.pairs) == 1:
+        ((query, hits),) = results.on_each(one, results.plan.candidate)
+        if len((by_class := one_a_class(query, hits)).now) > len(whole.now):
+            yield by_class
+
+
+def losing(results: EvaluationResults, one: Comparison) -> Losing | None:
     """Return the change on images of whose class the others show a loss; None if not asked.
 
-    As single classes, it is asked of suites over their own list, and of holdouts over both: a name
-    that overlaps with a class may take all of it, and be right.
+    It is the worst of the parts that are asked class by class. It is asked of suites and holdouts,
+    over their own list and with newer classes to choose from. There a newer name that overlaps with
+    a class of a suite may take all of it, and be right: such classes are left out.
     """
     (exam, _), *_ = one.pairs
-    lists = {ClassList.OWN} if one.kind in SUITES else {ClassList.OWN, ClassList.UNION}
-    asked = one.kind is not MeasureKind.GAIN and one.asked in lists
-    if not (asked and isinstance(exam, ClassExam)):
+    lists = {ClassList.OWN, ClassList.UNION}
+    if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
         return None
+    most = _OVERLAP if one.kind in SUITES and one.asked is ClassList.UNION else 1.0
+    found = [
+        Losing.of(_changes(results, hits), surely(pooled=one.pooled), most=most)
+        for hits in class_parts(results, one)
+    ]
+    shown = (each for each in found if each is not None)
+    return min(shown, key=lambda each: each.at_most, default=None)
+
+
+def _changes(results: EvaluationResults, hits: PairedHits) -> list[tuple[str, int]]:
+    """Return the class and the change of each image."""
     names = [results.meanings.get(name, name) for name in hits.truths]
     changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
-    return Losing.of([*zip(names, changes, strict=True)])
+    return [*zip(names, changes, strict=True)]
 
 
 def _own_flips(results: EvaluationResults, one: Comparison) -> list[Flips]:
@@ -93,8 +120,8 @@ def _own_flips(results: EvaluationResults, one: Comparison) -> list[Flips]:
 def _flips(results: EvaluationResults, hits: PairedHits) -> list[Flips]:
     """Return the flips of each class."""
     found: dict[str, list[int]] = {}
-    for name, now, before in zip(hits.truths, hits.now, hits.before, strict=True):
-        found.setdefault(results.meanings.get(name, name), []).append(now - before)
+    for name, change in _changes(results, hits):
+        found.setdefault(name, []).append(change)
     return [
         Flips(count=len(each), gained=each.count(1), lost=each.count(-1)) for each in found.values()
     ]

@@ -68,8 +68,8 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
     others = other_classes(results, comparison, level)
-    in_the_mean = class_mean(results, comparison, [hits, *others.parts])
-    by_some = losing(results, comparison, hits)
+    in_the_mean = class_mean(results, comparison, others.parts)
+    by_some = losing(results, comparison)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,

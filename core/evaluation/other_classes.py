@@ -7,7 +7,7 @@ Captions, imports and updates of few images improve classes without a held-out i
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from core.evaluation.comparisons import Comparison
@@ -29,7 +29,7 @@ class OtherClasses:
 
     untaught: Untaught | None = None  # by the images that updates held out
     ungained: Ungained | None = None  # by the other images: of all classes, or of these, if worse
-    parts: tuple[PairedHits, ...] = ()  # the hits on each of these, and on both kinds of the second
+    parts: tuple[PairedHits, ...] = ()  # the hits on these, and on what is asked of all classes
 
 
 def other_classes(results: EvaluationResults, comparison: Comparison, level: float) -> OtherClasses:
@@ -48,7 +48,8 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     pooled = comparison.pooled  # the own holdout, too, which would tell by itself what improved
     parts = [] if pooled else _not_improved(results, comparison, results.plan.candidate)
     shown = sum(len(exam.own.entries) for exam, _ in comparison.pairs)
-    asked, left = [results.paired(comparison)], sum(len(query.entries) for query, _ in parts)
+    asked = [*editions_of(results.paired(comparison))]
+    left = sum(len(query.entries) for query, _ in parts)
     untaught = None
     if 0 < left < shown:
         asked.append(_together(comparison, parts))
@@ -63,6 +64,14 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     found = [ungained(hits, results.meanings, level) for hits in without]
     worse = min(found, key=lambda one: one.bound(alone(one.distinct, least)), default=None)
     return OtherClasses(untaught=untaught, ungained=worse, parts=(*asked[1:], *without))
+
+
+def editions_of(whole: PairedHits) -> Sequence[PairedHits]:
+    """Return the hits on all images, and on those of each earlier edition.
+
+    In each class, images that are added could make up for what is lost on earlier ones.
+    """
+    return [whole, *(earlier for _, earlier, _ in whole.as_it_grew())]
 
 
 def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:

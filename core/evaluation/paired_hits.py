@@ -56,15 +56,16 @@ class PairedHits:
             truths=list(compress(self.truths, kept)),
         )
 
-    def earlier_editions(self, alpha: float) -> Iterator[Edition]:
-        """Yield the editions before the newest, oldest first."""
+    def as_it_grew(self) -> Iterator[tuple[int, "PairedHits", "PairedHits"]]:
+        """Yield each edition before the newest, oldest first: the hits on it, and those since."""
         for number in sorted(set(self.editions))[:-1]:
             earlier = [one <= number for one in self.editions]
-            yield Edition(
-                number=number,
-                earlier=self.only(earlier).changes(alpha),
-                added=self.only([not one for one in earlier]).changes(alpha),
-            )
+            yield number, self.only(earlier), self.only([not one for one in earlier])
+
+    def earlier_editions(self, alpha: float) -> Iterator[Edition]:
+        """Yield the editions before the newest, oldest first."""
+        for number, earlier, added in self.as_it_grew():
+            yield Edition(number=number, earlier=earlier.changes(alpha), added=added.changes(alpha))
 
     def changes(self, alpha: float) -> Changes:
         """Return how the answers changed."""
@@ -218,6 +219,12 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
             found.setdefault((hits.groups[place], ""), []).append(rows[place])
         views = hits.views
     return _worst_of_each(found, views)
+
+
+def one_a_class(query: ClassQuery, hits: PairedHits) -> PairedHits:
+    """Return the hits on the first image of each class in each group of near-duplicates."""
+    counted = {*firsts(query, by_class=True)}
+    return hits.only([place in counted for place in range(len(query.entries))])
 
 
 def captions_of_one_a_group(

@@ -111,8 +111,8 @@ class Changes:
 
         Of a holdout that is judged with others, too, only a sure loss counts, at any size.
         """
-        distinct = 0 if pooled else self.distinct
-        return self.bound(alone(distinct, minimum_count)) >= -tolerance
+        z = -surely(pooled=True) if pooled else alone(self.distinct, minimum_count)
+        return self.bound(z) >= -tolerance
 
 
 # Easier images that are added hide a loss on the earlier ones, and the classes that an update
@@ -120,6 +120,15 @@ class Changes:
 # where they are as many as the policy's minimum; with hardly any, they may not be beyond it with
 # 95 %. And earlier images may not have lost significantly more than the others (one-sided 5 %).
 _CONFIDENCE, _SURELY = quantile(0.2), quantile(0.05)
+
+
+def surely(*, pooled: bool) -> float:
+    """Return by how many standard errors part of a measure has to be beyond a limit to hold it.
+
+    That is a one-sided error of 5 %. Of one of several small holdouts it is 1 %: there are so many
+    of them that chance would hold back one update in three, and together they are asked by 5 %.
+    """
+    return quantile(0.01) if pooled else _SURELY
 
 
 def alone(distinct: int, minimum_count: int, room: float = 0.0) -> float:
@@ -178,14 +187,14 @@ class ClassMean:
     )
     at_most: float = field(
         metadata=description(
-            "What it surely does not exceed (one-sided 5 %), by which it decides; of a gain the "
-            "mean itself."
+            "What it surely does not exceed (one-sided 5 %, of one of several small holdouts 1 %), "
+            "by which it decides; of a gain the mean itself."
         )
     )
 
     @classmethod
-    def of(cls, flips: Collection[Flips], *, surely: bool = True) -> "ClassMean":
-        """Return the mean of classes with these flips.
+    def of(cls, flips: Collection[Flips], z: float) -> "ClassMean":
+        """Return the mean of classes with these flips, and what lies z standard errors above it.
 
         The variance of a class is that of a change of zero, so that a class of one image does not
         seem certain. But it has much of it: many such classes would hide what is lost on others,
@@ -197,8 +206,7 @@ class ClassMean:
             each = [(w / sum(weights), one) for w, one in zip(weights, flips, strict=True)]
             mean = sum(w * one.difference for w, one in each)
             variance = sum(w * w * (one.gained + one.lost) / one.count**2 for w, one in each)
-            at_most = mean + _SURELY * sqrt(variance) if surely else mean
-            found.append(cls(classes=len(each), mean=mean, at_most=at_most))
+            found.append(cls(classes=len(each), mean=mean, at_most=mean + z * sqrt(variance)))
         return min(found, key=lambda one: one.at_most)
 
 
@@ -218,19 +226,30 @@ class Losing:
     classes: int = field(metadata=description("How many classes these images show."))
     mean: float = field(metadata=description("The change on them."))
     at_most: float = field(
-        metadata=description("What it surely does not exceed (one-sided 5 %); it decides.")
+        metadata=description(
+            "What it surely does not exceed (one-sided 5 %, of one of several small holdouts 1 %); "
+            "it decides."
+        )
     )
 
     @classmethod
-    def of(cls, changes: Sequence[tuple[str, int]]) -> "Losing | None":
+    def of(
+        cls, changes: Sequence[tuple[str, int]], z: float, *, most: float = 1.0
+    ) -> "Losing | None":
         """Return them, given each image's class and change: 1, 0 or -1. None if there are none.
 
-        The variance is that of a change of zero.
+        Images are left out of whose class the others lost more than the share `most`. The variance
+        is that of a change of zero, and `z` is the number of standard errors.
         """
-        net = Counter[str]()
+        net, images = Counter[str](), Counter[str]()
         for name, change in changes:
             net[name] += change
-        lost = [(name, change) for name, change in changes if net[name] < change]
+            images[name] += 1
+
+        def loses(name: str, change: int) -> bool:
+            return 0 < change - net[name] <= most * (images[name] - 1)
+
+        lost = [(name, change) for name, change in changes if loses(name, change)]
         if not lost:
             return None
         mean = sum(change for _, change in lost) / len(lost)
@@ -239,7 +258,7 @@ class Losing:
             images=len(lost),
             classes=len({name for name, _ in lost}),
             mean=mean,
-            at_most=mean + _SURELY * deviation,
+            at_most=mean + z * deviation,
         )
 
 

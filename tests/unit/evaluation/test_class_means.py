@@ -183,19 +183,20 @@ def test_classes_of_hardly_any_images_hide_no_loss_of_others() -> None:
     """Half of the eight with one image gain, half lose; four with 100 lose 25 each."""
     some = [Flips(count=6000, gained=0, lost=0), *[Flips(count=100, gained=0, lost=25)] * 4]
     tail = [Flips(count=1, gained=one, lost=1 - one) for one in (0, 1)] * 4
-    assert ClassMean.of([*some, *tail]).at_most < -0.1
+    assert ClassMean.of([*some, *tail], 1.645).at_most < -0.1
 
 
 def test_classes_of_one_image_hide_no_loss_of_others_in_the_gain() -> None:
     known = [Flips(count=200, gained=80, lost=0), *[Flips(count=40, gained=0, lost=14)] * 4]
     new = [Flips(count=1, gained=1, lost=0)] * 6
-    assert ClassMean.of([*known, *new], surely=False).at_most < 0
+    assert ClassMean.of([*known, *new], 0.0).at_most < 0
 
 
 def test_a_class_of_one_image_is_not_certain() -> None:
     frequent = Flips(count=500, gained=0, lost=0)
     (one, few) = (
-        ClassMean.of([frequent, Flips(count=count, gained=0, lost=count)]) for count in (1, 10)
+        ClassMean.of([frequent, Flips(count=count, gained=0, lost=count)], 1.645)
+        for count in (1, 10)
     )
     assert one.at_most > 0
     assert few.mean == -0.5
