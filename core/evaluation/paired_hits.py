@@ -1,10 +1,9 @@
 """Two versions' hits on the same query, answer by answer."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import compress
-from typing import Any
 
 from core.evaluation.answers import RetrievalAnswers
 from core.evaluation.queries import ClassQuery, RetrievalQuery, searches
@@ -30,6 +29,7 @@ class PairedHits:
     views: int = 0
     editions: Sequence[int] = ()  # with which each image came
     truths: Sequence[str] = ()  # the class of each, in lower case; none of captions
+    baseline: int = 0  # the number of the version before
 
     @property
     def formerly_right(self) -> "PairedHits":
@@ -54,6 +54,7 @@ class PairedHits:
             views=self.views,
             editions=list(compress(self.editions, kept)),
             truths=list(compress(self.truths, kept)),
+            baseline=self.baseline,
         )
 
     def as_it_grew(self) -> Iterator[tuple[int, "PairedHits", "PairedHits"]]:
@@ -210,13 +211,17 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
     several times counts as lost if one of these is lost; else as right before and now, if one is;
     else as gained. Whoever teaches images or copies of them again, by any class, then neither hides
     that they were lost nor makes them a smaller part of the whole.
+
+    Where each query has another version before, those of the oldest count alone: of an image that
+    is taught with every update, chance would lose one against some version or other.
     """
-    found: dict[tuple[Digest, str], list[_Hit]] = {}
+    found: _Found = {}
     views = 0
     for query, hits in parts:
         rows = hits.rows
         for place in firsts(query, by_class=by_class):
-            found.setdefault((hits.groups[place], ""), []).append(rows[place])
+            of_group = found.setdefault((hits.groups[place], ""), {})
+            of_group.setdefault(hits.baseline, []).append(rows[place])
         views = hits.views
     return _worst_of_each(found, views)
 
@@ -238,7 +243,7 @@ def captions_of_one_a_group(
     versions answer. An image, or its first caption, its second and so on, that several queries have
     is lost if one of these is lost, as in `one_a_group`.
     """
-    found: dict[tuple[Digest, str | int], list[_Hit]] = {}
+    found: _Found = {}
     each = [(query, hits, set(firsts(query))) for query, hits in parts]
     captions = [{*query.entries[at].texts} for query, _, counted in each for at in counted]
     several, fewest = len(each) > 1, min(map(len, captions))
@@ -247,7 +252,8 @@ def captions_of_one_a_group(
         for answer, (place, text) in enumerate(searches(query, direction)):
             key = _by_digest(query.entries[place].texts).index(text) if several and text else text
             if place in counted and (isinstance(key, str) or key < fewest):
-                found.setdefault((hits.groups[answer], key), []).append(rows[answer])
+                of_group = found.setdefault((hits.groups[answer], key), {})
+                of_group.setdefault(hits.baseline, []).append(rows[answer])
     return _worst_of_each(found)
 
 
@@ -256,10 +262,9 @@ def _by_digest(captions: tuple[str, ...]) -> Sequence[str]:
     return sorted({*captions}, key=lambda one: sha256(one.encode()))
 
 
-def _worst_of_each(
-    found: Mapping[tuple[Digest, Any], Sequence["_Hit"]], views: int = 0
-) -> PairedHits:
-    counted = [max(reversed(each), key=lambda hit: tells(*hit[:2])) for each in found.values()]
+def _worst_of_each(found: "_Found", views: int = 0) -> PairedHits:
+    oldest = [of_group[min(of_group)] for of_group in found.values()]
+    counted = [max(reversed(each), key=lambda hit: tells(*hit[:2])) for each in oldest]
     now, before, groups, editions, viewed, truths = zip(*counted, strict=True)
     changes = [change for change in viewed if change is not None]
     return PairedHits(
@@ -275,6 +280,9 @@ def _worst_of_each(
 
 # Right now, right before, the group, the edition, the change over views, and the class.
 _Hit = tuple[bool, bool, Digest, int, int | None, str]
+
+# Those on each group, or on a caption of it, by the number of the version before.
+_Found = dict[tuple[Digest, str | int], dict[int, list[_Hit]]]
 
 
 def tells(now: bool, before: bool) -> tuple[bool, bool]:

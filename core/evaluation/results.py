@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from statistics import fmean
 
@@ -162,7 +162,7 @@ class EvaluationResults:
                 raise TypeError(type(exam))
             ranks = self.ranks(now, exam), self.ranks(before, exam)
             hits = dict(found_within(exam.own, comparison.depth, now=ranks[0], before=ranks[1]))
-            found.append((exam.own, hits[direction]))
+            found.append((exam.own, replace(hits[direction], baseline=before.number)))
         return found
 
     def on_each(
@@ -181,7 +181,7 @@ class EvaluationResults:
                 views_now=self.class_answers(now, query).view_hits(query, self.meanings),
                 views_before=self.class_answers(before, other).view_hits(other, self.meanings),
             )
-            found.append((query, hits))
+            found.append((query, replace(hits, baseline=before.number)))
         return found
 
     def by_one_answer(self, comparison: Comparison, hits: PairedHits | None = None) -> int:

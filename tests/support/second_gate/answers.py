@@ -90,12 +90,13 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
     The gain in captions has those of both directions.
 
     Each earlier holdout has one for each class of a group, which is lost, kept or gained, in this
-    order, if it is by any of these. With `others`, only those count that show a class which no
-    update since the version before has improved.
+    order, if it is by any of these, or by those beside the oldest version before. With `others`,
+    only those count that show a class which no update since the version before has improved.
     """
     if about["kind"] == "gain" and "among" in about["pairs"][0][0]:
         return [row for way in DIRECTIONS for row in paired(evidence, {**about, "kind": way}, now)]
-    earlier, found = about["kind"] in {"holdout", "holdouts"}, dict[tuple[str, str], list[Row]]()
+    earlier = about["kind"] in {"holdout", "holdouts"}
+    found: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
         query = exam.get(about["asked"], exam["own"])
@@ -118,8 +119,12 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
             told = [(place, numbered(query, place, text, fewest(about))) for place, text in told]
         for (place, text), row in zip(told, rows, strict=True):
             if place in counted and text is not None:
-                found.setdefault((row[2], text), []).append(row)
-    return [min(rows[::-1], key=tells) for rows in found.values()]
+                found.setdefault((row[2], text), []).append((version["number"], row))
+    oldest = [
+        [row for number, row in rows if number == min(one for one, _ in rows)]
+        for rows in found.values()
+    ]
+    return [min(rows[::-1], key=tells) for rows in oldest]
 
 
 def fewest(about: Json) -> int:
