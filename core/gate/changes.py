@@ -125,8 +125,8 @@ _CONFIDENCE, _SURELY = quantile(0.2), quantile(0.05)
 def surely(*, pooled: bool) -> float:
     """Return by how many standard errors part of a measure has to be beyond a limit to hold it.
 
-    That is a one-sided error of 5 %. Of one of several small holdouts it is 1 %: there are so many
-    of them that chance would hold back one update in three, and together they are asked by 5 %.
+    That is a one-sided error of 5 %. Of one of several small holdouts it is 1 %: a line may have
+    so many that chance would often hold back an update, and together they are asked by 5 %.
     """
     return quantile(0.01) if pooled else _SURELY
 

@@ -16,22 +16,19 @@ from benchmarks.study.rows.sharpness import SharpnessAware
 from benchmarks.study.rows.texts import NamedSentences, OwnImages
 from core.recipes.fields import LossTerm, Method, TeacherPolicy
 
+FOCAL = {"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0}
+
 ROWS: Mapping[str, Baseline] = MappingProxyType(
     {
         "focal": Baseline(
             make=FocalDistillation,
             recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
-            options={"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0},
+            options=FOCAL,
         ),
         "focal_suites": Baseline(
             make=SuitesToo,
             recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
-            options={
-                "suite_images": 32,
-                "focal_weight": 1.0,
-                "focal_base": 1.0,
-                "focal_extra": 5.0,
-            },
+            options={"suite_images": 32, **FOCAL},
             validates=True,
         ),
         "keeplora": Baseline(
@@ -43,7 +40,7 @@ ROWS: Mapping[str, Baseline] = MappingProxyType(
         "margin": Baseline(
             make=MarginPreserving,
             recipe={"method": Method.VRLWF_REPLAY, "teacher": TeacherPolicy.BOTH},
-            options={"margin": 4.0, "focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0},
+            options={"margin": 4.0, **FOCAL},
         ),
         "named_sentences": Baseline(
             make=NamedSentences,

@@ -151,10 +151,9 @@ class MarginPreserving(FocalDistillation):
     def __init__(self, recipe: Recipe, columns: Columns, *, margin: float, **focal: float) -> None:
         super().__init__(recipe, columns, **focal)
         self._margin = margin
-        self._offset: Tensor | None = None  # of each competing column
 
     def prepare(self, beginning: TrainingStart) -> None:
-        """Find the columns of new classes."""
+        """Find what is added to each competing column: b where its class is new."""
         learned = {name.lower() for name in beginning.spec.learned}
         new = {name.lower() for name in beginning.spec.classes} - learned
         names = self.columns.names[: self.columns.competing]
@@ -169,7 +168,6 @@ class MarginPreserving(FocalDistillation):
 
     def _cross_entropy(self, batch: Batch) -> Tensor:
         found = batch.student.class_logits[:, : self.columns.competing]
-        assert self._offset is not None
         return losses.cross_entropy(found + self._offset.to(found), batch.target)
 
 

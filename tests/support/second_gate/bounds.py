@@ -371,7 +371,7 @@ def of_losers(
 
 
 def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
-    """What is asked class by class: all; what older editions had; one of each class of a group."""
+    """The parts asked class by class: all, each older edition, and one of each class of a group."""
     now = evidence.plan["candidate"]
     found = editions(every := paired(evidence, about, now))
     if len(about["pairs"]) == 1:
