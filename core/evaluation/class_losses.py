@@ -44,21 +44,39 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
+def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedHits]:
+    """Return the parts of a comparison's images that are asked class by class, beginning with all.
+
+    The others are those of earlier editions and, where a group of near-duplicates shows several
+    classes, an image of each. There are none of the gain, of captions and of unlabelled images, nor
+    over lists in which suites' classes compete, or which differ from version to version.
+    """
+    (exam, _), *_ = one.pairs
+    lists = {ClassList.OWN, ClassList.UNION}
+    if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
+        return []
+    parts = [*editions_of(whole := results.paired(one))]
+    if len(one.pairs) == 1:
+        ((query, hits),) = results.on_each(one, results.plan.candidate)
+        if len((by_class := one_a_class(query, hits)).now) > len(whole.now):
+            parts.append(by_class)
+    return parts
+
+
 def class_mean(
-    results: EvaluationResults, one: Comparison, parts: Sequence[PairedHits]
+    results: EvaluationResults,
+    one: Comparison,
+    parts: Sequence[PairedHits],
+    others: Sequence[PairedHits],
 ) -> ClassMean | None:
     """Return the mean of the changes of classes; None where it is not asked.
 
-    It is the worst of several parts of the images: of what is asked class by class, and of what
-    has not improved, in `parts`.
+    It is the worst of `parts`, which are asked class by class, and of the `others`, which have not
+    improved; of the gain, that of the classes' own images.
     """
     if one.kind is MeasureKind.GAIN and not one.is_of_captions:
         return ClassMean.of(_own_flips(results, one), 0.0)
-    (exam, _), *_ = one.pairs
-    lists = {ClassList.OWN, ClassList.UNION}
-    if one.asked not in lists or not isinstance(exam, ClassExam):
-        return None
-    asked = [_flips(results, hits) for hits in (*class_parts(results, one), *parts)]
+    asked = [_flips(results, hits) for hits in (*parts, *others)] if parts else []
     z = surely(pooled=one.pooled)
     means = [ClassMean.of(flips, z) for flips in asked if len(flips) > 1]
     return min(means, key=lambda found: found.at_most, default=None)
@@ -67,35 +85,17 @@ def class_mean(
 _OVERLAP = 0.5  # of a class that a newer name takes: more of it may well be what the name means
 
 
-def class_parts(results: EvaluationResults, one: Comparison) -> Iterator[PairedHits]:
-    """Yield the parts of a comparison's images that are asked class by class, beginning with all.
-
-    The others are those of earlier editions and, where a group of near-duplicates shows several
-    classes, an image of each.
-    """
-    whole = results.paired(one)
-    yield from editions_of(whole)
-    if len(one.pairs) == 1:
-        ((query, hits),) = results.on_each(one, results.plan.candidate)
-        if len((by_class := one_a_class(query, hits)).now) > len(whole.now):
-            yield by_class
-
-
-def losing(results: EvaluationResults, one: Comparison) -> Losing | None:
+def losing(
+    results: EvaluationResults, one: Comparison, parts: Sequence[PairedHits]
+) -> Losing | None:
     """Return the change on images of whose class the others show a loss; None if not asked.
 
-    It is the worst of the parts that are asked class by class. It is asked of suites and holdouts,
-    over their own list and with newer classes to choose from. There a newer name that overlaps with
-    a class of a suite may take all of it, and be right: such classes are left out.
+    It is the worst of the `parts` that are asked class by class. Over newer lists a name that
+    overlaps with a class of a suite may take all of it, and be right: such classes are left out.
     """
-    (exam, _), *_ = one.pairs
-    lists = {ClassList.OWN, ClassList.UNION}
-    if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
-        return None
     most = _OVERLAP if one.kind in SUITES and one.asked is ClassList.UNION else 1.0
     found = [
-        Losing.of(_changes(results, hits), surely(pooled=one.pooled), most=most)
-        for hits in class_parts(results, one)
+        Losing.of(_changes(results, hits), surely(pooled=one.pooled), most=most) for hits in parts
     ]
     shown = (each for each in found if each is not None)
     return min(shown, key=lambda each: each.at_most, default=None)

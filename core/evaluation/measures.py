@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
-from core.evaluation.class_losses import class_mean, losing
+from core.evaluation.class_losses import class_mean, class_parts, losing
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.other_classes import other_classes
@@ -68,8 +68,9 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
     others = other_classes(results, comparison, level)
-    in_the_mean = class_mean(results, comparison, others.parts)
-    by_some = losing(results, comparison)
+    by_class = class_parts(results, comparison)
+    in_the_mean = class_mean(results, comparison, by_class, others.parts)
+    by_some = losing(results, comparison, by_class)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,
