@@ -1,0 +1,170 @@
+"""What is asked class by class: the mean of the classes' changes, and those that lose."""
+
+from collections.abc import Iterable, Sequence
+from math import sqrt
+from statistics import mean
+from typing import Any
+
+from scipy.special import ndtri
+
+from tests.support.second_gate.answers import answers_on, by_class, first_ones, paired
+from tests.support.second_gate.evidence import Evidence, Json, Row
+
+OF_CLASSES = {"zero_shot", "holdout", "holdouts"}
+
+
+def apart(about: Json) -> bool:
+    """The mean of classes is asked: not of captions, nor with all suites' classes."""
+    counts = about["kind"] in OF_CLASSES and about["asked"] in ("own", "union")
+    return counts and not about["flips"]
+
+
+def parts_count(about: Json) -> bool:
+    """Classes that are not improved are judged by themselves, but not in every measure."""
+    elsewhere = about["flips"] or about["asked"] == "default"
+    return about["kind"] in OF_CLASSES and not elsewhere
+
+
+def of_its_own(evidence: Evidence, about: Json) -> list[list[int]]:
+    """The changes of each class by images of its own, of each group of near-duplicates one."""
+    parts = by_class(evidence, about).items()
+    return [[row[0] - row[1] for row in each] for (_, edition), each in parts if edition is None]
+
+
+def by_label(evidence: Evidence, rows: Sequence[Row]) -> list[list[int]]:
+    """The changes of each class."""
+    changes: dict[str, list[int]] = {}
+    for now, before, _, _, label, _ in rows:
+        changes.setdefault(evidence.meaning(str(label)), []).append(now - before)
+    return [*changes.values()]
+
+
+def certainty(about: Json) -> float:
+    """The standard errors of 5 %, or of 1 % where a small holdout is judged with others, too."""
+    return float(-ndtri(0.01 if about["pooled"] else 0.05))
+
+
+def worst_mean(evidence: Evidence, about: Json) -> float | None:
+    """The worst of the means: class by class, of the others, and without what visibly gained."""
+    parts = [
+        *by_classes(evidence, about),
+        *parts_of(evidence, about),
+        *kept_without_gain(evidence, about),
+    ]
+    means = [mean_of_classes(by_label(evidence, part), certainty(about)) for part in parts]
+    return min((one for one in means if one is not None), default=None)
+
+
+def mean_of_classes(each: Sequence[Sequence[int]], errors: float) -> float | None:
+    """The best that the mean of the classes' changes can be, by so many standard errors."""
+    if len(each) < 2:
+        return None
+    return min(
+        centre(each, most) + errors * sqrt(spread)
+        for most in (1, 30)
+        for spread in [
+            sum(share(one, each, most) ** 2 * sum(map(abs, one)) / len(one) ** 2 for one in each)
+        ]
+    )
+
+
+def share(one: Sequence[int], each: Iterable[Sequence[int]], most: int) -> float:
+    """The weight of a class in the mean: by its images, which count up to so many."""
+    return min(len(one), most) / sum(min(len(other), most) for other in each)
+
+
+def centre(each: Iterable[Sequence[int]], most: int) -> float:
+    """The mean of the classes' changes."""
+    every = [*each]
+    return sum(share(one, every, most) * mean(one) for one in every)
+
+
+def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
+    """The worst change where the others of a class lose, of several parts of the images.
+
+    Of suites beside newer classes, not where they lose more than half: a name may mean the same.
+    """
+    if not apart(about):
+        return None
+    most = 0.5 if (about["kind"], about["asked"]) == ("zero_shot", "union") else 1.0
+    found = [
+        worst
+        for rows in by_classes(evidence, about)
+        if (worst := of_losers(evidence, rows, most, certainty(about))) is not None
+    ]
+    return min(found, key=lambda one: one["at_most"], default=None)
+
+
+def of_losers(
+    evidence: Evidence, rows: Sequence[Row], most: float, errors: float
+) -> dict[str, Any] | None:
+    """The change where the others of a class lose."""
+    each = [(evidence.meaning(str(label)), now - before) for now, before, _, _, label, _ in rows]
+    of_class: dict[str, list[int]] = {}
+    for name, change in each:
+        of_class.setdefault(name, []).append(change)
+    sums = {name: (sum(changes), len(changes) - 1) for name, changes in of_class.items()}
+    lost = []
+    for name, change in each:
+        net, others = sums[name][0] - change, sums[name][1]
+        if net < 0 and -net <= most * others:
+            lost.append(change)
+    if not lost:
+        return None
+    at_most = (sum(lost) + errors * sqrt(sum(map(abs, lost)))) / len(lost)
+    return {"images": len(lost), "mean": sum(lost) / len(lost), "at_most": at_most}
+
+
+def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """The parts asked class by class: all, each older edition, and one of each class of a group."""
+    now = evidence.plan["candidate"]
+    found = editions(every := paired(evidence, about, now))
+    if len(about["pairs"]) == 1:
+        ((exam, version),) = about["pairs"]
+        rows = answers_on(evidence, about, now, exam, version)
+        first = first_ones(exam.get(about["asked"], exam["own"]), each_class=True)
+        shown = [row for place, row in enumerate(rows) if place in first]
+        if len(shown) > len(every):
+            found.append(shown)
+    return found
+
+
+def editions(every: list[Row]) -> list[list[Row]]:
+    """All answers, and those that each older edition had."""
+    older = sorted({row[3] for row in every})[:-1]
+    return [every, *([row for row in every if row[3] <= edition] for edition in older)]
+
+
+def parts_of(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """All answers, what older editions had and, in no pool, what was not taught."""
+    found = editions(paired(evidence, about, evidence.plan["candidate"]))
+    if not about["pooled"]:
+        found.append(paired(evidence, about, evidence.plan["candidate"], others=True))
+    return found
+
+
+def kept_without_gain(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """The answers of which others of the class do not gain: of all, and of what was not taught."""
+    found = [(rows, without_gain(evidence, rows)) for rows in parts_of(evidence, about)]
+    return [kept for rows, kept in found if 0 < len(kept) < len(rows)]
+
+
+def without_gain(evidence: Evidence, rows: Sequence[Row]) -> list[Row]:
+    """The answers of which the others of the class, among these, did not visibly gain."""
+    labels = [evidence.meaning(str(label)) for *_, label, _ in rows]
+    tables = {
+        name: [
+            (now, before)
+            for (now, before, *_), label in zip(rows, labels, strict=True)
+            if label == name
+        ]
+        for name in {*labels}
+    }
+
+    def visible(row: Row, label: str) -> bool:
+        without = [*tables[label]]
+        without.remove(row[:2])
+        up, down = without.count((True, False)), without.count((False, True))
+        return up > down and up - down >= sqrt(up + down)
+
+    return [row for row, label in zip(rows, labels, strict=True) if not visible(row, label)]
