@@ -15,7 +15,7 @@ from core.recipes.fields import LossTerm, Precision
 from core.recipes.rules import Recipe
 
 if TYPE_CHECKING:
-    from benchmarks.baselines import Baseline
+    from benchmarks.baselines.baseline import Baseline
 
 # The configuration of one run: a recipe, or a baseline in place of its method.
 

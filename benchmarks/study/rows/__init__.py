@@ -8,7 +8,7 @@ of its recipe in a plan.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from benchmarks.baselines import Baseline
+from benchmarks.baselines.baseline import Baseline
 from benchmarks.study.rows.congruence import FocalDistillation, MarginPreserving, SuitesToo
 from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
 from benchmarks.study.rows.merging import MagMax

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from benchmarks.baselines import linear_weights
+from benchmarks.baselines.rectification import linear_weights
 from core.clip.model import ClipModel
 from core.datasets.manifests import ManifestEntry
 from core.learning import losses

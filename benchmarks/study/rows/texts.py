@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from benchmarks.baselines import fixed_sentences, on_texts
+from benchmarks.baselines.fixed_sentences import fixed_sentences, on_texts
 from core.clip.model import ClipModel
 from core.learning import methods as terms
 from core.learning.methods import LearningMethod, Term, TrainingStart

@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.baselines import (
-    FLOOR,
-    GeodesicFlow,
-    Rectification,
-    fisher,
-    merge,
-    project,
-    subspace,
-)
+from benchmarks.baselines.geodesics import GeodesicFlow, subspace
+from benchmarks.baselines.gradient_memory import project
+from benchmarks.baselines.moments import FLOOR, fisher, merge
+from benchmarks.baselines.rectification import Rectification
 
 
 def test_projection_removes_what_points_against_the_memory() -> None:
