@@ -443,7 +443,10 @@ class ExperimentRunner:
         return record | {
             "version": version,
             "notes": dict(trained.notes),
-            "feature_statistics": dict(trained.feature_statistics),
+            "feature_statistics": {
+                **trained.feature_statistics,
+                **trained.notes.get("feature_statistics", {}),  # of a row that a study alone has
+            },
             "training_s": trained_at - began,
             "evaluation_s": time.perf_counter() - trained_at,
             **score,

@@ -10,16 +10,28 @@ from types import MappingProxyType
 
 from benchmarks.baselines.baseline import Baseline
 from benchmarks.study.rows.congruence import FocalDistillation, MarginPreserving, SuitesToo
+from benchmarks.study.rows.drift import DriftingFeatures
 from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
 from benchmarks.study.rows.merging import MagMax
 from benchmarks.study.rows.sharpness import SharpnessAware
 from benchmarks.study.rows.texts import NamedSentences, OwnImages
-from core.recipes.fields import LossTerm, Method, TeacherPolicy
+from core.recipes.fields import LabelSpace, LossTerm, Method, TeacherPolicy
 
 FOCAL = {"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0}
 
 ROWS: Mapping[str, Baseline] = MappingProxyType(
     {
+        "drifting_features": Baseline(
+            make=DriftingFeatures,
+            recipe={
+                "method": Method.VRLWF,
+                "terms": (LossTerm.VR,),
+                "teacher": TeacherPolicy.ROOT,
+                "label_space": LabelSpace.SEEN,
+                "warm_start": 0.5,
+            },
+            options={"ridge": 0.1},
+        ),
         "focal": Baseline(
             make=FocalDistillation,
             recipe={"method": Method.VRLWF, "teacher": TeacherPolicy.BOTH},
