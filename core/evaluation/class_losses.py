@@ -1,6 +1,6 @@
 """Losses of each single class, since all versions that a candidate is compared with."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core.evaluation.comparisons import Comparison, comparisons
@@ -72,14 +72,26 @@ def class_mean(
     """Return the mean of the changes of classes; None where it is not asked.
 
     It is the worst of `parts`, which are asked class by class, and of the `others`, which have not
-    improved; of the gain, that of the classes' own images.
+    improved; of the gain, that of the classes' own images. Of captions it is that of what they
+    tell, where images share some: one that thousands share would hide what is lost on all others.
     """
-    if one.kind is MeasureKind.GAIN and not one.is_of_captions:
+    if one.is_of_captions:
+        return _mean_of_captions(results, one)
+    if one.kind is MeasureKind.GAIN:
         return ClassMean.of(_own_flips(results, one), 0.0)
     asked = [_flips(results, hits) for hits in (*parts, *others)] if parts else []
     z = surely(pooled=one.pooled)
     means = [ClassMean.of(flips, z) for flips in asked if len(flips) > 1]
     return min(means, key=lambda found: found.at_most, default=None)
+
+
+def _mean_of_captions(results: EvaluationResults, one: Comparison) -> ClassMean | None:
+    if one.kind is MeasureKind.GAIN or one.depth > 1:
+        return None
+    hits = results.paired(one)
+    flips = _flips_of_each(zip(hits.truths, hits.changed, strict=True))
+    alike = 1 < len(flips) < len(hits.now)
+    return ClassMean.of(flips, surely(pooled=one.pooled)) if alike else None
 
 
 _OVERLAP = 0.5  # of a class that a newer name takes: more of it may well be what the name means
@@ -104,8 +116,7 @@ def losing(
 def _changes(results: EvaluationResults, hits: PairedHits) -> list[tuple[str, int]]:
     """Return the class and the change of each image."""
     names = [results.meanings.get(name, name) for name in hits.truths]
-    changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
-    return [*zip(names, changes, strict=True)]
+    return [*zip(names, hits.changed, strict=True)]
 
 
 def _own_flips(results: EvaluationResults, one: Comparison) -> list[Flips]:
@@ -119,8 +130,12 @@ def _own_flips(results: EvaluationResults, one: Comparison) -> list[Flips]:
 
 def _flips(results: EvaluationResults, hits: PairedHits) -> list[Flips]:
     """Return the flips of each class."""
+    return _flips_of_each(_changes(results, hits))
+
+
+def _flips_of_each(changes: Iterable[tuple[str, int]]) -> list[Flips]:
     found: dict[str, list[int]] = {}
-    for name, change in _changes(results, hits):
+    for name, change in changes:
         found.setdefault(name, []).append(change)
     return [
         Flips(count=len(each), gained=each.count(1), lost=each.count(-1)) for each in found.values()

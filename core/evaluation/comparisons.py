@@ -262,7 +262,7 @@ def _small_captioned_ones(
 
 
 def _has_captions_to_choose(exam: Exam) -> bool:
-    found = exam.asked.entries if isinstance(exam, RetrievalExam) else ()
+    found = exam.over(ClassList.OWN).entries if isinstance(exam, RetrievalExam) else ()
     return len({text for entry in found for text in entry.texts}) > 1
 
 

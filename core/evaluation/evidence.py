@@ -46,6 +46,12 @@ LABELS = ", labels"
 # The images of all captioned suites and holdouts, among which small holdouts are searched for.
 TOGETHER = "captions, together"
 
+# After the name of a captioned suite or holdout: its gallery with what updates have taught since.
+WITH_NEWER = ", with newer captions"
+
+# After the name of a captioned suite and a number: the images of an edition before the newest.
+EARLIER = ", earlier edition"
+
 # After the name of a suite: its images of classes that the parent or the live version has learned.
 LEARNED = {PARENT: ", learned by the parent", LIVE: ", learned by the live version"}
 
@@ -53,6 +59,8 @@ REPEATED = (
     AT_FIRST,
     LABELS,
     TOGETHER,
+    WITH_NEWER,
+    EARLIER,
     *LEARNED.values(),
 )  # lists of images that are in a whole list, too
 
@@ -182,6 +190,14 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
         found[captioned.exam.name] = captioned.exam.own
         if captioned.exam.among:
             found[TOGETHER] = captioned.exam.among
+    for searched in (
+        *plan.retrieval,
+        *(one.exam for one in (*plan.captioned, *plan.live_captioned)),
+    ):
+        if searched.union:
+            found[searched.name + WITH_NEWER] = searched.union
+        named = enumerate(searched.earlier, 1)
+        found |= {f"{searched.name} {n}{EARLIER}": query for n, query in named}
     return found
 
 
@@ -202,7 +218,11 @@ def _without_captions(plan: EvaluationPlan) -> EvaluationPlan:
     def shown(exam: RetrievalExam) -> RetrievalExam:
         own = RetrievalQuery(entries=shown_entries(exam.own))
         among = exam.among and RetrievalQuery(entries=shown_entries(exam.among))
-        return RetrievalExam(name=exam.name, own=own, among=among)
+        union = exam.union and RetrievalQuery(entries=shown_entries(exam.union))
+        earlier = (RetrievalQuery(entries=shown_entries(one)) for one in exam.earlier)
+        return RetrievalExam(
+            name=exam.name, own=own, among=among, union=union, earlier=tuple(earlier)
+        )
 
     def held_out(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
         return tuple(replace(one, exam=shown(one.exam)) for one in holdouts)

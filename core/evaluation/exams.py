@@ -1,4 +1,4 @@
-"""Exams: queries about a suite or a holdout, over several lists of classes or in a gallery."""
+"""Exams: queries about a suite or a holdout, over several lists of classes or in galleries."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -56,26 +56,32 @@ class RetrievalExam:
     """The query of a captioned suite or holdout, whose gallery is its own images.
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
-    are an easy question, and then in its own gallery (`alone`). None: only there.
+    are an easy question, and then in its own gallery (`alone`). None: only there. `union` has what
+    updates have taught since, too, so it shows what newer images and captions swallow. None: they
+    have taught none. `earlier` are those of a suite's editions before the newest, oldest first.
     """
 
     name: str
     own: RetrievalQuery
     among: RetrievalQuery | None = None
-
-    @property
-    def asked(self) -> RetrievalQuery:
-        """The query by whose answers it is judged."""
-        return self.among or self.own
+    union: RetrievalQuery | None = None
+    earlier: tuple[RetrievalQuery, ...] = ()
 
     @property
     def alone(self) -> "RetrievalExam":
         """The exam of a small holdout in its own gallery."""
-        return replace(self, name=in_own_gallery(self.name), among=None)
+        return replace(self, name=in_own_gallery(self.name), among=None, union=None)
 
-    def over(self, _: ClassList) -> RetrievalQuery:
-        """Return the query, which has no classes."""
-        return self.own
+    def over(self, asked: ClassList) -> RetrievalQuery:
+        """Return the query by whose answers it is judged: its gallery has all images asked."""
+        shorter = self.among or self.own
+        return self.union or shorter if asked is ClassList.UNION else shorter
+
+    @property
+    def queries(self) -> tuple[RetrievalQuery, ...]:
+        """All queries, of which some may be equal."""
+        galleries = (self.over(ClassList.OWN), self.over(ClassList.UNION))
+        return (self.own, *galleries, *self.earlier)
 
 
 Exam = ClassExam | RetrievalExam | UnlabelledExam
@@ -89,6 +95,16 @@ class ScoredSuite:
     manifest: Manifest
     labels: Mapping[Digest, str] = field(default_factory=dict)
     split: Split = field(default_factory=Split)  # which draws the order of these
+
+
+def captions_exam(name: str, own: RetrievalQuery) -> RetrievalExam:
+    """Return the exam of a captioned suite, with the queries of its earlier editions."""
+    entries = own.entries
+    earlier = (
+        RetrievalQuery(entries=tuple(entry for entry in entries if entry.edition <= number))
+        for number in sorted({entry.edition for entry in entries})[:-1]
+    )
+    return RetrievalExam(name=name, own=own, earlier=tuple(earlier))
 
 
 def in_prompt_of(version: Version, query: ClassQuery) -> ClassQuery:

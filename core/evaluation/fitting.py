@@ -61,7 +61,7 @@ def asked_beside(plan: EvaluationPlan) -> Mapping[Digest, tuple[EvalQuery, ...]]
                 if isinstance(exam, ClassExam):
                     query = comparison.query(exam, version)
                 elif isinstance(exam, RetrievalExam):
-                    query = exam.asked
+                    query = exam.over(comparison.asked)
                 found.setdefault(version.digest, {})[query.digest] = query
     return {digest: tuple(queries.values()) for digest, queries in found.items()}
 

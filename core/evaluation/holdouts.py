@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from core.datasets.manifests import ManifestEntry, Part
 from core.evaluation.exams import ClassExam, RetrievalExam, class_exam, entries_in
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.gate.kinds import ClassList
 from core.gate.rules import GatePolicy
 from core.registry.versions import Version
 from core.values import Digest, SuiteId
@@ -141,10 +142,10 @@ def captioned_holdouts(
     return tuple(found)
 
 
-def gallery_of(exams: Iterable[RetrievalExam]) -> RetrievalQuery:
-    """Return the query on the images of all exams; one that is in several has all its captions."""
+def gallery_of(queries: Iterable[RetrievalQuery]) -> RetrievalQuery:
+    """Return the query on all images; one that is in several queries has all its captions."""
     found: dict[Digest, ManifestEntry] = {}
-    for entry in (entry for exam in exams for entry in exam.own.entries):
+    for entry in (entry for query in queries for entry in query.entries):
         texts = found.get(entry.pixels, entry).texts + entry.texts
         found[entry.pixels] = replace(entry, texts=tuple(dict.fromkeys(texts)))
     return RetrievalQuery(entries=tuple(found.values()))
@@ -167,6 +168,13 @@ def searched_among(
         return replace(one, exam=replace(one.exam, among=among))
 
     return tuple(map(searched, holdouts))
+
+
+def beside(exam: RetrievalExam, learned: Sequence[RetrievalExam]) -> RetrievalExam:
+    """Return an exam whose `union` has the images of all captioned holdouts of a line, too."""
+    shorter = exam.over(ClassList.OWN)
+    union = gallery_of([shorter, *(one.own for one in learned)])
+    return replace(exam, union=union) if union.entries != shorter.entries else exam
 
 
 def _passed(

@@ -1,16 +1,17 @@
 """The measures of an evaluation: all paired comparisons that the gate judges."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from core.evaluation.class_losses import class_mean, class_parts, losing
 from core.evaluation.comparisons import Comparison, comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.other_classes import other_classes
-from core.evaluation.paired_hits import together
+from core.evaluation.paired_hits import PairedHits, together
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
+from core.gate.changes import Edition
 from core.gate.guards import can_show_a_loss
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
@@ -68,6 +69,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     is_soft = comparison.kind is not MeasureKind.GAIN and _has_to_hold(comparison)
     every_image = _on_every_image(results, comparison)
     others = other_classes(results, comparison, level)
+    alone = results.in_own_galleries(comparison) if comparison.asked is ClassList.OWN else {}
     by_class = class_parts(results, comparison)
     in_the_mean = class_mean(results, comparison, by_class, others.parts)
     by_some = losing(results, comparison, by_class)
@@ -95,7 +97,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             depth=comparison.depth,
             formerly_right=formerly_right,
             soft=compared.soft_flips(level) if is_soft else None,
-            editions=tuple(compared.earlier_editions(level)) if is_soft else (),
+            editions=_editions(compared, level, {} if formerly_right else alone) if is_soft else (),
             untaught=None if formerly_right else others.untaught,
             ungained=None if formerly_right else others.ungained,
             every_image=None if formerly_right else every_image,
@@ -104,6 +106,19 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
             by_one_answer=results.by_one_answer(comparison, compared),
             **vars(spent),
         )
+
+
+def _editions(
+    hits: PairedHits, level: float, alone: Mapping[int, PairedHits]
+) -> tuple[Edition, ...]:
+    """Return the editions before the newest, of a captioned suite in their own gallery, too.
+
+    Clearer pictures that are added would be found first, whatever a version has lost before.
+    """
+    return tuple(
+        replace(one, alone=alone[one.number].changes(level)) if one.number in alone else one
+        for one in hits.earlier_editions(level)
+    )
 
 
 def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float | None:

@@ -28,13 +28,18 @@ class PairedHits:
     viewed: Sequence[int] | None = None
     views: int = 0
     editions: Sequence[int] = ()  # with which each image came
-    truths: Sequence[str] = ()  # the class of each, in lower case; none of captions
+    truths: Sequence[str] = ()  # the class of each, in lower case; of captions what is told
     baseline: int = 0  # the number of the version before
 
     @property
     def formerly_right(self) -> "PairedHits":
         """The answers that the baseline had right."""
         return replace(self.only(self.before), viewed=None)
+
+    @property
+    def changed(self) -> Sequence[int]:
+        """The change of each answer: 1, 0 or -1."""
+        return [now - before for now, before in zip(self.now, self.before, strict=True)]
 
     @property
     def rows(self) -> Sequence["_Hit"]:
@@ -153,6 +158,7 @@ def found_within(
             before=_among_first(depth, before.image_ranks),
             groups=[entry.group for entry in query.entries],
             editions=[entry.edition for entry in query.entries],
+            truths=["\n".join(sorted(entry.texts)) for entry in query.entries],
         ),
     )
     yield (
@@ -162,6 +168,7 @@ def found_within(
             before=_among_first(depth, before.caption_ranks),
             groups=[entry.group for entry in query.entries for _ in entry.texts],
             editions=[entry.edition for entry in query.entries for _ in entry.texts],
+            truths=[text for entry in query.entries for text in entry.texts],
         ),
     )
 
@@ -174,6 +181,7 @@ def together(parts: Iterable[PairedHits]) -> PairedHits:
         before=[hit for one in each for hit in one.before],
         groups=[group for one in each for group in one.groups],
         editions=[edition for one in each for edition in one.editions],
+        truths=[truth for one in each for truth in one.truths],
     )
 
 

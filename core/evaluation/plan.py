@@ -15,6 +15,7 @@ from core.evaluation.exams import (
     Exam,
     RetrievalExam,
     ScoredSuite,
+    captions_exam,
     class_exam,
     in_prompt_of,
     learned_by,
@@ -26,6 +27,7 @@ from core.evaluation.holdouts import (
     CaptionedHoldout,
     ClassHoldout,
     HeldOutUpdate,
+    beside,
     captioned_holdouts,
     class_holdouts,
     gallery_of,
@@ -170,18 +172,18 @@ class EvaluationPlan:
         root are calibrated; the others were when they were candidates. Equal plans have the same
         order.
         """
-        shared: list[EvalQuery] = [exam.own for exam in self.retrieval]
+        shared: list[EvalQuery] = [query for exam in self.retrieval for query in exam.queries]
         for each in self.zero_shot:
             shared += [each.own, each.union]
         for suite in self.unlabelled:
             shared += [suite.own, suite.union]
         for holdout in self.holdouts:
             shared += holdout.queries
-        shared += [query for one in self.captioned for query in (one.exam.own, one.exam.asked)]
+        shared += [query for one in self.captioned for query in one.exam.queries]
         whole = list(shared)
         for holdout in self.live_holdouts:
             whole += holdout.queries
-        whole += [query for one in self.live_captioned for query in (one.exam.own, one.exam.asked)]
+        whole += [query for one in self.live_captioned for query in one.exam.queries]
         asked: list[tuple[Version, Sequence[EvalQuery]]] = [
             (self.candidate, [*whole, *_with_suites(self.kept), *_asked(self.calibration)]),
             (self.parent, [*shared, *_with_suites(self.earlier)]),
@@ -267,7 +269,7 @@ def plan_queries(
         name = scored.suite.name
         match suite_query(scored, part):
             case RetrievalQuery() as query:
-                retrieval.append(RetrievalExam(name=name, own=query))
+                retrieval.append(captions_exam(name, query))
             case ClassQuery() as query:
                 asked = replace(query, views=views, mirror=scored.suite.mirror)
                 zero_shot.append(class_exam(name, asked, learned))
@@ -276,7 +278,16 @@ def plan_queries(
     live_captioned = captioned_holdouts(replaced, candidate.version, part, can_answer)
     kept = [one.exam for one in captioned if one.learner != candidate.version]
     kept += [one.exam for one in live_captioned]
-    among = gallery_of([*kept, *retrieval]) if kept else None
+    among = gallery_of(one.own for one in (*kept, *retrieval)) if kept else None
+    taught = [one.exam for one in captioned]
+
+    def searched(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
+        found = searched_among(among, holdouts, candidate.version, policy)
+        return tuple(
+            one if one.learner == candidate.version else replace(one, exam=beside(one.exam, taught))
+            for one in found
+        )
+
     return EvaluationPlan(
         model=model,
         policy=policy,
@@ -287,14 +298,14 @@ def plan_queries(
         live_lineage=live.lineage if live else frozenset(),
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
-        retrieval=tuple(retrieval),
+        retrieval=tuple(beside(exam, taught) for exam in retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
         holdouts=class_holdouts(line, candidate.version, of_suites, part, views, can_answer),
         live_holdouts=class_holdouts(
             replaced, candidate.version, of_suites, part, views, can_answer
         ),
-        captioned=searched_among(among, captioned, candidate.version, policy),
-        live_captioned=searched_among(among, live_captioned, candidate.version, policy),
+        captioned=searched(captioned),
+        live_captioned=searched(live_captioned),
         settled=settled_by_suite(suites_asked, earlier, can_answer),
         live_settled=settled_by_suite(suites_asked, live.updates if live else (), can_answer),
         parent_learned=learned_by(parent, zero_shot, candidate.version),

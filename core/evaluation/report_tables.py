@@ -223,7 +223,7 @@ def recall_rows(results: EvaluationResults) -> Iterator[Recall]:
                 suite=exam.name,
                 role=role,
                 version=version.number,
-                gallery=exam.asked,
+                gallery=exam.over(ClassList.OWN),
             )
 
 

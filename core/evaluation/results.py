@@ -22,7 +22,7 @@ from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, RetrievalQuery, found_by_one_answer
 from core.evaluation.report import MatrixRow, Report, Task, Transfer
 from core.evaluation.unlabelled import SampledHits, UnlabelledExam, sampled_hits
-from core.gate.kinds import MeasureKind
+from core.gate.kinds import ClassList, MeasureKind
 from core.gate.levels import Spending
 from core.registry.versions import Version
 from core.rejection.rules import Calibration
@@ -131,12 +131,15 @@ class EvaluationResults:
             raise TypeError(type(answers))
         return answers
 
-    def ranks(self, version: Version, exam: RetrievalExam) -> RetrievalAnswers:
+    def ranks(
+        self, version: Version, exam: RetrievalExam, asked: ClassList = ClassList.OWN
+    ) -> RetrievalAnswers:
         """Return a version's ranks in both directions, in the gallery that is judged."""
-        answers = self.answers[version.digest, exam.asked.digest]
+        gallery = exam.over(asked)
+        answers = self.answers[version.digest, gallery.digest]
         if not isinstance(answers, RetrievalAnswers):
             raise TypeError(type(answers))
-        return answers if exam.among is None else ranks_of(exam.own, exam.among, answers)
+        return answers if gallery == exam.own else ranks_of(exam.own, gallery, answers)
 
     def paired(self, comparison: Comparison, now: Version | None = None) -> PairedHits:
         """Return the hits of a version and of a comparison's baseline; near-duplicates as one.
@@ -160,9 +163,23 @@ class EvaluationResults:
         for exam, before in comparison.pairs:
             if not isinstance(exam, RetrievalExam):
                 raise TypeError(type(exam))
-            ranks = self.ranks(now, exam), self.ranks(before, exam)
-            hits = dict(found_within(exam.own, comparison.depth, now=ranks[0], before=ranks[1]))
+            new, old = (self.ranks(version, exam, comparison.asked) for version in (now, before))
+            hits = dict(found_within(exam.own, comparison.depth, now=new, before=old))
             found.append((exam.own, replace(hits[direction], baseline=before.number)))
+        return found
+
+    def in_own_galleries(self, comparison: Comparison) -> Mapping[int, PairedHits]:
+        """Return the hits on each edition of a captioned suite, among its own images.
+
+        There are none if the version before has not answered so, as a settled one.
+        """
+        found: dict[int, PairedHits] = {}
+        for exam, before in comparison.pairs:
+            for query in exam.earlier if isinstance(exam, RetrievalExam) else ():
+                if (before.digest, query.digest) in self.answers:
+                    edition = RetrievalExam(name=exam.name, own=query)
+                    number = max(entry.edition for entry in query.entries)
+                    found[number] = self.paired(replace(comparison, pairs=((edition, before),)))
         return found
 
     def on_each(

@@ -269,6 +269,12 @@ class Edition:
     number: int
     earlier: Changes = field(metadata=description("Of the images of this edition."))
     added: Changes = field(metadata=description("Of those that were added since."))
+    alone: Changes | None = field(
+        default=None,
+        metadata=description(
+            "Of the captions of this edition, searched for among its images alone; null of classes."
+        ),
+    )
 
     def holds(self, tolerance: float, minimum_count: int, *, pooled: bool = False) -> bool:
         """Return whether its images alone show no loss that the added ones may hide.
@@ -276,7 +282,8 @@ class Edition:
         Of one of several holdouts, only that they are within tolerance: together they have to show
         that they lost no more than the others.
         """
-        if not self.earlier.is_within(tolerance, minimum_count):
+        within = [self.earlier] if self.alone is None else [self.earlier, self.alone]
+        if not all(one.is_within(tolerance, minimum_count) for one in within):
             return False
         deciding = self.earlier.deciding
         return (

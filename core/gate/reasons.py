@@ -196,7 +196,10 @@ def _in_doubt(ruling: Ruling) -> str:
 
 def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
     """Return why a measure does not hold in which a class with many images hides others."""
-    told = f"{change(measure)}. In the mean of {class_count(classes.classes)} it is"
+    what, one = class_count(classes.classes), "class"
+    if measure.is_of_captions:
+        what, one = counted(classes.classes, "different caption"), "caption"
+    told = f"{change(measure)}. In the mean of {what} it is"
     if measure.kind is MeasureKind.GAIN:
         limits = f"{points(classes.mean)} points, which does not reach {limit(measure)}"
     else:
@@ -204,7 +207,7 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
             f"{points(classes.mean)} points, and surely no better than {points(classes.at_most)}, "
             f"which exceeds {limit(measure)}"
         )
-    return f"{told} {limits}: a class with many images hides others."
+    return f"{told} {limits}: a {one} with many images hides others."
 
 
 def _by_some(measure: Measure, losing: Losing) -> str:
@@ -301,10 +304,18 @@ def _held_back(measure: Measure, edition: Edition) -> str:
     return (
         f"{capital(subject(measure))} does not hold by all images together: the "
         f"{counted(earlier.distinct, 'image')} of an earlier edition changed by "
-        f"{points(earlier.flips.difference)} points, the {added.distinct:,} added since by "
-        f"{points(added.flips.difference)}. The added images are no larger sample of the same "
-        "thing, or chance made the earlier ones look worse: a person may decide."
+        f"{points(earlier.flips.difference)} points{_searched_alone(edition)}, the "
+        f"{added.distinct:,} added since by {points(added.flips.difference)}. The added images are "
+        "no larger sample of the same thing, or chance made the earlier ones look worse: a person "
+        "may decide."
     )
+
+
+def _searched_alone(edition: Edition) -> str:
+    """Return the change of an edition's captions without what was added to the gallery."""
+    if edition.alone is None:
+        return ""
+    return f" ({points(edition.alone.flips.difference)} without the added ones in the gallery)"
 
 
 def failing_apart(measure: Measure) -> Untaught | None:

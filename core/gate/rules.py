@@ -39,10 +39,11 @@ class GatePolicy:
         "Suites, with all learned classes to choose from too",
         "may be lost",
         description="Zero-shot suites, against the parent and the live version, with all classes "
-        "that the version has learned to choose from too. Against the root, they may lose this or "
-        "`root_tolerance`, whichever is larger. Holdouts of other updates, with the classes of "
-        "zero-shot suites to choose from too, may lose this or `holdout_tolerance`; against the "
-        "settled version this or `swallow_tolerance`, whichever is larger.",
+        "that the version has learned to choose from too; and searches among captions, with all "
+        "captioned images in the gallery that updates have held out. Against the root, suites may "
+        "lose this or `root_tolerance`, whichever is larger. Holdouts of other updates, with the "
+        "classes of zero-shot suites to choose from too, may lose this or `holdout_tolerance`; "
+        "against the settled version this or `swallow_tolerance`, whichever is larger.",
     )
     holdout_tolerance: float = limited(
         0.05,
@@ -204,9 +205,9 @@ class GatePolicy:
     ) -> Mapping[str, float]:
         """Return the loss that a measure may show, by what its baseline is to the candidate.
 
-        Empty if there is no such measure: captions and the gain have one list of classes. Where
-        classes of suites may take answers of learned ones or the reverse, names may overlap, which
-        `union_tolerance` leaves room for.
+        Empty if there is no such measure, as of the gain, which has one list of classes. Where
+        classes of suites may take answers of learned ones or the reverse, names may overlap, and so
+        may what captions say, which `union_tolerance` leaves room for.
         """
         if asked is ClassList.WITH_SUITES:
             if kind not in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}:
@@ -219,11 +220,11 @@ class GatePolicy:
             roles = (PARENT, LIVE) if kind in judged else ()
             return dict.fromkeys(roles, self.default_list_tolerance)
         if asked is ClassList.UNION:
-            limits = {MeasureKind.ZERO_SHOT: self.union_tolerance} | dict.fromkeys(
+            limits = dict.fromkeys(SUITES, self.union_tolerance) | dict.fromkeys(
                 (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
             )
             found = dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
-            if kind is MeasureKind.ZERO_SHOT:
+            if kind in SUITES:
                 found[ROOT] = max(self.union_tolerance, self.root_tolerance)
             elif found:
                 found[SETTLED] = self.swallow_tolerance

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from math import inf
 from typing import Any
 
-from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, name_of
+from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, asked_of, name_of
 
 
 def default(exam: Json, version: Json) -> Json:
@@ -20,7 +20,7 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
     """The answers about each image, or each caption, that are right now, and before."""
     kind, asked, given = about["kind"], about["asked"], []
     for who in (now, before):
-        query = default(exam, who) if asked == "default" else exam.get(asked, exam["own"])
+        query = default(exam, who) if asked == "default" else asked_of(exam, asked)
         prompt = {"prompt": who["prompt"]} if about["own_prompts"] else {}
         given.append((who, {**query, **prompt}))
     groups = [(oldest or pixels, born) for pixels, oldest, born, *_ in query["entries"]]
@@ -28,12 +28,13 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
         texts = [texts for _, _, _, *texts in query["entries"]]
         groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
     if kind in DIRECTIONS:
-        both = zip(
-            *(evidence.found(who, exam, kind, about["depth"]) for who in (now, before)), strict=True
-        )
+        both = zip(*(evidence.found(who, exam, about) for who in (now, before)), strict=True)
+        told = ["\n".join(sorted(texts)) for _, _, _, *texts in query["entries"]]
+        if kind == "text_to_image":
+            told = [text for _, _, _, *texts in query["entries"] for text in texts]
         return [
-            (new, old, group, born, "", None)
-            for (new, old), (group, born) in zip(both, groups, strict=True)
+            (new, old, group, born, text, None)
+            for (new, old), (group, born), text in zip(both, groups, told, strict=True)
         ]
     labels = [evidence.meaning(label) for *_, label in query["entries"]]
     hits = (evidence.right(who, its, kind) for who, its in given)
@@ -99,7 +100,7 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
     found: dict[tuple[str, str], list[tuple[int, Row]]] = {}
     for exam, version in about["pairs"]:
         rows = answers_on(evidence, about, now, exam, version)
-        query = exam.get(about["asked"], exam["own"])
+        query = asked_of(exam, about["asked"])
         if others:
             taught = taught_since(evidence, version)
             labels = [evidence.meaning(label) for *_, label in query["entries"]]

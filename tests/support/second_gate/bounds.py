@@ -17,15 +17,25 @@ from tests.support.second_gate.answers import (
 from tests.support.second_gate.classes import (
     OF_CLASSES,
     apart,
+    by_label,
     centre,
     certainty,
     kept_without_gain,
     losing,
+    mean_of_classes,
     of_its_own,
     parts_count,
     worst_mean,
 )
-from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, choices, name_of
+from tests.support.second_gate.evidence import (
+    DIRECTIONS,
+    Evidence,
+    Json,
+    Row,
+    asked_of,
+    choices,
+    name_of,
+)
 from tests.support.second_gate.formulas import bound, effect, p_value, surely_worse
 
 
@@ -159,13 +169,17 @@ def bounded(
     if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
         changes = of_its_own(evidence, about)
         lower = min(lower, centre(changes, 1), centre(changes, 30))
+    elif about["kind"] in DIRECTIONS and about["depth"] == 1 and not about["flips"]:
+        told = by_label(evidence, rows)
+        of_each = mean_of_classes(told, certainty(about)) if len(told) < len(rows) else None
+        lower = lower if of_each is None else min(lower, of_each)
     elif apart(about) and (surely := worst_mean(evidence, about)) is not None:
         lower = min(lower, surely)
     losers = losing(evidence, about)
     if losers is not None:
         lower = min(lower, losers["at_most"])
     if asked_views:
-        held_back = hidden(policy, rows, prior, about)
+        held_back = hidden(evidence, rows, prior, about)
     others, without_gain = untaught(evidence, about, prior), ungained(evidence, about, prior)
     return {
         **about,
@@ -218,7 +232,7 @@ def most(names: Sequence[Any]) -> int:
 
 def lists(evidence: Evidence, about: Json) -> set[int]:
     """The numbers of classes to choose from."""
-    queries = [exam.get(about["asked"], exam["own"]) for exam, _ in about["pairs"]]
+    queries = [asked_of(exam, about["asked"]) for exam, _ in about["pairs"]]
     return {choices(evidence, query) if "classes" in query else 0 for query in queries}
 
 
@@ -252,19 +266,22 @@ def decided(found: Json, z: float) -> float:
     return min(bound(m, d, e, z), bound(n, b, c, min(z, 0.0)))
 
 
-def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int | None:
+def hidden(evidence: Evidence, rows: Sequence[Row], prior: float, about: Json) -> int | None:
     """The first edition whose images alone may have lost more, which the added ones hide.
 
     They have to be within tolerance with 80 % confidence; with hardly any images, not beyond it
     with 95 %. And they have not lost significantly more than the others, all holdouts together.
+    Captions are searched among these images, too.
     """
+    policy = evidence.policy
     for edition in sorted({row[3] for row in rows})[:-1]:
         parts = (
             [row for row in rows if row[3] <= edition],
             [row for row in rows if row[3] > edition],
         )
         earlier, added = (counted(part, prior, soft=not about["flips"]) for part in parts)
-        if decided(earlier, alone(policy, earlier)) < -about["tolerance"]:
+        within = [earlier, *among_those(evidence, about, edition, prior)]
+        if any(decided(one, alone(policy, one)) < -about["tolerance"] for one in within):
             return edition
         (n, b, c), (m, d, e) = earlier["deciding"], added["deciding"]
         apart = (d - e) / m - (b - c) / n
@@ -272,6 +289,20 @@ def hidden(policy: Json, rows: Sequence[Row], prior: float, about: Json) -> int 
         if not about["pooled"] and c > b and apart > -ndtri(0.05) * sqrt(max(0.0, variance)):
             return edition
     return None
+
+
+def among_those(evidence: Evidence, about: Json, edition: int, prior: float) -> list[Json]:
+    """The counts of an edition's captions in its own gallery, if the version before answered so."""
+    (exam, before), now = about["pairs"][0], evidence.plan["candidate"]
+    if about["kind"] not in DIRECTIONS or about["asked"] != "own" or about["flips"]:
+        return []
+    some = [entry for entry in exam["own"]["entries"] if entry[2] <= edition]
+    query = {"entries": some}
+    if (before["digest"], name_of(query)) not in evidence.said:
+        return []
+    alone_there = {"name": exam["name"], "own": query, "among": None, "union": None}
+    rows = paired(evidence, {**about, "pairs": [(alone_there, before)]}, now)
+    return [counted(rows, prior, soft=False)]
 
 
 def alone(policy: Json, found: Json) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 from scipy.special import ndtri
 
 from tests.support.second_gate.answers import answers_on, by_class, first_ones, paired
-from tests.support.second_gate.evidence import Evidence, Json, Row
+from tests.support.second_gate.evidence import Evidence, Json, Row, asked_of
 
 OF_CLASSES = {"zero_shot", "holdout", "holdouts"}
 
@@ -122,7 +122,7 @@ def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
     if len(about["pairs"]) == 1:
         ((exam, version),) = about["pairs"]
         rows = answers_on(evidence, about, now, exam, version)
-        first = first_ones(exam.get(about["asked"], exam["own"]), each_class=True)
+        first = first_ones(asked_of(exam, about["asked"]), each_class=True)
         shown = [row for place, row in enumerate(rows) if place in first]
         if len(shown) > len(every):
             found.append(shown)

@@ -7,7 +7,14 @@ from typing import Any
 
 from tests.support.second_gate.answers import default
 from tests.support.second_gate.bounds import measured
-from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, choices, distinct
+from tests.support.second_gate.evidence import (
+    DIRECTIONS,
+    Evidence,
+    Json,
+    choices,
+    distinct,
+    gallery_of,
+)
 
 GALLERY = ", own gallery"
 
@@ -150,7 +157,7 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
             if own_gallery and not exam["among"]:
                 continue  # it had no other
             if own_gallery:
-                exam = {**exam, "name": exam["name"] + GALLERY, "among": None}
+                exam = {**exam, "name": exam["name"] + GALLERY, "among": None, "union": None}
             there = {"live version": live, "settled version": one["settled"]}
             if one in earlier:
                 there = {"parent": plan["parent"], **there}
@@ -159,7 +166,7 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
             if exam["among"] and now.get("settled version") not in replaced:
                 there["settled version"] = None  # it has answered about the holdout alone
             roles = {role: [(exam, version)] for role, version in there.items() if version}
-            texts = {text for row in (exam["among"] or exam["own"])["entries"] for text in row[3:]}
+            texts = {text for row in gallery_of(exam, "own")["entries"] for text in row[3:]}
             if distinct(exam) < least and len(texts) > 1:
                 unknown = one["learner"]["number"] not in plan["live_lineage"]
                 for role, pairs in roles.items():
@@ -170,7 +177,8 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
         for kind, depth in product(DIRECTIONS, (1, 5)):
             for roles in each:
                 inside = {
-                    ("own", role)
+                    (asked, role)
+                    for asked in ("own", "union")
                     for its in pools
                     for role, pairs in roles.items()
                     if len(its[0].get(role, [])) > 1 or its is pools[1]
@@ -183,7 +191,7 @@ def of_captions(evidence: Evidence) -> Iterator[dict[str, Any]]:
                 for fewer in tiny if depth == 1 else ():  # these can only fail
                     smallest = several(fewer)
                     apart = {role: p for role, p in smallest.items() if p != before.get(role)}
-                    within = {("own", role) for role in apart}
+                    within = {(asked, role) for asked in ("own", "union") for role in apart}
                     yield from of_roles(evidence, kind, apart, within)
                     before = smallest
 
@@ -215,13 +223,20 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
             return policy["settled_tolerance"] if asked == "own" else None
         return policy["holdout_tolerance"]
     if asked == "union":
-        if kind != "zero_shot":
+        if kind not in {"zero_shot", *DIRECTIONS} or role == "settled version":
             return None
         wide = max(policy["union_tolerance"], policy["root_tolerance"])
         return wide if role == "root" else policy["union_tolerance"]
     if role == "settled version":
         return max(policy["settled_tolerance"], policy["root_tolerance"])
     return policy["root_tolerance" if role == "root" else "parent_tolerance"]
+
+
+def longer_than(exam: Json, shorter: str, asked: str) -> bool:
+    """True if a list of classes, or a gallery, adds to a shorter one."""
+    if "among" in exam:
+        return gallery_of(exam, asked) != gallery_of(exam, shorter)
+    return bool(exam.get(asked) != exam.get(shorter))
 
 
 def of_roles(
@@ -239,7 +254,7 @@ def of_roles(
         same: dict[str, list[str]] = {}
         for role, pairs in roles.items():
             limit = tolerance(evidence.policy, kind, asked, role)
-            other = any(exam.get(asked) != exam.get(before) for exam, _ in pairs)
+            other = any(longer_than(exam, before, asked) for exam, _ in pairs)
             if limit is not None and asked == "default":
                 now = evidence.plan["candidate"]
                 other = any(default(exam, now) != default(exam, version) for exam, version in pairs)

@@ -58,10 +58,14 @@ class Evidence:
         """The right answers of a version."""
         return self.rights(version, query, kind)[0]
 
-    def found(self, version: Json, exam: Json, kind: str, depth: int) -> list[bool]:
-        """The searches that found what they are about, if among all captioned images."""
-        own, whole = exam["own"]["entries"], (exam["among"] or exam["own"])["entries"]
-        said = self.answers(version, exam["among"] or exam["own"])
+    def found(self, version: Json, exam: Json, about: Json) -> list[bool]:
+        """The searches that found what they are about, in the gallery that is asked."""
+        gallery, kind, depth = gallery_of(exam, about["asked"]), about["kind"], about["depth"]
+        own, whole, said = (
+            exam["own"]["entries"],
+            gallery["entries"],
+            self.answers(version, gallery),
+        )
         if kind == "image_to_text":
             ranks = dict(zip([pixels for pixels, *_ in whole], said["image_ranks"], strict=True))
             return [ranks[pixels] < depth for pixels, *_ in own]
@@ -113,6 +117,18 @@ def name_of(query: Json) -> str:
         what = ["retrieval", [[pixels, texts] for pixels, _, _, *texts in rows]]
     text = json.dumps(what, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def asked_of(exam: Json, asked: str) -> Json:
+    """The query on the images that count; of captions, whatever else is in the gallery."""
+    own: Json = exam["own"]
+    return own if "among" in exam else exam.get(asked, own)
+
+
+def gallery_of(exam: Json, asked: str) -> Json:
+    """The query on all that is searched: over `union`, with what updates have taught since."""
+    shorter: Json = exam["among"] or exam["own"]
+    return exam["union"] or shorter if asked == "union" else shorter
 
 
 def choices(evidence: Evidence, query: Json) -> int:

@@ -13,7 +13,7 @@ from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.gate.guards import is_guard
-from core.gate.kinds import DIRECTIONS, MeasureKind, Outcome
+from core.gate.kinds import DIRECTIONS, ClassList, MeasureKind, Outcome
 from core.gate.measures import Ruling
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
@@ -65,7 +65,7 @@ def test_several_small_ones_show_together_what_none_shows_alone() -> None:
 
     report = report_of(plan, right)
     found = [one for one in report.measures if one.baseline == "parent"]
-    found = [one for one in found if " " in one.name and one.depth == 1]
+    found = [one for one in found if " " in one.name and (one.depth, one.asked) == (1, "own")]
     for kind, gallery in product(DIRECTIONS, ("", ", own gallery")):
         of_kind = [one for one in found if one.kind is kind]
         of_kind = [one for one in of_kind if one.name.endswith("own gallery") is bool(gallery)]
@@ -126,8 +126,10 @@ def test_small_ones_are_asked_in_both_galleries_and_settled_versions_in_their_ow
         ("version 2, own gallery", "settled version"): alone,
     }
     answered = {version.number: set(queries) for version, queries in plan.questions}
-    assert first.exam.asked in answered[plan.parent.number] & answered[plan.root.number]
-    assert first.exam.asked not in answered[first.learner.number]
+    assert (
+        first.exam.over(ClassList.OWN) in answered[plan.parent.number] & answered[plan.root.number]
+    )
+    assert first.exam.over(ClassList.OWN) not in answered[first.learner.number]
 
 
 @pytest.mark.parametrize(("each", "outcome"), [(2, Outcome.FAILS), (8, Outcome.OPEN)])
@@ -141,7 +143,7 @@ def test_what_is_lost_in_the_own_gallery_counts_where_all_versions_find_others_i
     def right(who: Version, question: EvalQuery, index: int) -> bool:
         if question == first.exam.own:
             return who != plan.candidate or index % each > 0
-        return question != first.exam.asked
+        return question != first.exam.over(ClassList.OWN)
 
     found = {
         one.name: one

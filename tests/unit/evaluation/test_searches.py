@@ -1,0 +1,117 @@
+"""Searches among captions: what newer images take, captions that many share, and clearer ones."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+
+from core.datasets.manifests import ManifestEntry
+from core.datasets.rules import SuiteKind
+from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import EvalQuery
+from core.gate.kinds import DIRECTIONS, ClassList, Outcome
+from core.gate.rules import Verdict
+from core.registry.versions import Version
+from tests.support.evaluation.evaluations import (
+    ROOT,
+    entries,
+    policy,
+    report_of,
+    second_update,
+    suite,
+    taught,
+)
+
+OWN = entries("taught since", [(f"new thing {n}",) for n in range(60)])
+TAUGHT = {entry.pixels for entry in OWN}
+
+
+def asked_of(shop: Sequence[ManifestEntry]) -> EvaluationPlan:
+    """The examination of an update of captions, beside a captioned suite alone."""
+    return second_update(
+        candidate=HeldOutUpdate(version=taught(ROOT, 2, ()), holdout=(), captions=OWN),
+        parent=ROOT,
+        earlier=[],
+        suites=[suite("shop", shop, SuiteKind.RETRIEVAL)],
+        policy=policy(minimum_count=100),
+    )
+
+
+def candidates(
+    wrong: Callable[[EvalQuery, ManifestEntry], bool],
+) -> Callable[[Version, EvalQuery, int], bool]:
+    """Answers by which it has learned, and is wrong where `wrong` says so."""
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        entry = question.entries[index]
+        if who.number == 1:
+            return entry.pixels not in TAUGHT
+        return not wrong(question, entry)
+
+    return right
+
+
+@pytest.mark.parametrize(
+    ("taken", "verdict"),
+    [(0.01, Verdict.PASSED), (0.06, Verdict.INCONCLUSIVE), (0.2, Verdict.FAILED)],
+)
+def test_what_newer_images_take_of_earlier_searches_is_judged(
+    taken: float, verdict: Verdict
+) -> None:
+    shop = entries("shop", [(f"thing {n}",) for n in range(500)])
+    plan = asked_of(shop)
+    swallowed = {entry.pixels for entry in shop[: round(taken * len(shop))]}
+    right = candidates(lambda q, entry: len(q.entries) > 500 and entry.pixels in swallowed)
+    report = report_of(plan, right)
+    found = [one for one in report.measures if one.asked is ClassList.UNION]
+    assert {one.kind for one in found} == {*DIRECTIONS}
+    assert {one.difference for one in found if one.depth == 1} == {-taken}
+    assert all(one.outcome is Outcome.HOLDS for one in report.measures if one not in found)
+    assert report.verdict is verdict
+    told = "R@1 on shop, with what updates have taught in the gallery too, against the parent"
+    assert any(told in one for one in report.reasons) is (verdict is not Verdict.PASSED)
+
+
+def test_a_caption_that_many_images_share_hides_no_loss_on_the_others() -> None:
+    alike, others = [("no defect",)] * 900, [(f"defect {n}",) for n in range(100)]
+    shop = entries("shop", [*alike, *others])
+    lost = {entry.pixels for entry in shop[-100::5]}  # 20 of 1,000: 2 points, of 3 allowed
+    report = report_of(asked_of(shop), candidates(lambda _, entry: entry.pixels in lost))
+    for one in report.measures:
+        if one.name == "shop" and (one.asked, one.depth) == (ClassList.OWN, 1):
+            assert one.class_mean is not None
+            assert (one.class_mean.classes, one.outcome) == (101, Outcome.OPEN)
+    assert "In the mean of 101 different captions it is" in " ".join(report.reasons)
+    assert report.verdict is Verdict.INCONCLUSIVE
+
+
+def test_captions_that_no_images_share_have_no_mean_of_their_own() -> None:
+    shop = entries("shop", [(f"thing {n}",) for n in range(200)])
+    report = report_of(asked_of(shop), candidates(lambda *_: False))
+    assert all(one.class_mean is None for one in report.measures)
+
+
+def test_clearer_pictures_that_are_added_hide_no_loss_among_the_earlier_ones() -> None:
+    first = entries("first", [(f"thing {n}",) for n in range(300)])
+    added = entries("added", [(f"clear thing {n}",) for n in range(900)])
+    plan = asked_of([*first, *(replace(entry, edition=2) for entry in added)])
+    lost = {entry.pixels for entry in first[::3]}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        """All find the added ones first; without them, the candidate finds a third less."""
+        pixels = question.entries[index].pixels
+        if len(question.entries) == 300:
+            return who.number == 1 or pixels not in lost
+        return all(pixels != entry.pixels for entry in first)
+
+    report = report_of(plan, right)
+    for one in report.measures:
+        if one.name == "shop" and (one.asked, one.depth) == (ClassList.OWN, 1):
+            (edition,) = one.editions
+            assert edition.earlier.lost == 0
+            assert edition.alone is not None
+            assert (edition.alone.count, edition.alone.lost) == (300, 100)
+            assert one.held_back_by == 1
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert "(−33.3 without the added ones in the gallery)" in " ".join(report.reasons)
