@@ -14,6 +14,7 @@ from api.pages.plots import (
     change_plot,
     counts_of,
     interval_plot,
+    measure_parts,
     measure_title,
     text,
 )
@@ -78,6 +79,7 @@ def render_report(
         changes=[changes_shown(table) for table in report.changes],
         measure_title=measure_title,
         change_title=change_title,
+        parts=measure_parts,
         names=SHOWN_NAMES,
         fewest=FEWEST,
         counts_of=counts_of,
@@ -184,9 +186,10 @@ def by_lists(report: Report) -> list[tuple[Ruling | None, ...]]:
     """Return what was forgotten beside what was swallowed, of each suite and holdout.
 
     Each row begins with the ruling over the own list. The others are None where they were not
-    asked: with all learned classes to choose from, with those of suites too, over default lists.
+    asked: with all learned classes to choose from, or of captions with what updates have taught in
+    the gallery; with the classes of suites, too; over default lists. Searches count at depth 1.
     """
-    asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right)]
+    asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right or m.depth > 1)]
     longer: dict[tuple[MeasureKind, str, str], dict[ClassList, Ruling]] = {}
     for m in asked:
         if m.asked is not ClassList.OWN:

@@ -144,6 +144,8 @@ MEASURES = {
 }
 
 
+CAPTIONS = {"image_to_text", "text_to_image"}
+
 LISTS = {
     "union": ", all classes",
     "with_suites": ", with suites' classes",
@@ -160,7 +162,8 @@ def measure_name(
     depth: int = 1,
 ) -> str:
     """Return the name of a measure: its kind, and which classes, prompts and answers count."""
-    name = MEASURES.get(kind, kind) + LISTS.get(asked, "")
+    longer = ", newer ones too" if kind in CAPTIONS else LISTS.get(asked, "")
+    name = MEASURES.get(kind, kind) + (longer if asked in LISTS else "")
     name += f", first {depth}" if depth > 1 else ""
     name += ", own prompts" if own_prompts else ""
     return f"{name}{', formerly right' if formerly_right else ''}"
