@@ -78,10 +78,10 @@ class Measure(Changes):
             "(`union`), or, for holdouts, these and the classes of the model's zero-shot suites "
             "(`with_suites`). Captions are searched for among their own images or those of all "
             "captioned suites and holdouts (`own`), or also with those in the gallery that updates "
-            "of the line have held out since (`union`). Over `default`, each version chooses from all that it has learned "
-            "itself, as for callers who send no classes. That can fail a version and is never "
-            "`open`; so does a `pooled` holdout with suites' classes, unless the live version has "
-            "lost as much."
+            "of the line have held out (`union`). Over `default`, each version chooses from all "
+            "that it has learned itself, as for callers who send no classes. That can fail a "
+            "version and is never `open`; so does a `pooled` holdout with suites' classes, unless "
+            "the live version has lost as much."
         ),
     )
     own_prompts: bool = field(
