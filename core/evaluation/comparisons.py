@@ -137,6 +137,7 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     yield from _with_captioned_holdouts(plan)
     yield from _with_class_holdouts(plan)
     yield from _own_beside_live(plan)
+    yield from _own_among_others(plan)
     for own in (one for one in (plan.own_captions, plan.own) if one is not None):
         gain = _over_both({PARENT: ((own.exam, plan.parent),)})
         for depth in DEPTHS if own is plan.own_captions else (1,):
@@ -187,6 +188,18 @@ def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
                 yield from _with_each(plan, kind, roles, pooled=roles, depth=depth)
         else:
             yield from _with_each(plan, MeasureKind.HOLDOUT, roles, pooled=roles)
+
+
+def _own_among_others(plan: EvaluationPlan) -> Iterator[Comparison]:
+    """Yield the comparison of the own captions among the images of all others, with the parent.
+
+    An update may find more among its own images, and none of these where callers search.
+    """
+    if (own := plan.own_captions) is None:
+        return
+    roles: Roles = {ClassList.UNION: {PARENT: ((own.exam, plan.parent),)}}
+    for kind, depth in product(DIRECTIONS, DEPTHS):
+        yield from _with_each(plan, kind, roles, pooled=roles, depth=depth)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:

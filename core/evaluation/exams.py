@@ -57,8 +57,9 @@ class RetrievalExam:
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
     are an easy question, and then in its own gallery (`alone`). None: only there. `union` has what
-    updates have taught since, too, so it shows what newer images and captions swallow. None: they
-    have taught none. `earlier` are those of a suite's editions before the newest, oldest first.
+    updates have taught, too, so it shows what newer images and captions swallow; for the
+    candidate's own holdout also those of all others. None: there is no more. `earlier` are those of
+    a suite's editions before the newest, oldest first.
     """
 
     name: str

@@ -170,10 +170,21 @@ def searched_among(
     return tuple(map(searched, holdouts))
 
 
-def beside(exam: RetrievalExam, learned: Sequence[RetrievalExam]) -> RetrievalExam:
-    """Return an exam whose `union` has the images of all captioned holdouts of a line, too."""
+def taught_by(
+    captioned: Iterable[CaptionedHoldout], holdouts: Iterable[ClassHoldout]
+) -> tuple[RetrievalQuery, ...]:
+    """Return what the updates of a line put into a gallery: images of classes have no caption."""
+    of_classes = (
+        RetrievalQuery(entries=tuple(replace(entry, texts=()) for entry in one.exam.own.entries))
+        for one in holdouts
+    )
+    return (*(one.exam.own for one in captioned), *of_classes)
+
+
+def beside(exam: RetrievalExam, newer: Iterable[RetrievalQuery]) -> RetrievalExam:
+    """Return an exam whose `union` has the images of these queries, too."""
     shorter = exam.over(ClassList.OWN)
-    union = gallery_of([shorter, *(one.own for one in learned)])
+    union = gallery_of([shorter, *newer])
     return replace(exam, union=union) if union.entries != shorter.entries else exam
 
 

@@ -33,6 +33,7 @@ from core.evaluation.holdouts import (
     gallery_of,
     searched_among,
     settled_by_suite,
+    taught_by,
 )
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledExam
@@ -279,13 +280,17 @@ def plan_queries(
     kept = [one.exam for one in captioned if one.learner != candidate.version]
     kept += [one.exam for one in live_captioned]
     among = gallery_of(one.own for one in (*kept, *retrieval)) if kept else None
-    taught = [one.exam for one in captioned]
+    holdouts = class_holdouts(line, candidate.version, of_suites, part, views, can_answer)
+    newer = taught_by(captioned, holdouts)
+    of_the_update = (*(one.own for one in (*retrieval, *kept)), *newer)
 
-    def searched(holdouts: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
-        found = searched_among(among, holdouts, candidate.version, policy)
+    def searched(found: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
         return tuple(
-            one if one.learner == candidate.version else replace(one, exam=beside(one.exam, taught))
-            for one in found
+            replace(
+                one,
+                exam=beside(one.exam, of_the_update if one.learner == candidate.version else newer),
+            )
+            for one in searched_among(among, found, candidate.version, policy)
         )
 
     return EvaluationPlan(
@@ -298,9 +303,9 @@ def plan_queries(
         live_lineage=live.lineage if live else frozenset(),
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
-        retrieval=tuple(beside(exam, taught) for exam in retrieval),
+        retrieval=tuple(beside(exam, newer) for exam in retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
-        holdouts=class_holdouts(line, candidate.version, of_suites, part, views, can_answer),
+        holdouts=holdouts,
         live_holdouts=class_holdouts(
             replaced, candidate.version, of_suites, part, views, can_answer
         ),

@@ -40,7 +40,7 @@ class GatePolicy:
         "may be lost",
         description="Zero-shot suites, against the parent and the live version, with all classes "
         "that the version has learned to choose from too; and searches among captions, with all "
-        "captioned images in the gallery that updates have held out. Against the root, suites may "
+        "images in the gallery that updates have held out. Against the root, suites may "
         "lose this or `root_tolerance`, whichever is larger. Holdouts of other updates, with the "
         "classes of zero-shot suites to choose from too, may lose this or `holdout_tolerance`; "
         "against the settled version this or `swallow_tolerance`, whichever is larger.",

@@ -271,7 +271,7 @@ def image_ranks(
     """Return, for each image, the best rank among all captions of those with a text of its own.
 
     `images` is (images, width), `captions` (captions, width), both L2-normalised; `owner`
-    (captions,) holds the index of each caption's image. Every image has a caption. `text`
+    (captions,) holds the index of each caption's image; without one, its rank is 0. `text`
     (captions,) holds the index of the first caption with the same text; without it, all differ.
     `moved(0)` is called before each block of queries.
     """
@@ -312,13 +312,14 @@ def caption_ranks(
 
 
 def _ranks(scores: Tensor, right: Tensor) -> list[int]:
-    """Return the best rank of what is right in each row; both are (queries, gallery)."""
+    """Return the best rank of what is right in each row, or 0; both are (queries, gallery)."""
     position = torch.arange(scores.shape[1], device=scores.device)
     best = scores.masked_fill(~right, -torch.inf).amax(dim=1, keepdim=True)  # (queries, 1)
     tied = scores == best
     first = torch.where(right & tied, position, len(position)).amin(dim=1, keepdim=True)
     higher = (scores > best) | best.isnan()  # all if a right one's score is NaN
-    counted: list[int] = (higher | (tied & (position < first))).sum(dim=1).tolist()
+    before = (higher | (tied & (position < first))) & right.any(dim=1, keepdim=True)
+    counted: list[int] = before.sum(dim=1).tolist()
     return counted
 
 

@@ -111,6 +111,11 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             for kind, depth in ways:
                 yield from of_roles(evidence, kind, beside, among, lists=("own",), depth=depth)
     for one in own:
+        roles = {"parent": [(one["exam"], plan["parent"])]}
+        for kind, depth in product(DIRECTIONS, (1, 5)) if "among" in one["exam"] else ():
+            among = {("union", "parent")}
+            yield from of_roles(evidence, kind, roles, among, lists=("union",), depth=depth)
+    for one in own:
         for depth in (1, 5) if "among" in one["exam"] else (1,):
             roles = {"parent": [(one["exam"], plan["parent"])]}
             yield from of_roles(evidence, "gain", roles, depth=depth)

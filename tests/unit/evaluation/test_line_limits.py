@@ -102,7 +102,7 @@ def test_captions_are_clustered_at_the_level_of_their_verdict() -> None:
     captions, flipped, _ = (  # the last is of R@5
         r
         for r in report_of(plan, by_turns, verdicts={suite.digest: 100}).measures
-        if (r.kind, r.baseline) == (MeasureKind.TEXT_TO_IMAGE, "parent")
+        if (r.kind, r.baseline, r.asked) == (MeasureKind.TEXT_TO_IMAGE, "parent", "own")
     )
     images = [i for i, entry in enumerate(suite.entries) for _ in entry.texts]
     hits = PairedHits(

@@ -9,8 +9,8 @@ from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
 from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import EvalQuery
-from core.gate.kinds import DIRECTIONS, ClassList, Outcome
+from core.evaluation.queries import EvalQuery, RetrievalQuery
+from core.gate.kinds import DIRECTIONS, ClassList, MeasureKind, Outcome
 from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
@@ -52,6 +52,46 @@ def candidates(
     return right
 
 
+def test_images_of_classes_are_in_the_gallery_without_a_caption() -> None:
+    shop = entries("shop", [(f"thing {n}",) for n in range(200)])
+    plan = second_update(suites=[suite("shop", shop, SuiteKind.RETRIEVAL)])
+    (exam,) = plan.retrieval
+    held_out = {entry.pixels for one in plan.holdouts for entry in one.exam.own.entries}
+    assert exam.union is not None
+    added = exam.union.entries[200:]
+    assert {entry.pixels for entry in added} == held_out
+    assert {entry.texts for entry in added} == {()}
+    swallowed = {entry.pixels for entry in shop[:60]}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        is_longer = isinstance(question, RetrievalQuery) and len(question.entries) > 200
+        is_lost = question.entries[index].pixels in swallowed
+        return who != plan.candidate or not (is_longer and is_lost)
+
+    report = report_of(plan, right)
+    fails = {(one.kind, one.asked) for one in report.measures if one.outcome is Outcome.FAILS}
+    assert fails == {(way, ClassList.UNION) for way in DIRECTIONS}
+
+
+def test_what_an_update_finds_among_its_own_captions_has_to_be_found_among_others_too() -> None:
+    shop = entries("shop", [(f"thing {n}",) for n in range(500)])
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        """It gains alone, and finds none of its own among all."""
+        if question.entries[index].pixels in TAUGHT:
+            return (who.number == 2) is (len(question.entries) == len(OWN))
+        return True
+
+    report = report_of(asked_of(shop), right)
+    own = [one for one in report.measures if one.name == "version 2"]
+    assert all(one.outcome is Outcome.HOLDS for one in own if one.kind is MeasureKind.GAIN)
+    others = [one for one in own if one.kind in DIRECTIONS and one.depth == 1]
+    assert {(one.asked, one.difference, one.outcome) for one in others} == {
+        (ClassList.UNION, -1.0, Outcome.FAILS)
+    }
+    assert report.verdict is Verdict.FAILED
+
+
 @pytest.mark.parametrize(
     ("taken", "verdict"),
     [(0.01, Verdict.PASSED), (0.06, Verdict.INCONCLUSIVE), (0.2, Verdict.FAILED)],
@@ -64,7 +104,7 @@ def test_what_newer_images_take_of_earlier_searches_is_judged(
     swallowed = {entry.pixels for entry in shop[: round(taken * len(shop))]}
     right = candidates(lambda q, entry: len(q.entries) > 500 and entry.pixels in swallowed)
     report = report_of(plan, right)
-    found = [one for one in report.measures if one.asked is ClassList.UNION]
+    found = [one for one in report.measures if (one.name, one.asked) == ("shop", ClassList.UNION)]
     assert {one.kind for one in found} == {*DIRECTIONS}
     assert {one.difference for one in found if one.depth == 1} == {-taken}
     assert all(one.outcome is Outcome.HOLDS for one in report.measures if one not in found)

@@ -20,7 +20,14 @@ from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.versions import ServingPrecision
 from core.rejection.queries import CalibrationQuery, source_of
 from core.rejection.rules import Calibration
-from core.scoring.evaluator import IMAGES_AT_ONCE, VersionEvaluator, predict, probabilities
+from core.scoring.evaluator import (
+    IMAGES_AT_ONCE,
+    VersionEvaluator,
+    caption_ranks,
+    image_ranks,
+    predict,
+    probabilities,
+)
 from core.scoring.rejection import calibration_of
 from core.values import Digest, sha256
 from tests.support.learning.lessons import Watching, noise_image
@@ -240,3 +247,10 @@ def test_views_are_answered_as_images_and_their_file_is_read_once(
             assert answers.views == tuple(expected)
     assert isinstance(given[2], ClassAnswers)
     assert given[2].views == ()
+
+
+def test_an_image_without_a_caption_is_found_and_finds_nothing() -> None:
+    images, captions = torch.eye(3), torch.eye(3)[:2]
+    owner = torch.tensor([0, 2])  # the second image has none
+    assert image_ranks(images, captions, owner) == (0, 0, 1)
+    assert caption_ranks(images, captions, owner) == (0, 2)
