@@ -186,8 +186,8 @@ def by_lists(report: Report) -> list[tuple[Ruling | None, ...]]:
     """Return what was forgotten beside what was swallowed, of each suite and holdout.
 
     Each row begins with the ruling over the own list. The others are None where they were not
-    asked: with all learned classes to choose from, or of captions with what updates have taught in
-    the gallery; with the classes of suites, too; over default lists. Searches count at depth 1.
+    asked: with all learned classes to choose from, or of captions among the images of all suites
+    and holdouts; with the classes of suites, too; over default lists. Searches count at depth 1.
     """
     asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right or m.depth > 1)]
     longer: dict[tuple[MeasureKind, str, str], dict[ClassList, Ruling]] = {}

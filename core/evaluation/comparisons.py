@@ -191,13 +191,14 @@ def _own_beside_live(plan: EvaluationPlan) -> Iterator[Comparison]:
 
 
 def _own_among_others(plan: EvaluationPlan) -> Iterator[Comparison]:
-    """Yield the comparison of the own captions among the images of all others, with the parent.
+    """Yield the comparisons of the own captions among the images of all others.
 
     An update may find more among its own images, and none of these where callers search.
     """
     if (own := plan.own_captions) is None:
         return
-    roles: Roles = {ClassList.UNION: {PARENT: ((own.exam, plan.parent),)}}
+    live = {} if plan.live is None else {LIVE: ((own.exam, plan.live),)}
+    roles: Roles = {ClassList.UNION: {PARENT: ((own.exam, plan.parent),), **live}}
     for kind, depth in product(DIRECTIONS, DEPTHS):
         yield from _with_each(plan, kind, roles, pooled=roles, depth=depth)
 

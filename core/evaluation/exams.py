@@ -56,10 +56,9 @@ class RetrievalExam:
     """The query of a captioned suite or holdout, whose gallery is its own images.
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
-    are an easy question, and then in its own gallery (`alone`). None: only there. `union` has what
-    updates have taught, too, so it shows what newer images and captions swallow; for the
-    candidate's own holdout also those of all others. None: there is no more. `earlier` are those of
-    a suite's editions before the newest, oldest first.
+    are an easy question, and then in its own gallery (`alone`). None: only there. `union` has all
+    images of captioned suites and of holdouts, so it shows what newer ones swallow. None: there are
+    no more. `earlier` are those of a suite's editions before the newest, oldest first.
     """
 
     name: str

@@ -170,22 +170,21 @@ def searched_among(
     return tuple(map(searched, holdouts))
 
 
-def taught_by(
-    captioned: Iterable[CaptionedHoldout], holdouts: Iterable[ClassHoldout]
-) -> tuple[RetrievalQuery, ...]:
-    """Return what the updates of a line put into a gallery: images of classes have no caption."""
+def gallery_of_all(
+    captioned: Iterable[RetrievalExam], holdouts: Iterable[ClassHoldout]
+) -> RetrievalQuery:
+    """Return the query on all captioned images and those of classes, which have no caption."""
     of_classes = (
         RetrievalQuery(entries=tuple(replace(entry, texts=()) for entry in one.exam.own.entries))
         for one in holdouts
     )
-    return (*(one.exam.own for one in captioned), *of_classes)
+    return gallery_of([*(exam.own for exam in captioned), *of_classes])
 
 
-def beside(exam: RetrievalExam, newer: Iterable[RetrievalQuery]) -> RetrievalExam:
-    """Return an exam whose `union` has the images of these queries, too."""
-    shorter = exam.over(ClassList.OWN)
-    union = gallery_of([shorter, *newer])
-    return replace(exam, union=union) if union.entries != shorter.entries else exam
+def among_all(exam: RetrievalExam, whole: RetrievalQuery) -> RetrievalExam:
+    """Return an exam that is also searched in the gallery of all, if that has more images."""
+    more = len(whole.entries) > len(exam.over(ClassList.OWN).entries)
+    return replace(exam, union=whole) if more else exam
 
 
 def _passed(

@@ -10,7 +10,7 @@ pass; where another suite guards, it could.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from core.artifacts.store import Artifacts
@@ -56,11 +56,22 @@ class Looks:
         """Return the verdicts on the candidate of a plan, and on versions with its weights.
 
         An update that is repeated exactly has the same weights, and is no new try, nor is it one
-        in another model.
+        in another model. Beside a version with the weights of the parent or the live one it is as
+        beside that: to convert a version and back takes no failure away.
         """
-        same = work[Versions].with_digest(plan.model.id, plan.candidate.digest)
-        found = work[Verdicts].on_each(plan.model.id, same)
-        verdicts = tuple(one for verdicts in found.values() for one in verdicts)
+        alike = work[Versions].with_digest
+        found = work[Verdicts].on_each(plan.model.id, alike(plan.model.id, plan.candidate.digest))
+        numbers = {
+            number: beside.number
+            for beside in (plan.parent, plan.live)
+            if beside is not None
+            for number in alike(plan.model.id, beside.digest)
+        }
+        verdicts = tuple(
+            replace(one, beside=numbers.get(one.beside, one.beside))
+            for verdicts in found.values()
+            for one in verdicts
+        )
         suites = {suite.id for suite in plan.suites} | {*plan.added}
         suites |= {suite for one in verdicts for suite in (*one.suites, *one.holdouts)}
         others = work[Tries].of(plan.candidate.digest, but=plan.model.id)

@@ -1,5 +1,6 @@
 """Two versions' hits on the same query, answer by answer."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -150,7 +151,13 @@ def top_1(
 def found_within(
     query: RetrievalQuery, depth: int, *, now: RetrievalAnswers, before: RetrievalAnswers
 ) -> Iterator[tuple[MeasureKind, PairedHits]]:
-    """Yield the hits among the first `depth` in both directions of retrieval."""
+    """Yield the hits among the first `depth` in both directions of retrieval.
+
+    What an image shows is the caption that most images have, so that one of its own, such as a
+    number, does not tell it apart.
+    """
+    told = Counter(text for entry in query.entries for text in {*entry.texts})
+    shown = [max(entry.texts, key=lambda text: told[text]) for entry in query.entries]
     yield (
         MeasureKind.IMAGE_TO_TEXT,
         PairedHits(
@@ -158,7 +165,7 @@ def found_within(
             before=_among_first(depth, before.image_ranks),
             groups=[entry.group for entry in query.entries],
             editions=[entry.edition for entry in query.entries],
-            truths=["\n".join(sorted(entry.texts)) for entry in query.entries],
+            truths=shown,
         ),
     )
     yield (
@@ -168,7 +175,9 @@ def found_within(
             before=_among_first(depth, before.caption_ranks),
             groups=[entry.group for entry in query.entries for _ in entry.texts],
             editions=[entry.edition for entry in query.entries for _ in entry.texts],
-            truths=[text for entry in query.entries for text in entry.texts],
+            truths=[
+                what for what, entry in zip(shown, query.entries, strict=True) for _ in entry.texts
+            ],
         ),
     )
 

@@ -27,13 +27,13 @@ from core.evaluation.holdouts import (
     CaptionedHoldout,
     ClassHoldout,
     HeldOutUpdate,
-    beside,
+    among_all,
     captioned_holdouts,
     class_holdouts,
     gallery_of,
+    gallery_of_all,
     searched_among,
     settled_by_suite,
-    taught_by,
 )
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
 from core.evaluation.unlabelled import UnlabelledExam
@@ -281,17 +281,13 @@ def plan_queries(
     kept += [one.exam for one in live_captioned]
     among = gallery_of(one.own for one in (*kept, *retrieval)) if kept else None
     holdouts = class_holdouts(line, candidate.version, of_suites, part, views, can_answer)
-    newer = taught_by(captioned, holdouts)
-    of_the_update = (*(one.own for one in (*retrieval, *kept)), *newer)
+    live_holdouts = class_holdouts(replaced, candidate.version, of_suites, part, views, can_answer)
+    searches = [*retrieval, *(one.exam for one in (*captioned, *live_captioned))]
+    whole = gallery_of_all(searches, (*holdouts, *live_holdouts))
 
     def searched(found: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
-        return tuple(
-            replace(
-                one,
-                exam=beside(one.exam, of_the_update if one.learner == candidate.version else newer),
-            )
-            for one in searched_among(among, found, candidate.version, policy)
-        )
+        first = searched_among(among, found, candidate.version, policy)
+        return tuple(replace(one, exam=among_all(one.exam, whole)) for one in first)
 
     return EvaluationPlan(
         model=model,
@@ -303,12 +299,10 @@ def plan_queries(
         live_lineage=live.lineage if live else frozenset(),
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
-        retrieval=tuple(beside(exam, newer) for exam in retrieval),
+        retrieval=tuple(among_all(exam, whole) for exam in retrieval),
         unlabelled=tuple(one for one in unlabelled if one is not None),
         holdouts=holdouts,
-        live_holdouts=class_holdouts(
-            replaced, candidate.version, of_suites, part, views, can_answer
-        ),
+        live_holdouts=live_holdouts,
         captioned=searched(captioned),
         live_captioned=searched(live_captioned),
         settled=settled_by_suite(suites_asked, earlier, can_answer),

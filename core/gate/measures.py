@@ -77,11 +77,11 @@ class Measure(Changes):
             "the update was learned (`own`), these and all that this version has learned "
             "(`union`), or, for holdouts, these and the classes of the model's zero-shot suites "
             "(`with_suites`). Captions are searched for among their own images or those of all "
-            "captioned suites and holdouts (`own`), or also with those in the gallery that updates "
-            "of the line have held out (`union`). Over `default`, each version chooses from all "
-            "that it has learned itself, as for callers who send no classes. That can fail a "
-            "version and is never `open`; so does a `pooled` holdout with suites' classes, unless "
-            "the live version has lost as much."
+            "earlier captioned ones (`own`), or among the images of all captioned suites and all "
+            "holdouts (`union`). Over `default`, each version chooses from all that it has learned "
+            "itself, as for callers who send no classes. That can fail a version and is never "
+            "`open`; so does a `pooled` holdout with suites' classes, unless the live version has "
+            "lost as much."
         ),
     )
     own_prompts: bool = field(

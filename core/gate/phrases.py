@@ -34,7 +34,7 @@ def subject(measure: Measure) -> str:
 def among(measure: Measure) -> str:
     """Return what the versions chose from: "with all 10 classes to choose from"."""
     if measure.is_of_captions:
-        return "with what updates have taught in the gallery too"
+        return "with all suites' and holdouts' images in the gallery"
     if measure.asked is ClassList.DEFAULT:
         return "each version with all classes that it has learned to choose from"
     count = "learned" if measure.classes is None else f"{measure.classes:,}"

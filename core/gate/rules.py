@@ -39,8 +39,8 @@ class GatePolicy:
         "Suites, with all learned classes to choose from too",
         "may be lost",
         description="Zero-shot suites, against the parent and the live version, with all classes "
-        "that the version has learned to choose from too; and searches among captions, with all "
-        "images in the gallery that updates have held out. Against the root, suites may "
+        "that the version has learned to choose from too; and searches among captions, among "
+        "the images of all suites and holdouts. Against the root, suites may "
         "lose this or `root_tolerance`, whichever is larger. Holdouts of other updates, with the "
         "classes of zero-shot suites to choose from too, may lose this or `holdout_tolerance`; "
         "against the settled version this or `swallow_tolerance`, whichever is larger.",
@@ -220,15 +220,7 @@ class GatePolicy:
             roles = (PARENT, LIVE) if kind in judged else ()
             return dict.fromkeys(roles, self.default_list_tolerance)
         if asked is ClassList.UNION:
-            limits = dict.fromkeys(SUITES, self.union_tolerance) | dict.fromkeys(
-                (MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS), self.holdout_tolerance
-            )
-            found = dict.fromkeys((PARENT, LIVE), limits[kind]) if kind in limits else {}
-            if kind in SUITES:
-                found[ROOT] = max(self.union_tolerance, self.root_tolerance)
-            elif found:
-                found[SETTLED] = self.swallow_tolerance
-            return found
+            return self._over_union(kind) if depth == 1 else {}
         if kind is MeasureKind.GAIN:
             return {PARENT: -self.wanted_gain if depth == 1 else 0.0}
         if kind in SUITES:
@@ -237,6 +229,15 @@ class GatePolicy:
         else:
             update, wider = self.holdout_tolerance, {SETTLED: self.settled_tolerance}
         return {PARENT: update, LIVE: update, **wider}
+
+    def _over_union(self, kind: MeasureKind) -> Mapping[str, float]:
+        if kind in SUITES:
+            once, in_all = self.union_tolerance, max(self.union_tolerance, self.root_tolerance)
+            return {PARENT: once, LIVE: once, ROOT: in_all}
+        if kind is MeasureKind.GAIN:
+            return {}
+        once = self.holdout_tolerance
+        return {PARENT: once, LIVE: once, SETTLED: self.swallow_tolerance}
 
     def tolerance(self, measure: Measure) -> float:
         """Return the loss that a measure may show: of all that its baseline is, the smallest."""

@@ -180,8 +180,9 @@ def answered_where(right: Callable[[int], bool], question: EvalQuery) -> Answers
         return ClassAnswers(predicted=predicted, views=(predicted,) * question.views)
     images = len(question.entries)
     captions = [n for n, entry in enumerate(question.entries) for _ in entry.texts]
+    found = [not entry.texts or right(n) for n, entry in enumerate(question.entries)]
     return RetrievalAnswers(
-        image_ranks=tuple(0 if right(n) else min(3, len(captions) - 1) for n in range(images)),
+        image_ranks=tuple(0 if hit else min(3, len(captions) - 1) for hit in found),
         caption_ranks=tuple(0 if right(n) else min(7, images - 1) for n in captions),
     )
 

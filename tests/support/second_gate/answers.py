@@ -29,9 +29,11 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
         groups = [group for group, own in zip(groups, texts, strict=True) for _ in own]
     if kind in DIRECTIONS:
         both = zip(*(evidence.found(who, exam, about) for who in (now, before)), strict=True)
-        told = ["\n".join(sorted(texts)) for _, _, _, *texts in query["entries"]]
+        each = [texts for _, _, _, *texts in query["entries"]]
+        every = [text for texts in each for text in {*texts}]
+        told = [max(texts, key=every.count) for texts in each]
         if kind == "text_to_image":
-            told = [text for _, _, _, *texts in query["entries"] for text in texts]
+            told = [what for what, texts in zip(told, each, strict=True) for _ in texts]
         return [
             (new, old, group, born, text, None)
             for (new, old), (group, born), text in zip(both, groups, told, strict=True)

@@ -111,10 +111,11 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
             for kind, depth in ways:
                 yield from of_roles(evidence, kind, beside, among, lists=("own",), depth=depth)
     for one in own:
-        roles = {"parent": [(one["exam"], plan["parent"])]}
-        for kind, depth in product(DIRECTIONS, (1, 5)) if "among" in one["exam"] else ():
-            among = {("union", "parent")}
-            yield from of_roles(evidence, kind, roles, among, lists=("union",), depth=depth)
+        there = {"parent": plan["parent"], "live version": live}
+        roles = {role: [(one["exam"], version)] for role, version in there.items() if version}
+        for kind in DIRECTIONS if "among" in one["exam"] else ():
+            among = {("union", role) for role in roles}
+            yield from of_roles(evidence, kind, roles, among, lists=("union",))
     for one in own:
         for depth in (1, 5) if "among" in one["exam"] else (1,):
             roles = {"parent": [(one["exam"], plan["parent"])]}
@@ -206,7 +207,7 @@ def several(roles: Mapping[str, list[tuple[Json, Json]]]) -> dict[str, list[tupl
     return {role: pairs for role, pairs in roles.items() if len(pairs) > 1}
 
 
-def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
+def tolerance(policy: Json, kind: str, asked: str, role: str, depth: int) -> float | None:
     """The loss that is allowed; None if that is not compared."""
     if kind == "gain":
         return -policy["wanted_gain"] if asked == "own" else None
@@ -228,7 +229,7 @@ def tolerance(policy: Json, kind: str, asked: str, role: str) -> float | None:
             return policy["settled_tolerance"] if asked == "own" else None
         return policy["holdout_tolerance"]
     if asked == "union":
-        if kind not in {"zero_shot", *DIRECTIONS} or role == "settled version":
+        if kind not in {"zero_shot", *DIRECTIONS} or role == "settled version" or depth > 1:
             return None
         wide = max(policy["union_tolerance"], policy["root_tolerance"])
         return wide if role == "root" else policy["union_tolerance"]
@@ -258,7 +259,7 @@ def of_roles(
         before = shorter[asked]
         same: dict[str, list[str]] = {}
         for role, pairs in roles.items():
-            limit = tolerance(evidence.policy, kind, asked, role)
+            limit = tolerance(evidence.policy, kind, asked, role, depth)
             other = any(longer_than(exam, before, asked) for exam, _ in pairs)
             if limit is not None and asked == "default":
                 now = evidence.plan["candidate"]
@@ -287,7 +288,8 @@ def of_roles(
                         if name != "live version" or "parent" not in names
                     ),
                     tolerance=min(
-                        tolerance(evidence.policy, kind, asked, name) or 0.0 for name in names
+                        tolerance(evidence.policy, kind, asked, name, depth) or 0.0
+                        for name in names
                     )
                     if kind != "gain" or depth == 1
                     else 0.0,

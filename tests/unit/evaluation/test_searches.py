@@ -109,7 +109,7 @@ def test_what_newer_images_take_of_earlier_searches_is_judged(
     assert {one.difference for one in found if one.depth == 1} == {-taken}
     assert all(one.outcome is Outcome.HOLDS for one in report.measures if one not in found)
     assert report.verdict is verdict
-    told = "R@1 on shop, with what updates have taught in the gallery too, against the parent"
+    told = "R@1 on shop, with all suites' and holdouts' images in the gallery, against the parent"
     assert any(told in one for one in report.reasons) is (verdict is not Verdict.PASSED)
 
 
