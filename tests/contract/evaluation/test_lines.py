@@ -7,10 +7,12 @@ import pytest
 from core.errors import ArtifactGone, DatabaseUnavailable
 from core.gate.kinds import ClassList, MeasureKind
 from core.gate.rules import Verdict
+from core.jobs.orders import ConvertOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
+from core.registry.configure import configure_model
 from core.registry.version_rows import Versions
-from core.registry.versions import Model
+from core.registry.versions import Model, ServingPrecision
 from core.values import Digest
 from tests.support.api.seeds import a_candidate
 from tests.support.evaluation.each_class import knowing_each
@@ -257,3 +259,37 @@ def test_a_version_that_passed_by_a_looser_policy_is_not_the_settled_one(
     update(scene, model, *ANTS, parent=3, auto_promote=False)
     losses = [m for m in report(scene, model, 4).measures if m.name == "version 2"]
     assert {m.baseline_version for m in losses if "settled" in m.baseline} == {settled}
+
+
+# ---- A failure stands -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("way", ["repeated", "converted"])
+def test_a_failure_is_not_undone_by_converting_the_parent_and_back(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """The same update on the same weights is no new try, whatever number its parent has."""
+    judged_by(scene, model, parent_tolerance=0.1, root_tolerance=0.1)
+    others = dict.fromkeys((1, 3, 4, 5), SUITES)
+    knowing_each(scene, model, monkeypatch, {**others, 2: (*CATS, "hat")})
+    data = scene.frozen(*CATS, each=15, offset=40)
+    scene.learn(model, data)
+    assert scene.version(model, 2).verdict is Verdict.FAILED
+    parent = 1
+    there_and_back = (ServingPrecision.BF16, ServingPrecision.FP32)
+    for precision in there_and_back if way == "converted" else ():
+        scene.order(model, ConvertOrder(precision=precision, parent=parent))
+        parent = scene.run().result["version"]
+        if scene.live(model) != parent:
+            go_live(scene, model, parent)
+    again = scene.version(model, parent)
+    assert again.digest == scene.version(model, 1).digest
+    scene.suite(model, scene.frozen("sun", "moon", each=200, offset=3000), name="another")
+    configure_model(scene.platform, model.name, suites=["another"], policy=None, reason="renewed")
+    suns = dict.fromkeys((1, 3, 4, 5), (*SUITES, "sun", "moon"))
+    knowing_each(scene, model, monkeypatch, {**suns, 2: (*SUITES, *CATS, "sun", "moon")})
+    scene.script.tasks.clear()
+    number = scene.learn(model, data, parent=parent).result["version"]
+    made = scene.version(model, number)
+    assert made.digest == scene.version(model, 2).digest
+    assert (made.verdict, scene.live(model)) == (Verdict.FAILED, parent)
