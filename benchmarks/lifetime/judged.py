@@ -119,7 +119,7 @@ def _compared(plan: EvaluationPlan) -> Iterator[tuple[Version, EvalQuery]]:
         for exam, before in comparison.pairs:
             for version in (plan.candidate, before):
                 if isinstance(exam, RetrievalExam):
-                    yield version, exam.own
+                    yield version, exam.over(comparison.asked)
                 else:
                     yield version, comparison.query(exam, version)
     for holdout in plan.holdouts:  # which show what updates have improved since a version

@@ -46,8 +46,8 @@ LABELS = ", labels"
 # The images of all captioned suites and holdouts, among which small holdouts are searched for.
 TOGETHER = "captions, together"
 
-# After the name of a captioned suite or holdout: its gallery with what updates have taught since.
-WITH_NEWER = ", with newer captions"
+# The images of all captioned suites and of all holdouts, those of classes included.
+AMONG_ALL = "captions, among all"
 
 # After the name of a captioned suite and a number: the images of an edition before the newest.
 EARLIER = ", earlier edition"
@@ -59,7 +59,7 @@ REPEATED = (
     AT_FIRST,
     LABELS,
     TOGETHER,
-    WITH_NEWER,
+    AMONG_ALL,
     EARLIER,
     *LEARNED.values(),
 )  # lists of images that are in a whole list, too
@@ -195,7 +195,7 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
         *(one.exam for one in (*plan.captioned, *plan.live_captioned)),
     ):
         if searched.union:
-            found[searched.name + WITH_NEWER] = searched.union
+            found[AMONG_ALL] = searched.union
         named = enumerate(searched.earlier, 1)
         found |= {f"{searched.name} {n}{EARLIER}": query for n, query in named}
     return found

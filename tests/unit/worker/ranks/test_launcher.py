@@ -84,7 +84,7 @@ def train(
 
 def assert_nothing_is_left(threads: int) -> None:
     assert not others()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # another test's may end meanwhile
     assert not dist.is_initialized()
 
 
