@@ -98,11 +98,11 @@ def measure_parts(measure: Measure) -> tuple[str, str]:
     if measure.asked is ClassList.DEFAULT:
         counts = f"by default, {count}classes"
     place = measure.place.removeprefix("the ")
-    newer = ", newer ones too" if measure.asked is ClassList.UNION else ""
+    among = ", among all" if measure.asked is ClassList.UNION else ""
     place, counts = {
         MeasureKind.ZERO_SHOT: (measure.name, counts),
-        MeasureKind.IMAGE_TO_TEXT: (place, f"image → text R@{measure.depth}{newer}"),
-        MeasureKind.TEXT_TO_IMAGE: (place, f"text → image R@{measure.depth}{newer}"),
+        MeasureKind.IMAGE_TO_TEXT: (place, f"image → text R@{measure.depth}{among}"),
+        MeasureKind.TEXT_TO_IMAGE: (place, f"text → image R@{measure.depth}{among}"),
         MeasureKind.HOLDOUT: (f"holdout of {measure.name}", counts),
         MeasureKind.HOLDOUTS: (f"holdouts of {measure.name}", counts),
         MeasureKind.GAIN: ("own holdout", "gain"),

@@ -162,7 +162,7 @@ def measure_name(
     depth: int = 1,
 ) -> str:
     """Return the name of a measure: its kind, and which classes, prompts and answers count."""
-    longer = ", newer ones too" if kind in CAPTIONS else LISTS.get(asked, "")
+    longer = ", among all" if kind in CAPTIONS else LISTS.get(asked, "")
     name = MEASURES.get(kind, kind) + (longer if asked in LISTS else "")
     name += f", first {depth}" if depth > 1 else ""
     name += ", own prompts" if own_prompts else ""
