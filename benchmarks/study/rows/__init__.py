@@ -14,7 +14,7 @@ from benchmarks.study.rows.drift import DriftingFeatures
 from benchmarks.study.rows.low_rank import KeepLora, NullSpaceLora
 from benchmarks.study.rows.merging import MagMax
 from benchmarks.study.rows.sharpness import SharpnessAware
-from benchmarks.study.rows.texts import NamedSentences, OwnImages
+from benchmarks.study.rows.texts import KeepLoraOnOwnImages, NamedSentences, OwnImages
 from core.recipes.fields import LabelSpace, LossTerm, Method, TeacherPolicy
 
 FOCAL = {"focal_weight": 1.0, "focal_base": 1.0, "focal_extra": 5.0}
@@ -47,6 +47,20 @@ ROWS: Mapping[str, Baseline] = MappingProxyType(
             make=KeepLora,
             recipe={"method": Method.FT},
             options={"rank": 16, "kept_energy": 0.99, "kept_features": 0.85},
+        ),
+        "keeplora_own_images": Baseline(
+            make=KeepLoraOnOwnImages,
+            recipe={
+                "method": Method.VRLWF,
+                "terms": (LossTerm.VR, LossTerm.LWF, LossTerm.REFERENCE),
+            },
+            options={
+                "rank": 16,
+                "kept_energy": 0.99,
+                "kept_features": 0.85,
+                "reference_temperature": 2.0,
+            },
+            remembers=True,
         ),
         "magmax": Baseline(make=MagMax, recipe={"method": Method.FT}, options={"scale": 0.5}),
         "margin": Baseline(

@@ -1,11 +1,13 @@
 """Other texts and images to distil on than random sentences and the update's own images."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from benchmarks.baselines.fixed_sentences import fixed_sentences, on_texts
+from benchmarks.study.rows.low_rank import KeepLora
 from core.clip.model import ClipModel
 from core.learning import methods as terms
 from core.learning.methods import LearningMethod, Term, TrainingStart
@@ -42,6 +44,25 @@ class OwnImages(LearningMethod):
             terms.reference_texts(self._of_reference),
         )
         return tuple(on_texts(term, lambda: self._sentences) for term in pair)
+
+
+class KeepLoraOnOwnImages(KeepLora):
+    """`keeplora_own_images`: the steps of `keeplora` with the terms of `own_images`."""
+
+    def __init__(
+        self, recipe: Recipe, columns: Columns, *, reference_temperature: float, **steps: Any
+    ) -> None:
+        super().__init__(recipe, columns, **steps)
+        self._on_images = OwnImages(recipe, columns, reference_temperature=reference_temperature)
+
+    def prepare(self, beginning: TrainingStart) -> None:
+        """Draw the sentences, and train steps in place of the model's parameters."""
+        self._on_images.prepare(beginning)
+        super().prepare(beginning)
+
+    def reference_terms(self) -> tuple[Term, ...]:
+        """Return the image loss and the text loss on images without labels."""
+        return self._on_images.reference_terms()
 
 
 class NamedSentences(LearningMethod):
