@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,11 @@ def besiege(stage: Stage, moments: Random) -> Try:
     for client in (*slow, *deaf):
         client.close()
     # What is open afterwards: as much as before, but for what pools keep for the next time.
-    wait_for(lambda: api.num_fds() <= descriptors + POOLED, seconds=START_S)
+    try:
+        wait_for(lambda: api.num_fds() <= descriptors + POOLED, seconds=START_S)
+    except AssertionError as error:
+        error.add_note(f"{descriptors} descriptors before, {api.num_fds()} now: {_open(api)}")
+        raise
     left = _files(stage) - files
     worst, usual = max(looks), quantiles(looks, n=20)[18]
     trouble = f"left behind: {sorted(map(str, left))[:3]}" if left else ""
@@ -88,6 +93,16 @@ def _send(stage: Stage, data: bytes) -> socket.socket:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.sendall(data)
     return client
+
+
+def _open(api: psutil.Process) -> list[str]:
+    """What the process has open, by kind and how often."""
+    kinds = Counter[str]()
+    for place in Path(f"/proc/{api.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            kinds[str(place.readlink()).partition(":")[0]] += 1
+    peers = Counter(f"{one.status} {one.raddr and one.raddr.port}" for one in api.net_connections())
+    return [f"{count} {kind}" for kind, count in (kinds + peers).most_common(20)]
 
 
 def _files(stage: Stage) -> set[Path]:
