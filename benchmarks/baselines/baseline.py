@@ -1,4 +1,4 @@
-"""What a method that exists only for comparison is, and plain fine-tuning, on which they build."""
+"""Methods that exist only for comparison, and plain fine-tuning, on which they build."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

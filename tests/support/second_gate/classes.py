@@ -1,4 +1,4 @@
-"""What is asked class by class: the mean of the classes' changes, and those that lose."""
+"""The rules of classes: the mean of their changes, and those that lose."""
 
 from collections.abc import Iterable, Sequence
 from math import sqrt

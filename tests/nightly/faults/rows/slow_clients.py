@@ -96,7 +96,7 @@ def _send(stage: Stage, data: bytes) -> socket.socket:
 
 
 def _open(api: psutil.Process) -> list[str]:
-    """What the process has open, by kind and how often."""
+    """List what the process has open, by kind and how often."""
     kinds = Counter[str]()
     for place in Path(f"/proc/{api.pid}/fd").iterdir():
         with suppress(FileNotFoundError):  # closed meanwhile
