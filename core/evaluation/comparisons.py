@@ -199,8 +199,8 @@ def _own_among_others(plan: EvaluationPlan) -> Iterator[Comparison]:
         return
     live = {} if plan.live is None else {LIVE: ((own.exam, plan.live),)}
     roles: Roles = {ClassList.UNION: {PARENT: ((own.exam, plan.parent),), **live}}
-    for kind, depth in product(DIRECTIONS, DEPTHS):
-        yield from _with_each(plan, kind, roles, pooled=roles, depth=depth)
+    for kind in DIRECTIONS:
+        yield from _with_each(plan, kind, roles, pooled=roles)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:

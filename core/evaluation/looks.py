@@ -63,7 +63,7 @@ class Looks:
         found = work[Verdicts].on_each(plan.model.id, alike(plan.model.id, plan.candidate.digest))
         numbers = {
             number: beside.number
-            for beside in (plan.parent, plan.live)
+            for beside in (plan.live, plan.parent)  # which counts everywhere, if both are alike
             if beside is not None
             for number in alike(plan.model.id, beside.digest)
         }

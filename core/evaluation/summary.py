@@ -183,7 +183,8 @@ def _go_live(judgement: Judgement, gain: Ruling | None) -> str:
 def _failures(judgement: Judgement) -> Iterator[str]:
     failing = [m for m in judgement.measures if m.outcome is Outcome.FAILS]
     kept = [m for m in failing if m.kind is not MeasureKind.GAIN]
-    asked = {m.asked for m in kept if not m.own_prompts}
+    searched = [m for m in kept if m.is_of_captions and m.asked is ClassList.UNION]
+    asked = {m.asked for m in kept if not (m.own_prompts or m in searched)}
     if ClassList.OWN in asked:
         yield "it forgot more than the limits allow"
     if ClassList.UNION in asked:
@@ -192,6 +193,8 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "suites' classes take more of the earlier ones' answers than the limits allow"
     if ClassList.DEFAULT in asked:
         yield "callers who send no classes would lose more than the limit allows"
+    if searched:
+        yield "other images and captions are found first more often than the limits allow"
     if any(m.own_prompts for m in kept):
         yield "callers who send no prompt would lose more than the limits allow"
     if len(judgement.lost_classes) > len(judgement.inherited_classes):

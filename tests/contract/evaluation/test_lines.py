@@ -11,6 +11,7 @@ from core.jobs.orders import ConvertOrder
 from core.jobs.rules import JobStatus, Monitor
 from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
+from core.registry.verdict_rows import Verdicts
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, ServingPrecision
 from core.values import Digest
@@ -264,7 +265,7 @@ def test_a_version_that_passed_by_a_looser_policy_is_not_the_settled_one(
 # ---- A failure stands -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", ["repeated", "converted"])
+@pytest.mark.parametrize("way", ["repeated", "converted", "beside the converted"])
 def test_a_failure_is_not_undone_by_converting_the_parent_and_back(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
@@ -277,19 +278,22 @@ def test_a_failure_is_not_undone_by_converting_the_parent_and_back(
     assert scene.version(model, 2).verdict is Verdict.FAILED
     parent = 1
     there_and_back = (ServingPrecision.BF16, ServingPrecision.FP32)
-    for precision in there_and_back if way == "converted" else ():
+    for precision in there_and_back if way != "repeated" else ():
         scene.order(model, ConvertOrder(precision=precision, parent=parent))
         parent = scene.run().result["version"]
         if scene.live(model) != parent:
             go_live(scene, model, parent)
-    again = scene.version(model, parent)
-    assert again.digest == scene.version(model, 1).digest
+    assert scene.version(model, parent).digest == scene.version(model, 1).digest
     scene.suite(model, scene.frozen("sun", "moon", each=200, offset=3000), name="another")
     configure_model(scene.platform, model.name, suites=["another"], policy=None, reason="renewed")
     suns = dict.fromkeys((1, 3, 4, 5), (*SUITES, "sun", "moon"))
     knowing_each(scene, model, monkeypatch, {**suns, 2: (*SUITES, *CATS, "sun", "moon")})
     scene.script.tasks.clear()
-    number = scene.learn(model, data, parent=parent).result["version"]
+    again = 1 if way == "beside the converted" else parent
+    number = scene.learn(model, data, parent=again).result["version"]
     made = scene.version(model, number)
     assert made.digest == scene.version(model, 2).digest
     assert (made.verdict, scene.live(model)) == (Verdict.FAILED, parent)
+    with scene.platform.transactions(read_only=True) as work:
+        given = work[Verdicts].on_each(model.id, [number])[number]
+    assert {one.verdict for one in given} == {Verdict.FAILED}  # beside each that it is beside

@@ -111,6 +111,8 @@ def test_what_newer_images_take_of_earlier_searches_is_judged(
     assert report.verdict is verdict
     told = "R@1 on shop, with all suites' and holdouts' images in the gallery, against the parent"
     assert any(told in one for one in report.reasons) is (verdict is not Verdict.PASSED)
+    said = "It may not go live: other images and captions are found first more often than"
+    assert (said in report.summary.go_live) is (verdict is Verdict.FAILED)
 
 
 def test_a_caption_that_many_images_share_hides_no_loss_on_the_others() -> None:
