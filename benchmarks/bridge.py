@@ -22,9 +22,10 @@ from rich.console import Console
 from benchmarks.output import show, write
 from benchmarks.study.cli import DATA, OUT, PLANS
 from benchmarks.study.images import ImageCache, RetainedSet, StudyData, StudyDataReader, on_part
+from benchmarks.study.layered import LayeredArtifacts
 from benchmarks.study.measures import SessionSpecs
 from benchmarks.study.plan import ImageSet, Plan, parse, read, run_config_of
-from benchmarks.study.runner import LayeredArtifacts, Screen
+from benchmarks.study.screen import Screen
 from core.artifacts.local import LocalArtifacts
 from core.artifacts.store import Artifacts
 from core.bootstrap import decoder

@@ -15,7 +15,8 @@ from benchmarks.study.cli import DATA, OUT
 from benchmarks.study.outputs import found_by
 from benchmarks.study.plan import Plan, parse
 from benchmarks.study.results import Comparison, Results, Spread, comparisons
-from benchmarks.study.runner import Places, Screen, Study, open_study, run_all
+from benchmarks.study.screen import Screen
+from benchmarks.study.study import Places, Study, open_study, run_all
 from demo import walkthrough as recipes
 from demo.images import PACK
 

@@ -20,7 +20,8 @@ from benchmarks.study import measures as published
 from benchmarks.study.base import folder_name
 from benchmarks.study.outputs import write_all
 from benchmarks.study.plan import Plan, PlanInvalid, Row, read
-from benchmarks.study.runner import Places, Screen, Study, open_study, run_all
+from benchmarks.study.screen import Screen
+from benchmarks.study.study import Places, Study, open_study, run_all
 from core.datasets.manifests import Part
 from core.errors import PerennialError
 

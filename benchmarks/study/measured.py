@@ -7,7 +7,7 @@ from benchmarks.memory import GIB, account
 from benchmarks.study.base import joined, title_of
 from benchmarks.study.plan import Row
 from benchmarks.study.results import UNTOUCHED, Results, Run, Spread
-from benchmarks.study.runner import Study
+from benchmarks.study.study import Study
 
 HEADS = (
     "base",

@@ -7,7 +7,8 @@ from benchmarks.study import curve
 from benchmarks.study import measured as measured_table
 from benchmarks.study import results as table
 from benchmarks.study.results import Results
-from benchmarks.study.runner import Screen, Study, spent
+from benchmarks.study.screen import Screen
+from benchmarks.study.study import Study, spent
 
 
 def write_all(

@@ -27,7 +27,8 @@ from benchmarks.study.measures import (
     unpack,
 )
 from benchmarks.study.plan import Row
-from benchmarks.study.runner import ExperimentRunner, Record, Study
+from benchmarks.study.runner import ExperimentRunner, Record
+from benchmarks.study.study import Study
 from core.evaluation import results as metrics
 from core.gate.intervals import Interval
 
