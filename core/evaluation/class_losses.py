@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparison import Comparison
+from core.evaluation.comparisons import comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.other_classes import editions_of
 from core.evaluation.paired_hits import PairedHits, firsts, one_a_class, tells

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Set
 from dataclasses import replace
 from typing import Any
 
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparison import Comparison
+from core.evaluation.comparisons import comparisons
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import AnswersByQuery, EvaluationResults
 from core.evaluation.unlabelled import SampledHits, UnlabelledExam

@@ -4,7 +4,8 @@ from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from core.evaluation.class_losses import class_mean, class_parts, losing
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparison import Comparison
+from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.other_classes import other_classes
 from core.evaluation.paired_hits import PairedHits, together

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.evaluation.comparisons import Comparison
+from core.evaluation.comparison import Comparison
 from core.evaluation.exams import ClassExam
 from core.evaluation.paired_hits import PairedHits, one_a_group
 from core.evaluation.plan import EvaluationPlan

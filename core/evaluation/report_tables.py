@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 
 from core.evaluation.answers import RetrievalAnswers
-from core.evaluation.comparisons import Comparison, comparisons
+from core.evaluation.comparison import Comparison
+from core.evaluation.comparisons import comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.evaluation.report import Change, ChangeTable, ListScore, Recall, Scores, Taken

@@ -7,7 +7,7 @@ from functools import cached_property
 from statistics import fmean
 
 from core.evaluation.answers import Answers, ClassAnswers, RetrievalAnswers, are_finite, ranks_of
-from core.evaluation.comparisons import Comparison
+from core.evaluation.comparison import Comparison
 from core.evaluation.exams import ClassExam, RetrievalExam
 from core.evaluation.paired_hits import (
     PairedHits,
