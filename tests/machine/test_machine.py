@@ -12,7 +12,7 @@ from tests.nightly.machine.machine import WRITES
 from tests.nightly.machine.service import Service, run
 from tests.nightly.machine.world import LESSONS, LOOSE, POLICY, SUITE, quick_and_repeatable
 
-STEPS = 300
+STEPS = 150
 
 HAPPEN = {
     "request repeated",

@@ -31,12 +31,12 @@ STAGES: Mapping[str, Callable[[], AbstractContextManager[Stage]]] = {
 }
 
 ROWS = (
-    Row(name="worker_kill", stage="production", tries=100, short=2, run=workers.kill),
+    Row(name="worker_kill", stage="production", tries=100, short=1, run=workers.kill),
     Row(name="worker_stop", stage="production", tries=50, short=1, run=workers.stop),
     Row(name="sigterm", stage="production", tries=10, short=1, run=workers.sigterm),
     Row(name="messages", stage="production", tries=10, short=1, run=workers.messages),
     Row(name="out_of_memory", stage="production", tries=4, short=1, run=workers.want_memory),
-    Row(name="api_kill", stage="production", tries=25, short=2, run=servers.api, limit_s=None),
+    Row(name="api_kill", stage="production", tries=25, short=1, run=servers.api, limit_s=None),
     Row(name="redis_kill", stage="production", tries=25, short=1, run=servers.redis),
     Row(name="redis_flush", stage="production", tries=25, short=1, run=servers.flush),
     Row(name="postgres_kill", stage="production", tries=25, short=1, run=servers.postgres),
@@ -73,12 +73,12 @@ ROWS = (
         short=0,
         run=killed_worker.versions,
     ),
-    Row(name="alias_races", stage="embedded", tries=200, short=8, run=aliases.races),
+    Row(name="alias_races", stage="embedded", tries=200, short=4, run=aliases.races),
     Row(
         name="rollback",
         stage="embedded",
         tries=25,
-        short=2,
+        short=1,
         run=aliases.rollback,
         limit_s=aliases.SOON_S,
     ),

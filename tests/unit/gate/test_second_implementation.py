@@ -263,8 +263,10 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("seed", range(2))
+# By seed 1, a version lacks some of the views; `views` is of seed 1, so it comes once more by 0.
+@pytest.mark.parametrize(
+    ("case", "seed"), [*((case, n % 2) for n, case in enumerate(CASES)), ("views", 0)]
+)
 def test_a_second_implementation_agrees_on_every_number_and_verdict(case: str, seed: int) -> None:
     plan, rate, loss = CASES[case]
     exams: list[Any] = [*plan.zero_shot, *plan.retrieval, *(one.exam for one in plan.kept)]
