@@ -123,8 +123,8 @@ def _own_among_others(plan: EvaluationPlan) -> Iterator[Comparison]:
         return
     live = {} if plan.live is None else {LIVE: ((own.exam, plan.live),)}
     roles: Roles = {ClassList.UNION: {PARENT: ((own.exam, plan.parent),), **live}}
-    for kind in DIRECTIONS:
-        yield from with_each(plan, kind, roles, pooled=roles)
+    for kind, depth in product(DIRECTIONS, DEPTHS):
+        yield from with_each(plan, kind, roles, pooled=roles, depth=depth)
 
 
 def _over_both(roles: Mapping[str, Pairs]) -> Roles:

@@ -57,8 +57,8 @@ class RetrievalExam:
 
     `among` has all captioned images: a small holdout is searched for among these, as few images
     are an easy question, and then in its own gallery (`alone`). None: only there. `union` has all
-    images of captioned suites and of holdouts, so it shows what newer ones swallow. None: there are
-    no more. `earlier` are those of a suite's editions before the newest, oldest first.
+    images of suites and of holdouts, so it shows what newer ones swallow. None: there are no more.
+    `earlier` are those of a suite's editions before the newest, oldest first.
     """
 
     name: str

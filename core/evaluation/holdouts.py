@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from core.datasets.manifests import ManifestEntry, Part
 from core.evaluation.exams import ClassExam, RetrievalExam, class_exam, entries_in
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery
+from core.evaluation.unlabelled import UnlabelledExam
 from core.gate.kinds import ClassList
 from core.gate.rules import GatePolicy
 from core.registry.versions import Version
@@ -171,12 +172,12 @@ def searched_among(
 
 
 def gallery_of_all(
-    captioned: Iterable[RetrievalExam], holdouts: Iterable[ClassHoldout]
+    captioned: Iterable[RetrievalExam], others: Iterable[ClassExam | UnlabelledExam]
 ) -> RetrievalQuery:
-    """Return the query on all captioned images and those of classes, which have no caption."""
+    """Return the query on all captioned images and on those of others, which have no caption."""
     of_classes = (
-        RetrievalQuery(entries=tuple(replace(entry, texts=()) for entry in one.exam.own.entries))
-        for one in holdouts
+        RetrievalQuery(entries=tuple(replace(entry, texts=()) for entry in one.own.entries))
+        for one in others
     )
     return gallery_of([*(exam.own for exam in captioned), *of_classes])
 

@@ -265,7 +265,8 @@ def plan_queries(
     lost = tuple(update.version for update in live.updates) if live else ()
     zero_shot: list[ClassExam] = []
     retrieval: list[RetrievalExam] = []
-    unlabelled = (unlabelled_exam(scored, learned, part) for scored in suites)
+    found = (unlabelled_exam(scored, learned, part) for scored in suites)
+    unlabelled = tuple(one for one in found if one is not None)
     for scored in suites:
         name = scored.suite.name
         match suite_query(scored, part):
@@ -283,7 +284,8 @@ def plan_queries(
     holdouts = class_holdouts(line, candidate.version, of_suites, part, views, can_answer)
     live_holdouts = class_holdouts(replaced, candidate.version, of_suites, part, views, can_answer)
     searches = [*retrieval, *(one.exam for one in (*captioned, *live_captioned))]
-    whole = gallery_of_all(searches, (*holdouts, *live_holdouts))
+    held_out = [one.exam for one in (*holdouts, *live_holdouts)]
+    whole = gallery_of_all(searches, (*zero_shot, *unlabelled, *held_out))
 
     def searched(found: Sequence[CaptionedHoldout]) -> tuple[CaptionedHoldout, ...]:
         first = searched_among(among, found, candidate.version, policy)
@@ -300,7 +302,7 @@ def plan_queries(
         suites=tuple(scored.suite for scored in suites),
         zero_shot=tuple(zero_shot),
         retrieval=tuple(among_all(exam, whole) for exam in retrieval),
-        unlabelled=tuple(one for one in unlabelled if one is not None),
+        unlabelled=unlabelled,
         holdouts=holdouts,
         live_holdouts=live_holdouts,
         captioned=searched(captioned),

@@ -220,7 +220,7 @@ class GatePolicy:
             roles = (PARENT, LIVE) if kind in judged else ()
             return dict.fromkeys(roles, self.default_list_tolerance)
         if asked is ClassList.UNION:
-            return self._over_union(kind) if depth == 1 else {}
+            return self._over_union(kind)
         if kind is MeasureKind.GAIN:
             return {PARENT: -self.wanted_gain if depth == 1 else 0.0}
         if kind in SUITES:

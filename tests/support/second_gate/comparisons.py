@@ -113,9 +113,9 @@ def measures(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for one in own:
         there = {"parent": plan["parent"], "live version": live}
         roles = {role: [(one["exam"], version)] for role, version in there.items() if version}
-        for kind in DIRECTIONS if "among" in one["exam"] else ():
+        for kind, depth in product(DIRECTIONS, (1, 5)) if "among" in one["exam"] else ():
             among = {("union", role) for role in roles}
-            yield from of_roles(evidence, kind, roles, among, lists=("union",))
+            yield from of_roles(evidence, kind, roles, among, lists=("union",), depth=depth)
     for one in own:
         for depth in (1, 5) if "among" in one["exam"] else (1,):
             roles = {"parent": [(one["exam"], plan["parent"])]}
@@ -229,7 +229,7 @@ def tolerance(policy: Json, kind: str, asked: str, role: str, depth: int) -> flo
             return policy["settled_tolerance"] if asked == "own" else None
         return policy["holdout_tolerance"]
     if asked == "union":
-        if kind not in {"zero_shot", *DIRECTIONS} or role == "settled version" or depth > 1:
+        if kind not in {"zero_shot", *DIRECTIONS} or role == "settled version":
             return None
         wide = max(policy["union_tolerance"], policy["root_tolerance"])
         return wide if role == "root" else policy["union_tolerance"]

@@ -7,7 +7,9 @@ import pytest
 
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
+from core.evaluation.answers import RetrievalAnswers
 from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.judge import build_report
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import EvalQuery, RetrievalQuery
 from core.gate.kinds import DIRECTIONS, ClassList, MeasureKind, Outcome
@@ -15,6 +17,7 @@ from core.gate.rules import Verdict
 from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     ROOT,
+    answered,
     entries,
     policy,
     report_of,
@@ -22,6 +25,7 @@ from tests.support.evaluation.evaluations import (
     suite,
     taught,
 )
+from tests.support.evaluation.unlabelled import photos
 
 OWN = entries("taught since", [(f"new thing {n}",) for n in range(60)])
 TAUGHT = {entry.pixels for entry in OWN}
@@ -71,6 +75,43 @@ def test_images_of_classes_are_in_the_gallery_without_a_caption() -> None:
     report = report_of(plan, right)
     fails = {(one.kind, one.asked) for one in report.measures if one.outcome is Outcome.FAILS}
     assert fails == {(way, ClassList.UNION) for way in DIRECTIONS}
+
+
+def test_images_of_other_suites_are_in_the_gallery_without_a_caption() -> None:
+    shop = entries("shop", [(f"thing {n}",) for n in range(20)])
+    emoji = entries("emoji", [("cat",), ("dog",)] * 10)
+    others = [suite("emoji", emoji, SuiteKind.ZERO_SHOT), photos()]
+    plan = second_update(suites=[suite("shop", shop, SuiteKind.RETRIEVAL), *others], earlier=[])
+    (exam,) = plan.retrieval
+    assert exam.union is not None
+    found = {entry.pixels: entry.texts for entry in exam.union.entries}
+    assert len(plan.unlabelled) == 1
+    asked = [*(one.own for one in plan.zero_shot), *(one.own for one in plan.unlabelled)]
+    assert {found[entry.pixels] for one in asked for entry in one.entries} == {()}
+
+
+def test_what_newer_images_push_out_of_the_first_five_is_judged() -> None:
+    """They come second to sixth, so what is found first stays as it was."""
+    shop = entries("shop", [(f"thing {n}",) for n in range(400)])
+    plan = asked_of(shop)
+    answers = answered(plan, candidates(lambda *_: False))
+    (exam,) = plan.retrieval
+    for number, rank in ((1, 1), (2, 6)):
+        who = {1: plan.parent, 2: plan.candidate}[number]
+        ranks = tuple(rank * (n % 2) for n in range(len(exam.over(ClassList.UNION).entries)))
+        there = RetrievalAnswers(image_ranks=ranks, caption_ranks=ranks)
+        answers[who.digest, exam.over(ClassList.UNION).digest] = there
+    report = build_report(
+        plan, answers, previous=None, spending={}, judged_before=0, near_duplicates=0
+    )
+    fails = {
+        (one.name, one.kind, one.asked, one.depth)
+        for one in report.measures
+        if one.outcome is Outcome.FAILS
+    }
+    assert {("shop", way, ClassList.UNION, 5) for way in DIRECTIONS} <= fails
+    assert {depth for *_, depth in fails} == {5}
+    assert report.verdict is Verdict.FAILED
 
 
 def test_what_an_update_finds_among_its_own_captions_has_to_be_found_among_others_too() -> None:
