@@ -19,7 +19,7 @@ from core.learning.captions import Captions, Learned
 from core.learning.distributed import Ranks
 from core.learning.step import StepData
 from core.learning.vocabulary import Columns, generator_of
-from core.recipes.fields import ExemplarChoice, ModelPart, exemplar_quota
+from core.recipes.fields import ExemplarChoice, exemplar_quota
 from core.recipes.rules import Recipe
 from core.values import ignore_progress
 
@@ -63,7 +63,7 @@ class BatchLoader:
         classes = [None if captioned else entry.class_name for entry, captioned in images.rows]
         self._target = columns.targets([*classes, *features])
         self._ranks = ranks
-        self._reads_pixels = recipe.augment or recipe.part is not ModelPart.TEXT
+        self._reads_pixels = recipe.augment or not recipe.part.keeps_statistics
 
     def step(self, step: int) -> StepData:
         """Return the data of one step, which depends only on the seed, the step and the rank."""

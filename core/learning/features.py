@@ -1,19 +1,18 @@
 """Features that do not change during an update: of frozen towers, and drawn from statistics."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
 import torch
-from safetensors.torch import load, save
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from core.artifacts.store import Artifacts
 from core.errors import ModelNotTrainable
 from core.learning.data import BLOCK_IMAGES, BatchLoader
 from core.learning.methods import LearningMethod
-from core.learning.student import CachedFeatures, Models
+from core.learning.statistics import Statistics, kind_of, merged, read_statistics
+from core.learning.student import CachedFeatures, Models, share_images
 from core.learning.vocabulary import generator_of
 from core.recipes.fields import ModelPart, drawn_features
 from core.recipes.rules import distinct
@@ -21,74 +20,12 @@ from core.registry.versions import OTHER_IMAGE_TOWER
 from core.training.trainer import TrainingSpec
 from core.values import Digest, ignore_progress
 
-# Feature statistics: a Gaussian of the image features of one class, which stands for its images.
-#
-# Source: Gaussian feature replay, as in SLCA's classifier alignment (Zhang et al., 2303.05118).
-
-SHRINKAGE = 0.1  # of the covariance towards its diagonal, as it comes from few images
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureStatistics:
-    """Mean and covariance of the L2-normalised features of a class's images."""
-
-    count: Tensor  # a scalar: how many images
-    mean: Tensor  # (width,)
-    covariance: Tensor  # (width, width)
-
-    @classmethod
-    def of(cls, features: Tensor) -> Self:
-        """Return the statistics of features (images, width)."""
-        rows = features.double().cpu()
-        mean = rows.mean(dim=0)
-        centred = rows - mean
-        return cls(
-            count=torch.tensor(len(rows)),
-            mean=mean.float(),
-            covariance=(centred.T @ centred / len(rows)).float(),
-        )
-
-    def merged(self, other: Self) -> "FeatureStatistics":
-        """Return the statistics of both classes' images together."""
-        count = self.count + other.count
-        share = other.count / count
-        apart = other.mean - self.mean
-        within = torch.lerp(self.covariance, other.covariance, share)
-        return FeatureStatistics(
-            count=count,
-            mean=self.mean + share * apart,
-            covariance=within + share * (1 - share) * torch.outer(apart, apart),
-        )
-
-    def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw L2-normalised features (count, width) from the Gaussian.
-
-        The symmetric root of the covariance makes them depend on it continuously. Eigenvectors
-        alone do not: libraries differ in their signs, and in those of equal eigenvalues.
-        """
-        own = self.covariance.double()
-        shrunk = torch.lerp(own, torch.diag(own.diagonal()), SHRINKAGE)
-        values, vectors = torch.linalg.eigh(shrunk)
-        normal = torch.randn(count, len(values), generator=generator, dtype=torch.double)
-        root = vectors * values.clamp(min=0).sqrt() @ vectors.T
-        drawn = self.mean + normal @ root
-        return normalize(drawn, dim=1).float()
-
-    def to_bytes(self) -> bytes:
-        """Return the statistics as safetensors."""
-        return save(vars(self))
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
-        """Return the statistics that `to_bytes` wrote."""
-        return cls(**load(data))
-
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFeatures:
     """Features that stand for images of classes learned before."""
 
-    rows: Tensor  # (features, width)
+    rows: Tensor  # (features, width), or activations below the image tower's top: (rows, ...)
     class_names: tuple[str, ...]  # of each row
 
     def lacks(self, spec: TrainingSpec) -> bool:
@@ -100,26 +37,33 @@ class DrawnFeatures:
     @classmethod
     def of(
         cls,
-        statistics: Mapping[str, Digest],
-        artifacts: Artifacts,
+        statistics: Mapping[str, Statistics],
         *,
         per_class: int,
         seed: int,
         advance: Callable[[int, int], None] = ignore_progress,
     ) -> Self:
-        """Draw equally many features of each class; `advance(done, total)` is called after each.
-
-        Raises ArtifactMissing, ArtifactCorrupt.
-        """
+        """Draw equally many features of each class; `advance(done, total)` is called after each."""
         rows = []
-        for name, digest in statistics.items():
-            known = FeatureStatistics.from_bytes(artifacts.get(digest))
+        for name, known in statistics.items():
             rows.append(known.draw(per_class, generator_of("features of", seed, name)))
             advance(len(rows), len(statistics))
         return cls(
             rows=torch.cat(rows) if rows else torch.empty(0, 0),
             class_names=tuple(name for name in statistics for _ in range(per_class)),
         )
+
+
+def statistics_for(
+    part: ModelPart, statistics: Mapping[str, Digest], artifacts: Artifacts
+) -> dict[str, Statistics]:
+    """Read the statistics of classes that an update of a part may draw from.
+
+    An update of part `text` leaves those of part `top` as they are, but draws from none of them.
+    Raises ArtifactMissing, ArtifactCorrupt.
+    """
+    found = {name: read_statistics(artifacts.get(digest)) for name, digest in statistics.items()}
+    return {name: one for name, one in found.items() if isinstance(one, kind_of(part))}
 
 
 # The features of an update.
@@ -133,17 +77,18 @@ def draw_features(
 ) -> DrawnFeatures:
     """Draw the features that the recipe replays. Raises ModelNotTrainable."""
     recipe, statistics = spec.recipe, spec.feature_statistics if spec.recipe.feature_replay else {}
-    if recipe.feature_replay and not all(models.share_images):
+    below = recipe.part is ModelPart.TOP
+    alike = (share_images(one, models.student, below=below) for one in models.teachers)
+    if recipe.feature_replay and not all(alike):
         raise ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
+    known = statistics_for(recipe.part, statistics, artifacts)
     per_class = drawn_features(
         recipe.feature_replay,
-        len(statistics),
+        len(known),
         images=len(spec.images or spec.captioned),
         classes=len(spec.classes),
     )
-    return DrawnFeatures.of(
-        statistics, artifacts, per_class=per_class, seed=recipe.seed, advance=advance
-    )
+    return DrawnFeatures.of(known, per_class=per_class, seed=recipe.seed, advance=advance)
 
 
 def known_features(
@@ -155,9 +100,9 @@ def known_features(
 ) -> CachedFeatures | None:
     """Return frozen towers' features of all images, which must not be augmented; None if none.
 
-    The drawn features follow; they are the student's and its teachers' alike.
+    The drawn features follow.
     """
-    if models.part is not ModelPart.TEXT and not method.distils_batches:
+    if not (models.part.keeps_statistics or method.distils_batches):
         return None
     blocks = []
     for start in range(0, loader.count, BLOCK_IMAGES):
@@ -165,13 +110,17 @@ def known_features(
         blocks.append(models.know(pixels, distils=method.distils_batches))
         advance(min(start + BLOCK_IMAGES, loader.count), loader.count)
     if drawn.class_names:
-        rows = drawn.rows.to(models.student.device)
-        blocks.append(CachedFeatures(student=rows, teachers=(rows,) * len(blocks[0].teachers)))
-    students = [block.student for block in blocks if block.student is not None]
+        blocks.append(models.know_drawn(drawn.rows.to(models.student.device)))
     return CachedFeatures(
-        student=torch.cat(students) if students else None,
+        student=_joined(block.student for block in blocks),
         teachers=tuple(torch.cat(rows) for rows in zip(*(b.teachers for b in blocks), strict=True)),
+        below=_joined(block.below for block in blocks),
     )
+
+
+def _joined(blocks: Iterable[Tensor | None]) -> Tensor | None:
+    found = [rows for rows in blocks if rows is not None]
+    return torch.cat(found) if found else None
 
 
 def feature_statistics(
@@ -182,23 +131,27 @@ def feature_statistics(
 ) -> dict[str, Digest]:
     """Store the statistics of an update's classes; return those of all that may be replayed later.
 
-    Those of earlier classes stay valid if the image tower is frozen. A class that is taught again
-    has those of all its images. The update's own are those of its `known` features; they are not
-    stored unless the recipe replays features.
+    Those of earlier classes stay valid if what they describe is frozen. A class that is taught
+    again has those of all its images. The update's own are those of its `known` features; they are
+    not stored unless the recipe replays features.
     """
-    if spec.recipe.part is not ModelPart.TEXT:
+    part, found = spec.recipe.part, dict(spec.feature_statistics)
+    if not part.keeps_statistics:
         return {}
-    found = dict(spec.feature_statistics)
-    if not spec.recipe.feature_replay or known is None or known.student is None:
+    alike = statistics_for(part, found, artifacts)
+    if part is ModelPart.TOP:
+        found = {name: found[name] for name in alike}
+    if not spec.recipe.feature_replay or known is None or known.rows is None:
         return found
     earlier = {name.lower(): name for name in found}
     classes = distinct(spec.classes)
     for done, name in enumerate(classes, start=1):
         own = [entry.class_name.lower() == name.lower() for entry in spec.images]
-        statistics = FeatureStatistics.of(known.student[: len(own)][torch.tensor(own)])
+        statistics = kind_of(part).of(known.rows[: len(own)][torch.tensor(own)])
         if before := earlier.get(name.lower()):
-            past = FeatureStatistics.from_bytes(artifacts.get(found.pop(before)))
-            statistics = past.merged(statistics)
+            del found[before]
+            if past := alike.get(before):
+                statistics = merged(past, statistics)
         found[name] = artifacts.put(statistics.to_bytes())
         advance(done, len(classes))
     return found

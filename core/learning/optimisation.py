@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from core.clip.model import ClipModel
 from core.recipes.fields import ModelPart, Optimiser, Precision, Schedule
 from core.recipes.rules import Recipe
+from core.registry.image_tops import is_below_top
 
 LARGEST_LOGIT_SCALE = math.log(100.0)
 WARM_UP = 0.05  # share of all steps
@@ -26,14 +27,25 @@ def trained_parameters(model: ClipModel, part: ModelPart) -> dict[str, nn.Parame
     captions, it would follow the share of pairs that fit, which is one in as many as the batch has:
     far more than in the 32,768 pairs that SigLIP was trained with at a time.
     """
-    towers = {ModelPart.WHOLE: (True, False), ModelPart.IMAGE: (True,), ModelPart.TEXT: (False,)}
     frozen = {"logit_bias", *_batch_norm(model.network)}
     return {
         name: parameter
         for name, parameter in model.network.named_parameters()
-        if name == "logit_scale"
-        or (name not in frozen and name.startswith("visual.") in towers[part])
+        if name == "logit_scale" or (name not in frozen and _is_in(part, name))
     }
+
+
+def _is_in(part: ModelPart, name: str) -> bool:
+    of_images = name.startswith("visual.")
+    match part:
+        case ModelPart.WHOLE:
+            return True
+        case ModelPart.IMAGE:
+            return of_images
+        case ModelPart.TEXT:
+            return not of_images
+        case ModelPart.TOP:
+            return not is_below_top(name)
 
 
 def _batch_norm(network: nn.Module) -> Iterator[str]:

@@ -124,7 +124,10 @@ class LossGradients:
         encoded, teachers = None, known.teachers if known else ()
         student = known.student if known else None
         parts = torch.split(pixels, self.micro_batch or max(1, len(pixels)))
-        if student is None and self.models.part is not ModelPart.TEXT:
+        if student is None and known and known.below is not None:
+            encoded = EncodedParts(self.models.from_below, known.below, self.micro_batch)
+            student = encoded.features
+        elif student is None and self.models.part is not ModelPart.TEXT:
             encoded = EncodedParts(self.models.student_images, pixels, self.micro_batch)
             student = encoded.features
         elif student is None:

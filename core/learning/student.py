@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from core.clip.model import ClipModel
+from core.clip.tops import encode_below, encode_top
 from core.learning.losses import logits
 from core.learning.optimisation import trained_parameters
 from core.learning.parts import EncodedParts
 from core.recipes.fields import MixingChoice, ModelPart, Precision, TeacherPolicy
+from core.registry.image_tops import is_below_top
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 
@@ -96,10 +98,14 @@ def _share_frozen(
     return model
 
 
-def share_images(one: ClipModel, other: ClipModel) -> bool:
-    """Return whether two models' image towers are the same tensors."""
-    pairs = zip(one.visual.parameters(), other.visual.parameters(), strict=True)
-    return all(a.data_ptr() == b.data_ptr() for a, b in pairs)
+def share_images(one: ClipModel, other: ClipModel, *, below: bool = False) -> bool:
+    """Return whether two models' image towers are the same tensors, or are so `below` the top."""
+    own = dict(other.network.named_parameters())
+    return all(
+        parameter.data_ptr() == own[name].data_ptr()
+        for name, parameter in one.network.named_parameters()
+        if (is_below_top(name) if below else name.startswith("visual."))
+    )
 
 
 _AUTOCAST = {
@@ -135,13 +141,21 @@ class CachedFeatures:
 
     student: Tensor | None  # None when the image tower trains
     teachers: tuple[Tensor, ...]
+    below: Tensor | None = None  # activations below the image tower's top, where that trains
 
     def of(self, indices: Tensor) -> Self:
         """Return the features of some images."""
-        student = None if self.student is None else self.student[indices]
         return replace(
-            self, student=student, teachers=tuple(rows[indices] for rows in self.teachers)
+            self,
+            student=None if self.student is None else self.student[indices],
+            teachers=tuple(rows[indices] for rows in self.teachers),
+            below=None if self.below is None else self.below[indices],
         )
+
+    @property
+    def rows(self) -> Tensor | None:
+        """What statistics describe of each image: features, or activations below the top."""
+        return self.student if self.below is None else self.below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +272,12 @@ class Models:
         """
         columns, captions = texts.columns, texts.captions
         known = known or CachedFeatures(student=None, teachers=())
-        images = self.student_images(pixels) if known.student is None else known.student
+        if known.student is not None:
+            images = known.student
+        elif known.below is not None:
+            images = self.from_below(known.below)
+        else:
+            images = self.student_images(pixels)
         seen = known.teachers or (self.teacher_images(pixels, images) if distils else ())
         return Batch(
             student=_features(images, texts.student, columns, captions, self.student),
@@ -273,12 +292,32 @@ class Models:
     def know(self, pixels: Tensor, *, distils: bool = True) -> CachedFeatures:
         """Return the features that stay constant for images that are not augmented.
 
-        These are the teachers' and, if its image tower is frozen, the student's.
+        These are the teachers' and, if its image tower is frozen, the student's; or what that is
+        below its top.
         """
-        frozen = self.part is ModelPart.TEXT
-        student = self.student_images(pixels) if frozen else None
+        student = self.student_images(pixels) if self.part is ModelPart.TEXT else None
         teachers = self.teacher_images(pixels, student) if distils else ()
-        return CachedFeatures(student=student, teachers=teachers)
+        below = None
+        if self.part is ModelPart.TOP:
+            with torch.no_grad(), self._autocast():
+                below = encode_below(self.student, pixels)
+        return CachedFeatures(student=student, teachers=teachers, below=below)
+
+    def know_drawn(self, rows: Tensor) -> CachedFeatures:
+        """Return the features of rows that were drawn from statistics; see `CachedFeatures.rows`.
+
+        They are the student's and its teachers' alike, or what is below the tops of all.
+        """
+        if self.part is not ModelPart.TOP:
+            return CachedFeatures(student=rows, teachers=(rows,) * len(self.teachers))
+        with torch.no_grad(), self._autocast():
+            seen = tuple(encode_top(teacher, rows) for teacher in self.teachers)
+        return CachedFeatures(student=None, teachers=seen, below=rows)
+
+    def from_below(self, activations: Tensor) -> Tensor:
+        """Return I, with gradient, of activations below the image tower's top."""
+        with self._autocast():
+            return encode_top(self.student, activations)
 
     def student_images(self, pixels: Tensor) -> Tensor:
         """Return I, with gradient unless the image tower is frozen."""
@@ -294,9 +333,12 @@ class Models:
         )
 
     def _images(self, model: ClipModel, pixels: Tensor) -> Tensor:
-        dtype = _AUTOCAST[self.precision]
-        with torch.autocast(model.device.type, dtype, enabled=dtype is not None):
+        with self._autocast():
             return model.encode_images(pixels)
+
+    def _autocast(self) -> torch.autocast:
+        dtype = _AUTOCAST[self.precision]
+        return torch.autocast(self.student.device.type, dtype, enabled=dtype is not None)
 
 
 def mixing_anchor(spec: TrainingSpec) -> Digest:

@@ -62,6 +62,12 @@ class ModelPart(StrEnum):
     WHOLE = "whole"
     IMAGE = "image"
     TEXT = "text"
+    TOP = "top"  # the text tower, and the last stage and the projection of the image tower
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """True if what statistics describe of images never changes, so that it can be drawn."""
+        return self in {ModelPart.TEXT, ModelPart.TOP}
 
 
 class LabelSpace(StrEnum):

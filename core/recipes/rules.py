@@ -111,7 +111,7 @@ class Recipe:
         "How the exemplars of a class are chosen.", choice(ExemplarChoice), ExemplarChoice.HERDING
     )
     feature_replay: int = described(
-        "Image features drawn from the statistics of all earlier classes together; part text only.",
+        "Image features drawn from statistics of all earlier classes together; parts text and top.",
         whole(0, MOST_EXEMPLARS),
     )
     exemplar_batch: int = described(
@@ -208,8 +208,8 @@ class Recipe:
 
     def _features_flaw(self) -> str | None:
         """Return when features could be replayed, if they cannot be with the other choices."""
-        if self.part is not ModelPart.TEXT:
-            return "with part 'text', since an image tower that is trained changes them"
+        if not self.part.keeps_statistics:
+            return "with part 'text' or 'top', since an image tower that is trained changes them"
         if self.augment:
             return "without augment, since an image's crops have other features than the image"
         if self.exemplars:

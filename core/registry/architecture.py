@@ -9,9 +9,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from core.errors import BaseUnknown, ModelNotTrainable, NotExportable
-from core.recipes.fields import Vocabulary
+from core.recipes.fields import ModelPart, Vocabulary
 from core.recipes.rules import Recipe
 from core.registry.exports import ExportFormat
+from core.registry.image_tops import require_top
 from core.registry.text_towers import POOLERS, TEXT_CONFIG, text_tower_name
 from core.values import Json
 
@@ -67,6 +68,8 @@ def require_recipe_fits(config: Json, recipe: Recipe) -> None:
             "CLIP's ResNet towers cannot recompute activations; use micro_batch instead.",
             pointer="/recipe/gradient_checkpointing",
         )
+    if recipe.part is ModelPart.TOP:
+        require_top(config)
     if recipe.replays_vocabulary:
         _require_sentences(config, recipe)
 

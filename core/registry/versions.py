@@ -12,8 +12,9 @@ from core import errors
 from core.datasets.rules import DatasetRef
 from core.gate.rules import Verdict
 from core.recipes.defaults import DefaultRecipe
-from core.recipes.fields import PromptTemplate
+from core.recipes.fields import ModelPart, PromptTemplate
 from core.recipes.rules import Recipe
+from core.registry.image_tops import is_below_top
 from core.values import (
     DatasetId,
     Digest,
@@ -303,11 +304,19 @@ OTHER_IMAGE_TOWER = (
 )
 
 
-def require_same_images(teacher: Weights, parent: Weights) -> None:
-    """Raise ModelNotTrainable if a teacher would see images in another way than the parent."""
-    if _tensors(teacher) != _tensors(parent):
+def require_same_images(teacher: Weights, parent: Weights, part: ModelPart) -> None:
+    """Raise ModelNotTrainable if a teacher would see images in another way than the parent.
+
+    With part `top` it may above what statistics describe.
+    """
+    if _tensors(teacher, part) != _tensors(parent, part):
         raise errors.ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
 
 
-def _tensors(weights: Weights) -> dict[str, Digest]:
-    return {t.name: t.digest for t in weights.tensors if t.name.startswith("visual.")}
+def _tensors(weights: Weights, part: ModelPart) -> dict[str, Digest]:
+    below = part is ModelPart.TOP
+    return {
+        tensor.name: tensor.digest
+        for tensor in weights.tensors
+        if (is_below_top(tensor.name) if below else tensor.name.startswith("visual."))
+    }

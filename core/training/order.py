@@ -409,7 +409,7 @@ def require_replayable(artifacts: Artifacts, line: Sequence[Version], recipe: Re
     root, parent = (
         Weights.from_bytes(artifacts.get(version.digest)) for version in (line[0], line[-1])
     )
-    require_same_images(root, parent)
+    require_same_images(root, parent, recipe.part)
 
 
 def replayed_features(recipe: Recipe, parent: Version | None, images: int, classes: int) -> int:

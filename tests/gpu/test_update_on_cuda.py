@@ -11,12 +11,13 @@ import torch
 
 from core.clip.machine import AUTO, find_devices
 from core.errors import RecipeInvalid, StopRequested
-from core.learning.features import FeatureStatistics
+from core.learning.statistics import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import (
+    PARTS,
     PRECISIONS,
     StoppingAsItSaves,
     Watching,
@@ -51,7 +52,7 @@ def losses(artifacts: MemoryArtifacts, spec: TrainingSpec, device: str) -> list[
 
 def parts(method: Method) -> Iterator[ModelPart]:
     """The parts that a method can train."""
-    for part in ModelPart:
+    for part in PARTS:
         with suppress(RecipeInvalid):
             yield Recipe(method=method, part=part).part
 

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from core.learning.data import BLOCK_IMAGES, TrainingImages
-from core.learning.features import FeatureStatistics
 from core.learning.methods import LearningMethod, Term, TrainingStart
 from core.learning.mixing import TrainingEnd
+from core.learning.statistics import FeatureStatistics
 from core.learning.student import Batch, Features
 from core.learning.vocabulary import Columns, generator_of
 from core.recipes.rules import Recipe, distinct

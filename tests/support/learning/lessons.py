@@ -19,7 +19,7 @@ from core.errors import StopRequested
 from core.evaluation.queries import ClassQuery, RetrievalQuery
 from core.learning.setup import PreparedRun, prepare_run
 from core.learning.trainer import UpdateTrainer
-from core.recipes.fields import DEFAULT_PROMPT, Method, Precision
+from core.recipes.fields import DEFAULT_PROMPT, Method, ModelPart, Precision
 from core.recipes.presets import COMPOSED
 from core.recipes.rules import Recipe
 from core.registry.versions import Weights
@@ -30,6 +30,8 @@ from tests.support.factories import an_entry
 from tests.support.learning.tiny_clip import stored, tiny_clip
 from tests.support.memory_artifacts import MemoryArtifacts
 from tests.support.pictures import encode
+
+PARTS = tuple(part for part in ModelPart if part is not ModelPart.TOP)  # of towers of any kind
 
 PRECISIONS = (Precision.FP32, Precision.BF16, Precision.FP16)  # what a task may name
 

@@ -13,7 +13,8 @@ from torch import Tensor
 from core.clip.model import load, publish
 from core.errors import ModelNotTrainable
 from core.learning.data import encode_stored
-from core.learning.features import SHRINKAGE, DrawnFeatures, FeatureStatistics
+from core.learning.features import DrawnFeatures
+from core.learning.statistics import SHRINKAGE, FeatureStatistics
 from core.learning.vocabulary import generator_of
 from core.recipes.fields import Method, ModelPart, TeacherPolicy, drawn_features
 from core.training.trainer import TrainingSpec
@@ -90,18 +91,13 @@ def test_a_class_of_one_image_is_drawn_as_that_image() -> None:
 
 
 def test_each_class_is_drawn_alike_whatever_else_is_drawn() -> None:
-    artifacts = MemoryArtifacts()
-    known = {
-        name: artifacts.put(FeatureStatistics.of(rows).to_bytes())
-        for name, rows in (("one", ONE), ("other", OTHER))
-    }
-    both = DrawnFeatures.of(known, artifacts, per_class=2, seed=7)
-    alone = DrawnFeatures.of({"other": known["other"]}, artifacts, per_class=2, seed=7)
+    known = {"one": FeatureStatistics.of(ONE), "other": FeatureStatistics.of(OTHER)}
+    both = DrawnFeatures.of(known, per_class=2, seed=7)
+    alone = DrawnFeatures.of({"other": known["other"]}, per_class=2, seed=7)
     assert both.class_names == ("one", "one", "other", "other")
     assert torch.equal(both.rows[2:], alone.rows)
-    assert not torch.equal(
-        alone.rows, DrawnFeatures.of({"other": known["other"]}, artifacts, per_class=2, seed=8).rows
-    )
+    otherwise = DrawnFeatures.of({"other": known["other"]}, per_class=2, seed=8)
+    assert not torch.equal(alone.rows, otherwise.rows)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from torch import Tensor
 from core.learning.distributed import repeatable
 from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
 from core.recipes.rules import Recipe
-from tests.support.learning.lessons import altered
+from tests.support.learning.lessons import PARTS, altered
 from tests.support.learning.rounding import logit_error
 from tests.support.learning.steps import counted, in_double, noisy, random_pixels, stand, step_data
 from tests.support.learning.tiny_clip import tiny_clip
@@ -24,7 +24,7 @@ DISTILLING = (Method.LWF, Method.VRLWF, Method.VRLWF_CROSS, Method.ZSCL)
 WAYS = [  # the other methods have the loss of fine-tuning
     (method, part)
     for method in (Method.FT, *DISTILLING)
-    for part in ModelPart
+    for part in PARTS
     if (method, part) != (Method.ZSCL, ModelPart.TEXT)
 ]
 

@@ -15,8 +15,8 @@ from core.artifacts.local import LocalArtifacts
 from core.clip.model import load, read_state
 from core.errors import RanksDisagree, StopRequested, TrainingDiverged
 from core.learning.distributed import Command, SingleRankProvider, repeatable
-from core.learning.features import FeatureStatistics
 from core.learning.setup import prepare_run
+from core.learning.statistics import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import Averaging, Method, ModelPart, Precision
 from core.registry.versions import Weights

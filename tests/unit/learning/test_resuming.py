@@ -13,7 +13,7 @@ from core.artifacts.store import BytesCallback, ignore_bytes
 from core.clip.model import published_bytes
 from core.errors import LeaseLost, StopRequested, StorageFull
 from core.learning import step as checkpoint
-from core.learning.features import FeatureStatistics
+from core.learning.statistics import FeatureStatistics
 from core.learning.trainer import UpdateTrainer
 from core.recipes.fields import (
     Averaging,

@@ -18,6 +18,7 @@ from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from core.values import Digest
 from tests.support.learning.lessons import (
+    PARTS,
     PRECISIONS,
     altered,
     another_root,
@@ -96,7 +97,7 @@ def test_in_a_first_update_all_policies_have_one_teacher(policy: TeacherPolicy) 
 
 
 @pytest.mark.parametrize("policy", TeacherPolicy)
-@pytest.mark.parametrize("part", ModelPart)
+@pytest.mark.parametrize("part", PARTS)
 def test_nothing_of_a_teacher_takes_a_gradient_or_moves(
     policy: TeacherPolicy, part: ModelPart
 ) -> None:
@@ -195,7 +196,7 @@ def models_of(spec: TrainingSpec, artifacts: MemoryArtifacts, **recipe: Any) -> 
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
-@pytest.mark.parametrize("part", ModelPart)
+@pytest.mark.parametrize("part", PARTS)
 def test_only_the_students_trained_tensors_start_between_parent_and_root(
     part: ModelPart, share: float, spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:

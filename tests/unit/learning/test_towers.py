@@ -14,10 +14,11 @@ from core.learning.optimisation import trained_parameters
 from core.learning.vocabulary import generator_of, sentences_of
 from core.recipes.fields import Method, ModelPart, Precision
 from core.recipes.rules import Recipe
+from core.registry.image_tops import is_below_top
 from core.registry.versions import Weights
 from core.training.trainer import TrainingSpec
 from core.values import Digest
-from tests.support.learning.lessons import Watching, red_and_blue, train, with_recipe
+from tests.support.learning.lessons import PARTS, Watching, red_and_blue, train, with_recipe
 from tests.support.learning.tiny_clip import stored, tiny_clip, tiny_config
 from tests.support.learning.towers import TOWERS, config_of
 from tests.support.memory_artifacts import MemoryArtifacts
@@ -69,8 +70,13 @@ def batch_norm_of(model: ClipModel) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("tower", [None, *TOWERS])
-@pytest.mark.parametrize("part", ModelPart)
+@pytest.mark.parametrize(
+    ("tower", "part"),
+    [
+        *((tower, part) for tower in (None, *TOWERS) for part in PARTS),
+        ("timm with dropout", ModelPart.TOP),
+    ],
+)
 def test_a_part_of_any_tower_learns_and_the_rest_keeps_every_bit(
     tower: str | None, part: ModelPart, artifacts: MemoryArtifacts
 ) -> None:
@@ -93,8 +99,10 @@ def test_a_part_of_any_tower_learns_and_the_rest_keeps_every_bit(
             ModelPart.WHOLE: {True, False},
             ModelPart.IMAGE: {True},
             ModelPart.TEXT: {False},
+            ModelPart.TOP: {True, False},
         }[part]
     )
+    assert part is not ModelPart.TOP or not any(map(is_below_top, changed))
     # Dropout is off and statistics are fixed: no distance yet.
     assert monitor.terms[0]["vr"] == pytest.approx(0, abs=1e-5)
     assert monitor.terms[-1]["vr"] > 1e-5
