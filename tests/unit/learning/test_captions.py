@@ -19,6 +19,7 @@ from core.recipes.fields import DEFAULT_PROMPT, Method, ModelPart, Precision, Te
 from core.recipes.rules import Recipe
 from core.training.trainer import TrainingSpec
 from tests.support.learning.lessons import (
+    PARTS,
     Watching,
     altered,
     noise_image,
@@ -145,7 +146,7 @@ def test_a_model_with_a_logit_bias_is_taught_by_the_loss_of_siglip() -> None:
 
 
 @pytest.mark.parametrize("config", [CONFIG, BIASED], ids=["softmax", "sigmoid"])
-@pytest.mark.parametrize("part", ModelPart)
+@pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("micro_batch", [1, 3, 64])
 def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
     part: ModelPart, micro_batch: int, config: dict[str, Any]

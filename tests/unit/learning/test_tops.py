@@ -192,6 +192,26 @@ def test_known_activations_give_the_step_of_the_pixels(
     assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
+def test_a_batch_of_captions_in_parts_has_the_gradients_of_the_whole(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    told = tuple(
+        replace(entry, texts=(f"{entry.class_name} {n}",)) for n, entry in enumerate(spec.images)
+    )
+    captions = replace(spec, images=(), classes=(), captioned=told)
+    found = []
+    for size in (0, 3):
+        run = prepared(artifacts, with_recipe(captions, micro_batch=size))
+        numbers = run.update.gradients(run.reading.step(0))
+        found.append((numbers, {n: p.grad for n, p in run.update.models.parameters.items()}))
+    (whole, gradients), (parts, others) = found
+    assert parts == pytest.approx(whole, rel=1e-4, abs=1e-5)
+    largest = max(one.abs().max().item() for one in gradients.values() if one is not None)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(others[name], gradient, rtol=1e-3, atol=1e-4 * largest, msg=name)
+    assert gradients["visual.head.proj.weight"].abs().max() > 0
+
+
 def test_later_updates_can_replay_the_classes_before_and_the_updates_own(
     spec: TrainingSpec, artifacts: MemoryArtifacts
 ) -> None:

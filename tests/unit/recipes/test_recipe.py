@@ -48,8 +48,8 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         ),
         (
             {"method": "vrlwf_features", "part": "whole"},
-            "Features can be replayed only with part 'text', since an image tower that is trained "
-            "changes them.",
+            "Features can be replayed only with part 'text' or 'top', since an image tower that is "
+            "trained changes them.",
             "/recipe/feature_replay",
         ),
         (
@@ -168,6 +168,7 @@ def test_any_choice_can_be_made_beside_a_method() -> None:
     [
         ({}, Method.VRLWF_FEATURES),
         ({"part": "text"}, Method.VRLWF_FEATURES),
+        ({"part": "top"}, Method.VRLWF_FEATURES),
         ({"part": "whole"}, Method.VRLWF),
         ({"part": "image"}, Method.VRLWF),
         ({"part": "text", "augment": True}, Method.VRLWF),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from core.clip.bases import require_features
 from core.clip.model import empty_network
 from core.errors import ModelNotTrainable
-from core.recipes.fields import Method, Vocabulary
+from core.recipes.fields import Method, ModelPart, Vocabulary
 from core.recipes.rules import Recipe
 from core.registry.architecture import (
     context_length,
@@ -23,6 +24,8 @@ from core.registry.architecture import (
     untrainable_reason,
 )
 from core.registry.text_towers import sound_settings, text_config, text_tower_name
+from core.registry.versions import TensorEntry, Weights, require_same_images
+from tests.support.factories import digest
 from tests.support.learning.lessons import altered
 from tests.support.learning.tiny_clip import tiny_config
 from tests.support.learning.towers import RESNET, TIMM_DROPOUT
@@ -232,6 +235,45 @@ def test_a_resnet_says_that_it_recomputes_nothing() -> None:
     require_recipe_fits(tiny_config(), recipe)
     for tower in (TIMM_DROPOUT["vision_cfg"], TIMM_DROPOUT["vision_cfg"] | {"layers": [1, 1]}):
         require_recipe_fits({"model_cfg": TIMM_DROPOUT | {"vision_cfg": tower}}, recipe)
+
+
+def test_part_top_is_for_the_convnexts_of_timm() -> None:
+    recipe = Recipe(part=ModelPart.TOP)
+    towers = {name: {"model_cfg": config} for name, config in CONFIGS.items()}
+    fit = set()
+    for name, config in towers.items():
+        with suppress(ModelNotTrainable):
+            require_recipe_fits(config, recipe)
+            fit.add(name)
+    assert fit == {name for name in CONFIGS if "convnext" in name}
+    with pytest.raises(ModelNotTrainable) as caught:
+        require_recipe_fits(tiny_config(), recipe)
+    assert caught.value.pointer == "/recipe/part"
+
+
+def test_a_teacher_may_see_images_in_another_way_above_what_is_described() -> None:
+    def weights(below: str, above: str) -> Weights:
+        return Weights(
+            config={},
+            tensors=tuple(
+                TensorEntry(name=name, dtype="F32", shape=(1,), digest=digest(value), size=4)
+                for name, value in (
+                    ("visual.trunk.stages.2.x", below),
+                    ("visual.trunk.stages.3.x", above),
+                    ("visual.head.proj.weight", above),
+                    ("token_embedding.weight", above),
+                )
+            ),
+        )
+
+    for part, one, other, refused in (
+        (ModelPart.TOP, weights("a", "b"), weights("a", "c"), False),
+        (ModelPart.TOP, weights("a", "b"), weights("d", "b"), True),
+        (ModelPart.TEXT, weights("a", "b"), weights("a", "c"), True),
+        (ModelPart.TEXT, weights("a", "b"), weights("a", "b"), False),
+    ):
+        with pytest.raises(ModelNotTrainable) if refused else nullcontext():
+            require_same_images(one, other, part)
 
 
 @pytest.mark.parametrize("method", [Method.VRLWF, Method.VRLWF_CROSS])
