@@ -59,6 +59,7 @@ class BatchLoader:
         self._images = TrainingImages(
             (*learned, *reference), artifacts, preprocess, seed=recipe.seed, augment=recipe.augment
         )
+        self._drawn = len(features)  # before the reference images, and not among the stored ones
         self._captions = captions
         classes = [None if captioned else entry.class_name for entry, captioned in images.rows]
         self._target = columns.targets([*classes, *features])
@@ -82,7 +83,9 @@ class BatchLoader:
             captions=captions,
             fits=fits,
             share=1 / self._ranks.size if self._captions else len(mine) / len(rows),
-            reference=self._images.batch([(i, step) for i in self.sampler.reference(step)]),
+            reference=self._images.batch(
+                [(index - self._drawn, step) for index in self.sampler.reference(step)]
+            ),
         )
 
     def whole(self, start: int, stop: int) -> Tensor:

@@ -11,7 +11,7 @@ from core.artifacts.store import Artifacts
 from core.errors import ModelNotTrainable
 from core.learning.data import BLOCK_IMAGES, BatchLoader
 from core.learning.methods import LearningMethod
-from core.learning.statistics import Statistics, kind_of, merged, read_statistics
+from core.learning.statistics import kind_of, merged, read_statistics
 from core.learning.student import CachedFeatures, Models, share_images
 from core.learning.vocabulary import generator_of
 from core.recipes.fields import ModelPart, drawn_features
@@ -37,15 +37,20 @@ class DrawnFeatures:
     @classmethod
     def of(
         cls,
-        statistics: Mapping[str, Statistics],
+        statistics: Mapping[str, Digest],
+        artifacts: Artifacts,
         *,
         per_class: int,
         seed: int,
         advance: Callable[[int, int], None] = ignore_progress,
     ) -> Self:
-        """Draw equally many features of each class; `advance(done, total)` is called after each."""
+        """Draw equally many features of each class; `advance(done, total)` is called after each.
+
+        Raises ArtifactMissing, ArtifactCorrupt.
+        """
         rows = []
-        for name, known in statistics.items():
+        for name, digest in statistics.items():
+            known = read_statistics(artifacts.get(digest))
             rows.append(known.draw(per_class, generator_of("features of", seed, name)))
             advance(len(rows), len(statistics))
         return cls(
@@ -55,15 +60,21 @@ class DrawnFeatures:
 
 
 def statistics_for(
-    part: ModelPart, statistics: Mapping[str, Digest], artifacts: Artifacts
-) -> dict[str, Statistics]:
-    """Read the statistics of classes that an update of a part may draw from.
+    part: ModelPart,
+    statistics: Mapping[str, Digest],
+    artifacts: Artifacts,
+    advance: Callable[[int, int], None],
+) -> dict[str, Digest]:
+    """Return the statistics of classes that an update of a part may draw from.
 
-    An update of part `text` leaves those of part `top` as they are, but draws from none of them.
-    Raises ArtifactMissing, ArtifactCorrupt.
+    `advance(done, total)` is called after each. Raises ArtifactMissing, ArtifactCorrupt.
     """
-    found = {name: read_statistics(artifacts.get(digest)) for name, digest in statistics.items()}
-    return {name: one for name, one in found.items() if isinstance(one, kind_of(part))}
+    found = {}
+    for done, (name, digest) in enumerate(statistics.items(), start=1):
+        if isinstance(read_statistics(artifacts.get(digest)), kind_of(part)):
+            found[name] = digest
+        advance(done, len(statistics))
+    return found
 
 
 # The features of an update.
@@ -81,14 +92,16 @@ def draw_features(
     alike = (share_images(one, models.student, below=below) for one in models.teachers)
     if recipe.feature_replay and not all(alike):
         raise ModelNotTrainable(OTHER_IMAGE_TOWER, pointer="/recipe/teacher")
-    known = statistics_for(recipe.part, statistics, artifacts)
+    known = statistics_for(recipe.part, statistics, artifacts, advance)
     per_class = drawn_features(
         recipe.feature_replay,
         len(known),
         images=len(spec.images or spec.captioned),
         classes=len(spec.classes),
     )
-    return DrawnFeatures.of(known, per_class=per_class, seed=recipe.seed, advance=advance)
+    return DrawnFeatures.of(
+        known, artifacts, per_class=per_class, seed=recipe.seed, advance=advance
+    )
 
 
 def known_features(
@@ -109,8 +122,9 @@ def known_features(
         pixels = loader.whole(start, start + BLOCK_IMAGES)
         blocks.append(models.know(pixels, distils=method.distils_batches))
         advance(min(start + BLOCK_IMAGES, loader.count), loader.count)
-    if drawn.class_names:
-        blocks.append(models.know_drawn(drawn.rows.to(models.student.device)))
+    for rows in torch.split(drawn.rows, BLOCK_IMAGES) if drawn.class_names else ():
+        there = rows.to(models.student.device)
+        blocks.append(models.know_drawn(there, distils=method.distils_batches))
     return CachedFeatures(
         student=_joined(block.student for block in blocks),
         teachers=tuple(torch.cat(rows) for rows in zip(*(b.teachers for b in blocks), strict=True)),
@@ -131,16 +145,16 @@ def feature_statistics(
 ) -> dict[str, Digest]:
     """Store the statistics of an update's classes; return those of all that may be replayed later.
 
-    Those of earlier classes stay valid if what they describe is frozen. A class that is taught
-    again has those of all its images. The update's own are those of its `known` features; they are
-    not stored unless the recipe replays features.
+    Those of earlier classes stay valid if what they describe is frozen: an update of part `text`
+    leaves all, one of part `top` those of that part. A class that is taught again has those of all
+    its images, or those of the newest alone if the ones before are of the other part. The update's
+    own are those of its `known` features; they are not stored unless the recipe replays features.
     """
     part, found = spec.recipe.part, dict(spec.feature_statistics)
     if not part.keeps_statistics:
         return {}
-    alike = statistics_for(part, found, artifacts)
     if part is ModelPart.TOP:
-        found = {name: found[name] for name in alike}
+        found = statistics_for(part, found, artifacts, advance)
     if not spec.recipe.feature_replay or known is None or known.rows is None:
         return found
     earlier = {name.lower(): name for name in found}
@@ -149,9 +163,8 @@ def feature_statistics(
         own = [entry.class_name.lower() == name.lower() for entry in spec.images]
         statistics = kind_of(part).of(known.rows[: len(own)][torch.tensor(own)])
         if before := earlier.get(name.lower()):
-            del found[before]
-            if past := alike.get(before):
-                statistics = merged(past, statistics)
+            past = read_statistics(artifacts.get(found.pop(before)))
+            statistics = merged(past, statistics)
         found[name] = artifacts.put(statistics.to_bytes())
         advance(done, len(classes))
     return found

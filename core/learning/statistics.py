@@ -77,6 +77,7 @@ class FeatureStatistics:
 
 
 RANK = 32  # directions of a class's activations; the rest of their covariance is a diagonal
+MOST_ROWS = 2048  # images that directions are taken from: the time grows with their cube
 ROUNDING = 1e-12  # a share of the largest eigenvalue, below which another is 0
 
 
@@ -96,7 +97,7 @@ class ActivationStatistics:
     @classmethod
     def of(cls, activations: Tensor) -> Self:
         """Return the statistics of activations (images, channels, height, width)."""
-        rows = activations.double().cpu()
+        rows = activations.cpu().double()
         mean = rows.mean(dim=0)
         centred = (rows - mean).flatten(1) / len(rows) ** 0.5
         return cls(
@@ -138,8 +139,11 @@ class ActivationStatistics:
 def _parted(rows: Tensor, variances: Tensor) -> dict[str, Tensor]:
     """Return the leading directions of Σ rowsᵀ rows, and the variances that these leave.
 
-    A direction's sign is that of its largest number, as libraries differ in it.
+    Directions are those of the first rows, if there are many. A direction's sign is that of its
+    largest number, as libraries differ in it.
     """
+    if len(rows) > MOST_ROWS:
+        rows = rows[:MOST_ROWS] * (len(rows) / MOST_ROWS) ** 0.5
     values, vectors = torch.linalg.eigh(rows @ rows.T)  # the largest last
     many = int((values[-RANK:] > ROUNDING * values[-1]).sum())
     found = vectors.T.flip(0)[:many] @ rows
@@ -158,14 +162,14 @@ def kind_of(part: ModelPart) -> type[FeatureStatistics] | type[ActivationStatist
 
 
 def merged(one: Statistics, other: Statistics) -> Statistics:
-    """Return the statistics of both classes' images together. Raises TypeError of two kinds."""
+    """Return the statistics of both classes' images together; of two kinds, `other` alone."""
     match one, other:
         case FeatureStatistics(), FeatureStatistics():
             return one.merged(other)
         case ActivationStatistics(), ActivationStatistics():
             return one.merged(other)
         case _:
-            raise TypeError("statistics of features and of activations")
+            return other
 
 
 def read_statistics(data: bytes) -> Statistics:

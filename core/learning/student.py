@@ -303,15 +303,16 @@ class Models:
                 below = encode_below(self.student, pixels)
         return CachedFeatures(student=student, teachers=teachers, below=below)
 
-    def know_drawn(self, rows: Tensor) -> CachedFeatures:
+    def know_drawn(self, rows: Tensor, *, distils: bool = True) -> CachedFeatures:
         """Return the features of rows that were drawn from statistics; see `CachedFeatures.rows`.
 
         They are the student's and its teachers' alike, or what is below the tops of all.
         """
+        teachers = self.teachers if distils else ()
         if self.part is not ModelPart.TOP:
-            return CachedFeatures(student=rows, teachers=(rows,) * len(self.teachers))
+            return CachedFeatures(student=rows, teachers=(rows,) * len(teachers))
         with torch.no_grad(), self._autocast():
-            seen = tuple(encode_top(teacher, rows) for teacher in self.teachers)
+            seen = tuple(encode_top(teacher, rows) for teacher in teachers)
         return CachedFeatures(student=None, teachers=seen, below=rows)
 
     def from_below(self, activations: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The top of an image tower, which part `top` trains: what is below stays as it is.
 
 It is the last stage of a ConvNeXt of timm, with what follows. What comes below it is small there:
-2,048 numbers of an image in the bundled model. In a vision transformer it is all tokens, 20 to 130
+2,048 numbers of an image in the bundled model. In a vision transformer it is all tokens, 20 to 290
 times as many.
 """
 

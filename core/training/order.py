@@ -413,8 +413,13 @@ def require_replayable(artifacts: Artifacts, line: Sequence[Version], recipe: Re
 
 
 def replayed_features(recipe: Recipe, parent: Version | None, images: int, classes: int) -> int:
-    """Return how many features an update of so many images and classes replays."""
+    """Return how many features an update of so many images and classes replays.
+
+    Of a parent that was taught by another part, there are none that this one may draw from.
+    """
     if parent is None or not recipe.feature_replay:
+        return 0
+    if parent.recipe is not None and parent.recipe.part is not recipe.part:
         return 0
     replayed = len(parent.feature_statistics)
     each = drawn_features(recipe.feature_replay, replayed, images=images, classes=classes)

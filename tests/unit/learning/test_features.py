@@ -91,12 +91,17 @@ def test_a_class_of_one_image_is_drawn_as_that_image() -> None:
 
 
 def test_each_class_is_drawn_alike_whatever_else_is_drawn() -> None:
-    known = {"one": FeatureStatistics.of(ONE), "other": FeatureStatistics.of(OTHER)}
-    both = DrawnFeatures.of(known, per_class=2, seed=7)
-    alone = DrawnFeatures.of({"other": known["other"]}, per_class=2, seed=7)
+    artifacts = MemoryArtifacts()
+    known = {
+        name: artifacts.put(FeatureStatistics.of(rows).to_bytes())
+        for name, rows in (("one", ONE), ("other", OTHER))
+    }
+    both = DrawnFeatures.of(known, artifacts, per_class=2, seed=7)
+    one = {"other": known["other"]}
+    alone = DrawnFeatures.of(one, artifacts, per_class=2, seed=7)
     assert both.class_names == ("one", "one", "other", "other")
     assert torch.equal(both.rows[2:], alone.rows)
-    otherwise = DrawnFeatures.of({"other": known["other"]}, per_class=2, seed=8)
+    otherwise = DrawnFeatures.of(one, artifacts, per_class=2, seed=8)
     assert not torch.equal(alone.rows, otherwise.rows)
 
 

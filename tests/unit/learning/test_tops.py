@@ -11,6 +11,7 @@ from torch import Tensor
 from core.clip.model import load, publish
 from core.clip.tops import encode_below, encode_top
 from core.errors import ModelNotTrainable
+from core.learning import statistics
 from core.learning.data import TrainingImages
 from core.learning.statistics import (
     RANK,
@@ -20,10 +21,11 @@ from core.learning.statistics import (
     read_statistics,
 )
 from core.learning.vocabulary import generator_of
-from core.recipes.fields import Method, ModelPart, Precision, TeacherPolicy
+from core.recipes.fields import LossTerm, Method, ModelPart, Precision, TeacherPolicy
 from core.registry.image_tops import is_below_top
 from core.training.trainer import TrainingSpec
 from core.values import Digest
+from tests.support.factories import digest
 from tests.support.learning.lessons import (
     Watching,
     prepared,
@@ -133,8 +135,32 @@ def test_merged_statistics_are_those_of_all_images() -> None:
     torch.testing.assert_close(
         found.directions.T @ found.directions, both.directions.T @ both.directions
     )
-    with pytest.raises(TypeError):
-        merged(found, FeatureStatistics.of(torch.eye(2)))
+    other_kind = FeatureStatistics.of(torch.eye(2))
+    assert merged(found, other_kind) is other_kind
+
+
+def test_merged_statistics_of_many_numbers_have_all_variances() -> None:
+    one, other = (torch.randn(80, 5, 4, 4, generator=generator_of(name)) for name in ("a", "b"))
+    found = merged(ActivationStatistics.of(one), ActivationStatistics.of(3 * other + 1))
+    assert isinstance(found, ActivationStatistics)
+    assert len(found.directions) == RANK
+    variances = found.directions.square().sum(dim=0) + found.diagonal
+    both = torch.cat([one, 3 * other + 1]).flatten(1)
+    torch.testing.assert_close(variances, both.var(dim=0, correction=0))
+
+
+def test_directions_of_many_images_are_those_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = some(400)
+    whole = ActivationStatistics.of(rows)
+    monkeypatch.setattr(statistics, "MOST_ROWS", 200)
+    found = ActivationStatistics.of(rows)
+    torch.testing.assert_close(found.mean, whole.mean)
+    torch.testing.assert_close(
+        found.directions[:3].norm(dim=1), whole.directions[:3].norm(dim=1), rtol=0.2, atol=0.0
+    )
+    variances = found.directions.square().sum(dim=0) + found.diagonal
+    flat = rows.flatten(1)
+    assert (variances >= flat.var(dim=0, correction=0) * 0.99).all()
 
 
 def test_statistics_are_read_as_they_were_written() -> None:
@@ -258,6 +284,38 @@ def test_statistics_stay_as_long_as_what_they_describe(
         assert set(found) == kept
     run = prepared(artifacts, replace(both, learned=("green", "grey")))
     assert run.features == 5  # of green alone
+
+
+def test_features_are_drawn_without_distillation_on_them_too(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    """The reference set alone has a teacher, or nothing has."""
+    for terms in ((LossTerm.REFERENCE,), ()):
+        run = prepared(artifacts, with_recipe(spec, terms=terms))
+        assert run.features == 5
+        assert run.known is not None
+        assert run.known.teachers == ()
+        assert run.update.gradients(run.reading.step(0))
+
+
+def test_a_class_taught_again_by_the_other_part_has_the_newest_statistics(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    text = with_recipe(spec, method=Method.VRLWF_FEATURES, part=ModelPart.TEXT)
+    green = tuple(replace(one, texts=("green",)) for one in spec.images[:5])
+    again = replace(text, images=(*green, *spec.images[5:]), classes=("blue", "green", "red"))
+    found = trained(artifacts, again).feature_statistics
+    assert set(found) == {"blue", "green", "red"}
+    for stored in found.values():
+        assert isinstance(read_statistics(artifacts.get(stored)), FeatureStatistics)
+
+
+def test_an_update_that_draws_nothing_leaves_statistics_unread(
+    spec: TrainingSpec, artifacts: MemoryArtifacts
+) -> None:
+    gone = replace(spec, feature_statistics={"green": digest("gone")})
+    plain = with_recipe(gone, method=Method.VRLWF, part=ModelPart.TEXT, augment=False)
+    assert trained(artifacts, plain).feature_statistics == gone.feature_statistics
 
 
 def test_a_teacher_may_differ_in_the_top_alone(
