@@ -154,7 +154,7 @@ class CachedFeatures:
 
     @property
     def rows(self) -> Tensor | None:
-        """What statistics describe of each image: features, or activations below the top."""
+        """The rows that statistics describe: features of images, or activations below the top."""
         return self.student if self.below is None else self.below
 
 

@@ -51,7 +51,7 @@ def some(count: int, *, seed: str = "activations") -> Tensor:
 
 
 def below(spec: TrainingSpec, artifacts: MemoryArtifacts, class_name: str) -> Tensor:
-    """What the parent makes of the images of a class, below its top."""
+    """Activations of the images of a class, below the parent's top."""
     model = load(spec.parent, artifacts)
     entries = [e for e in (*spec.images, *spec.exemplars) if e.class_name == class_name]
     images = TrainingImages(entries, artifacts, model.preprocess, seed=0, augment=False)
