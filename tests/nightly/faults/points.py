@@ -87,6 +87,10 @@ class Points:
         except FileNotFoundError:
             return None
 
+    def began_at(self, point: str) -> float:
+        """When a process that was struck there got there; its disk may take a while to fill."""
+        return (self._folder / f"{point}.struck").stat().st_mtime
+
     def is_ready(self, pid: int) -> bool:
         """Return whether this worker child receives messages."""
         return (self._folder / f"ready-{pid}").exists()
@@ -96,14 +100,16 @@ class Points:
 
     def reach(self, point: str) -> None:
         """Be struck, if this point is armed and nobody was before."""
-        taken = self._folder / f"{point}.struck"
+        taken = self._folder / f"{point}.taken"
         try:
             (self._folder / point).rename(taken)
         except FileNotFoundError:
             return
+        os.utime(taken)  # when it began
         blow = json.loads(taken.read_text())
         if blow["fill"]:
-            fill(Path(blow["fill"]))
+            fill(Path(blow["fill"]))  # to its end, before anybody makes room again
+        taken.rename(self._folder / f"{point}.struck")
         if blow["signal"] and blow["whole"]:
             os.kill(os.getppid(), blow["signal"])
         if blow["signal"]:

@@ -79,7 +79,9 @@ def update(stage: Stage, kind: str) -> Try:
     told = line.kinds(stage.platform, stage.find(job))
     # Each claim but the first follows on the job's being given back.
     lost = told.count("claimed") - 1 - told.count("paused") - told.count("released")
-    trouble = f"{lost} claims were lost: {told}" if lost else ""
+    without = freed - stage.points.began_at(f"put-{kind}.before")  # no lease is renewed meanwhile
+    unexpected = lost and without < stage.settings.lease_seconds / 2
+    trouble = f"{lost} claims were lost: {told}" if unexpected else ""
     return replace(tried, trouble=_partial(stage) or trouble or tried.trouble)
 
 
