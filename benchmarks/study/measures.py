@@ -531,7 +531,7 @@ class SessionSpecs:
         return TrainingSpec(
             parent=parent,
             root=root,
-            recipe=run_config.recipe,
+            recipe=run_config.of(session).recipe,
             classes=self.sessions[session],
             learned=learned,
             open_classes=self._open_classes(run_config),

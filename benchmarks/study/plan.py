@@ -25,9 +25,14 @@ class RunConfig:
     """A recipe with its seed; `compared` is one of the methods in `compared_methods`, or empty."""
 
     recipe: Recipe
+    first: Recipe | None = None  # of the first session, if it has another
     compared: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # of the method compared
     share_of_steps: float = 1.0  # of those that the recipe's epochs have
+
+    def of(self, session: int) -> "RunConfig":
+        """Return the configuration of a session, counted from 0."""
+        return self if session or self.first is None else replace(self, recipe=self.first)
 
     @property
     def make_method(self) -> MakeMethod:
@@ -63,7 +68,8 @@ class RunConfig:
         named = {"compared": self.compared} if self.compared else {}
         chosen = {"options": dict(self.options)} if self.options else {}
         taken = {"share_of_steps": self.share_of_steps} if self.share_of_steps < 1 else {}
-        return {"recipe": self.recipe.to_json(), **named, **chosen, **taken}
+        begun = {"first": self.first.to_json()} if self.first else {}
+        return {"recipe": self.recipe.to_json(), **begun, **named, **chosen, **taken}
 
 
 def _shortened(make: MakeMethod, share: float, recipe: Recipe, columns: Columns) -> LearningMethod:
@@ -146,13 +152,18 @@ class Row:
 
     name: str
     recipe: Mapping[str, Any]
+    first: Mapping[str, Any] = field(default_factory=dict)  # changes of the first session's recipe
     compared: str = ""  # one of `compared_methods` in place of the recipe's method
     share_of_steps: float = 1.0  # of those that the recipe's epochs have
 
     def seeded(self, seed: int) -> RunConfig:
         """Return the configuration of the run with a seed. Raises RecipeInvalid."""
-        run_config = run_config_of({**self.recipe, "seed": seed}, self.compared)
-        return replace(run_config, share_of_steps=self.share_of_steps)
+        values = {**self.recipe, "seed": seed}
+        run_config = run_config_of(values, self.compared)
+        first = (
+            run_config_of({**values, **self.first}, self.compared).recipe if self.first else None
+        )
+        return replace(run_config, first=first, share_of_steps=self.share_of_steps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +213,8 @@ def read(path: Path | None, changes: Mapping[str, Any]) -> tuple[Plan, ...]:
 
     A file with `[sets.NAME]` tables is a plan for each set, which takes its images, sessions and
     the common recipe from the plan of that name beside it, or from `plan`, and the values of its
-    rows from `tuned`; `target` is another folder of new classes. Raises PlanInvalid.
+    rows from `tuned`; `target` is another folder of new classes, in so many `sessions`. Raises
+    PlanInvalid.
     """
     if path is None:
         return (parse(changes),)
@@ -224,7 +236,7 @@ def _declared(path: Path) -> dict[str, Any]:
 
 
 def _of_set(
-    name: str, given: Mapping[str, str], declared: Mapping[str, Any], folder: Path
+    name: str, given: Mapping[str, Any], declared: Mapping[str, Any], folder: Path
 ) -> dict[str, Any]:
     images = _declared(folder / f"{given.get('plan', name)}.toml")
     found = {
@@ -235,7 +247,7 @@ def _of_set(
     }
     if "target" in given:
         found["target"] = {**found["target"], "data": given["target"]}
-    return {**found, "tuned": given["tuned"]} if "tuned" in given else found
+    return {**found, **{key: given[key] for key in ("sessions", "tuned") if key in given}}
 
 
 def parse(declared: Mapping[str, Any], folder: Path = Path()) -> Plan:
@@ -286,16 +298,16 @@ def _grids(given: Grid | Sequence[Grid]) -> Sequence[Grid]:
 
 
 def _row(row: Mapping[str, Any], common: Mapping[str, Any], tuned: Mapping[str, Any]) -> Row:
-    if set(row) - {"name", "recipe", "compared", "tuned_as"} or "name" not in row:
+    if set(row) - {"name", "recipe", "first", "compared", "tuned_as"} or "name" not in row:
         raise PlanInvalid(
-            f"a row has a name, a recipe, perhaps compared and tuned_as; not {dict(row)}"
+            f"a row has a name, a recipe, perhaps first, compared and tuned_as; not {dict(row)}"
         )
     compared = row.get("compared", "")
     if compared and compared not in compared_methods():
         raise PlanInvalid(f"no method to compare with is named {compared!r}")
     found = tuned.get(row.get("tuned_as", row["name"]), {}).get("values", {})
     recipe = {**common, **found, **row.get("recipe", {})}
-    return Row(name=row["name"], recipe=recipe, compared=compared)
+    return Row(name=row["name"], recipe=recipe, first=row.get("first", {}), compared=compared)
 
 
 def _require_sound(plan: Plan) -> None:

@@ -109,8 +109,8 @@ class ExperimentRunner:
 
     def cost(self, run_config: RunConfig) -> Cost:
         """Return what a step of a recipe's first session costs, counted once for each recipe."""
-        recipe = replace(run_config.recipe, epochs=1)
-        run_config = replace(run_config, recipe=recipe, share_of_steps=1.0)
+        recipe = replace(run_config.of(0).recipe, epochs=1)
+        run_config = replace(run_config, recipe=recipe, first=None, share_of_steps=1.0)
         facts = self._session_specs.facts(run_config, 0)
         key = key_of(base=self._root, counted="cost", **facts)
         if not (found := self._results_cache.find(key)):
@@ -163,7 +163,7 @@ class ExperimentRunner:
             device=device,
             threads=threads,
             ask=evaluator.ask,
-            make_method=run_config.make_method,
+            make_method=run_config.of(session).make_method,
         )
         spec = replace(
             self._session_specs.spec(

@@ -161,7 +161,7 @@ def test_two_passes_and_a_second_model_cost_more() -> None:
 # The plan, and a study of several sets from its command to its tables.
 
 
-@pytest.mark.parametrize("name", ["offcurve", "offcurve_lines"])
+@pytest.mark.parametrize("name", ["offcurve", "offcurve_lines", "offcurve_top", "top_lines"])
 def test_every_point_of_the_plan_can_be_run(name: str) -> None:
     plans = read(cli.PLANS / f"{name}.toml", {})
     assert len({plan.name for plan in plans}) == len(plans) > 1
@@ -233,6 +233,16 @@ def test_a_study_of_several_sets_gives_its_rows_equal_compute(
     ]
     assert "off the curve" in (folder / "curve.md").read_text()
     assert "the default" in (folder / "curve.svg").read_text()
+
+
+def test_a_line_may_begin_with_another_recipe() -> None:
+    figures_plan, letters_plan = read(cli.PLANS / "top_lines.toml", {})[1:]
+    assert (figures_plan.sessions, letters_plan.sessions) == (8, 13)
+    usual, begun = (row.seeded(1) for row in figures_plan.chosen(["default", "top_first"]))
+    first, second = begun.of(0).recipe, begun.of(1).recipe
+    assert (first.part, first.epochs, first.seed) == ("top", 15, 1)
+    assert second == usual.of(0).recipe == usual.of(1).recipe == usual.recipe
+    assert begun.facts() != usual.facts()
 
 
 def test_a_plan_names_rows_that_it_has(tmp_path: Path) -> None:
