@@ -7,9 +7,9 @@ from core.evaluation.class_losses import class_mean, class_parts, losing
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
-from core.evaluation.other_classes import other_classes
+from core.evaluation.exams import ClassExam
+from core.evaluation.other_classes import improved_since, other_classes
 from core.evaluation.paired_hits import PairedHits, together
-from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
 from core.gate.changes import Edition
@@ -27,26 +27,37 @@ def measures(results: EvaluationResults) -> list[Measure]:
     and with versions further back, and the own holdout with the parent (the gain).
     """
     found = [m for one in comparisons(results.plan) for m in _measured(results, one)]
-    shared = _shared(results.plan, {one.name for one in found if can_show_a_loss(one)})
+    uncounted = _uncounted(results, {one.name for one in found if can_show_a_loss(one)})
     return [
-        replace(one, shared=shared.get(one.name, 0)) if one.is_of_suite else one for one in found
+        replace(one, uncounted=uncounted.get(one.name, 0)) if one.is_of_suite else one
+        for one in found
     ]
 
 
-def _shared(plan: EvaluationPlan, counted: Container[str]) -> dict[str, int]:
-    """Return how many groups of near-duplicates of each suite those before it have, too.
+def _uncounted(results: EvaluationResults, showing: Container[str]) -> dict[str, int]:
+    """Return how many groups of near-duplicates of each suite ask nothing else than others do.
 
-    Only suites that are `counted` have their images counted. Near-duplicates are known across
-    datasets, so these are one image in several suites as in one.
+    A suite before it, of those `showing` a loss, has them, too: near-duplicates are known across
+    datasets, so these are one image in several suites as in one. Or all their images show classes
+    that the line has improved, as its holdouts do.
     """
-    shared: dict[str, int] = {}
+    uncounted: dict[str, int] = {}
     before: set[Digest] = set()
-    for exam in plan.suite_exams:
-        if exam.name in counted:
+    improved = improved_since(results, results.plan.root)
+    for exam in results.plan.suite_exams:
+        if exam.name in showing:
             groups = {entry.group for entry in exam.own.entries}
-            shared[exam.name] = len(groups & before)
-            before |= groups
-    return shared
+            own = groups - before
+            if isinstance(exam, ClassExam):
+                shown = zip(exam.own.entries, exam.own.truths, strict=True)
+                own &= {
+                    entry.group
+                    for entry, truth in shown
+                    if results.meanings.get(truth, truth) not in improved
+                }
+            uncounted[exam.name] = len(groups) - len(own)
+            before |= own
+    return uncounted
 
 
 def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:

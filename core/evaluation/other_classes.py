@@ -119,16 +119,14 @@ def _not_improved(results: EvaluationResults, comparison: Comparison, now: Versi
     found: _Parts = []
     parts = results.on_each(comparison, now)
     for (_, before), (query, hits) in zip(comparison.pairs, parts, strict=True):
-        if before.number not in results.improved:
-            results.improved[before.number] = _improved_since(results, before)
-        improved = results.improved[before.number]
+        improved = improved_since(results, before)
         kept = [results.meanings.get(one, one) not in improved for one in query.truths]
         if any(kept):
             found.append((query.only(kept), hits.only(kept)))
     return found
 
 
-def _improved_since(results: EvaluationResults, before: Version) -> frozenset[str]:
+def improved_since(results: EvaluationResults, before: Version) -> frozenset[str]:
     """Return the classes in which the candidate's line improved since it left another's.
 
     A class counts if more of the images that these updates held out of it are right than with that
@@ -136,6 +134,12 @@ def _improved_since(results: EvaluationResults, before: Version) -> frozenset[st
     update, with a few images and none held out, takes nothing from what it has to keep. They are
     the names that stand for what the policy calls the same, in lower case.
     """
+    if before.number not in results.improved:
+        results.improved[before.number] = frozenset(_improved_since(results, before))
+    return results.improved[before.number]
+
+
+def _improved_since(results: EvaluationResults, before: Version) -> Iterator[str]:
     plan, gained = results.plan, Counter[str]()
     theirs = {one.number for one in _line(plan, before)}
     since = {one.number for one in _line(plan, plan.candidate)} - theirs
@@ -145,7 +149,7 @@ def _improved_since(results: EvaluationResults, before: Version) -> frozenset[st
         then = results.hits(before if answered else plan.root, exam.own)
         for truth, right, was_right in zip(exam.own.truths, now, then, strict=True):
             gained[results.meanings.get(truth, truth)] += right - was_right
-    return frozenset(name for name, more in gained.items() if more > 0)
+    yield from (name for name, more in gained.items() if more > 0)
 
 
 def _line(plan: EvaluationPlan, version: Version) -> Iterator[Version]:

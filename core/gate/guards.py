@@ -49,15 +49,16 @@ class Guarding:
 
         Holdouts show what updates have taught. All else is asked by suites alone, so that one of a
         few images would let most of it be lost beside a holdout that guards. Images of several
-        suites count once. Of an unlabelled suite those count that its labels speak for, in the
-        comparison in which they are fewest.
+        suites count once, and those of classes that updates have improved not at all. Of an
+        unlabelled suite those count that its labels speak for, in the comparison in which they are
+        fewest.
         """
         asked = [one for one in measures if one.kind is not MeasureKind.GAIN]
         of_suites = [one for one in asked if one.is_of_suite]
         images: dict[str, int] = {}
         for one in of_suites:
             if can_show_a_loss(one):
-                own = max(0, one.distinct - one.shared)
+                own = max(0, one.distinct - one.uncounted)
                 images[one.name] = min(own, images.get(one.name, own))
         return cls(
             has_guard=any(is_guard(one, minimum_count) for one in asked),

@@ -126,11 +126,12 @@ class Measure(Changes):
             "suite or on holdouts of what it has learned."
         ),
     )
-    shared: int = field(
+    uncounted: int = field(
         default=0,
         metadata=description(
-            "Of a suite: how many of its distinct test images another suite of the report has, "
-            "too, which is counted before it. They count once towards the images that suites need."
+            "Of a suite: how many of its distinct test images do not count towards those that "
+            "suites need. Another suite of the report, which is counted before it, has them, too, "
+            "or they show classes that updates have improved, by the images that these held out."
         ),
     )
     live_difference: float | None = field(

@@ -90,8 +90,9 @@ def _unguarded(guarding: Guarding, minimum_count: int) -> str:
         )
     return (
         "What no update has taught is asked by suites alone, and together they can show a loss on "
-        f"{counted(guarding.suite_images, 'distinct test image')}. It takes {guarding.needed:,}, "
-        "so no version is promoted automatically. Let a suite grow."
+        f"{counted(guarding.suite_images, 'distinct test image')} of classes that no update has "
+        f"improved. It takes {guarding.needed:,}, so no version is promoted automatically. Let a "
+        "suite grow, or add one."
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.second_gate.answers import by_class
+from tests.support.second_gate.answers import by_class, taught_since
 from tests.support.second_gate.bounds import only_fails
 from tests.support.second_gate.comparisons import GALLERY, measures
 from tests.support.second_gate.evidence import Evidence, Json
@@ -58,14 +58,20 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         if one["name"][0] in images:
             images[one["name"][0]].append(one["distinct"])
     counted: set[str] = set()
-    by_suites, shared = 0, {}
+    by_suites, uncounted = 0, {}
+    improved = taught_since(evidence, evidence.plan["root"])
     for exam in (exam for kind in SUITES for exam in evidence.plan[kind] if images[exam["name"]]):
         groups = {oldest or pixels for pixels, oldest, *_ in exam["own"]["entries"]}
-        shared[exam["name"]] = len(groups & counted)
-        by_suites += max(0, min(images[exam["name"]]) - len(groups & counted))
-        counted |= groups
+        asking = {
+            oldest or pixels
+            for pixels, oldest, *_, label in exam["own"]["entries"]
+            if exam not in evidence.plan["zero_shot"] or evidence.meaning(label) not in improved
+        } - counted
+        uncounted[exam["name"]] = len(groups) - len(asking)
+        by_suites += max(0, min(images[exam["name"]]) - uncounted[exam["name"]])
+        counted |= asking
     for one in found:
-        one["shared"] = shared.get(one["name"][0], 0) if one["kind"] in SUITES else 0
+        one["uncounted"] = uncounted.get(one["name"][0], 0) if one["kind"] in SUITES else 0
     guarded = guarded and 10 * by_suites >= least
     beside = {(evidence.plan["live"] or {}).get("number"), evidence.plan["parent"]["number"]}
     stands = not beside.isdisjoint(evidence.facts["failed_before"])
@@ -216,7 +222,7 @@ def agrees(file: bytes) -> str:
         for field in ("tolerance", "design_effect", "lower", "interval_lower", "upper"):
             same = SAME(one[field], abs=1e-9, rel=1e-9)
             assert told[field] == same, (key, field, told[field], one[field])
-        assert told["shared"] == one["shared"], key
+        assert told["uncounted"] == one["uncounted"], key
         assert told["held_back_by_others"] == one.get("held_back_by_others", False), key
         for others in ("untaught", "ungained"):
             assert (told[others] is None) == (one.get(others) is None), (key, others)

@@ -89,7 +89,7 @@ def test_measures_are_those_by_which_the_gate_judges() -> None:
         kind = MeasureKind.HOLDOUT if own else measure.kind
         same = found[kind, measure.name, measure.depth]
         unlimited = replace(measure, kind=kind, tolerance=0.0, baseline="version 2", classes=None)
-        unlimited = replace(unlimited, by_one_answer=0)  # which nobody asks here, nor what follows
+        unlimited = replace(unlimited, by_one_answer=0, uncounted=0)  # which nobody asks here
         unlimited = replace(unlimited, untaught=None, ungained=None, class_mean=None, losing=None)
         effect = same.design_effect  # a little larger at the level of one of several looks
         alone = replace(unlimited, level=None, design_effect=effect).bounded(0.005, 1)
