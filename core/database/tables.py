@@ -522,6 +522,7 @@ verdicts = _table(
     Column("suites", JSON, nullable=False),  # ids
     Column("holdouts", JSON, nullable=False),  # ids of suites
     Column("updates", JSON, nullable=False),  # numbers of versions
+    Column("settled", JSON, nullable=False),  # numbers of versions
     Column("labels", JSON, nullable=False),  # the looks at labels of unlabelled suites
     Column("verdict", String, nullable=False),
     Column("report", String(64), nullable=False),

@@ -126,6 +126,7 @@ class BesideVerdict:
     images: int  # test images that were judged, and labels of unlabelled ones
     holdouts: tuple[SuiteId, ...]  # the images that were added to holdouts
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them
+    settled: tuple[int, ...] = ()  # the ancestors that a passing verdict had let go live
 
 
 def verdicts_beside(
@@ -150,6 +151,7 @@ def verdicts_beside(
         images=judged_images(plan),
         holdouts=plan.added,
         updates=tuple(one.number for one in plan.lost),
+        settled=plan.settled_before,
     )
     if whole.beside == parent:
         return (whole,)
@@ -163,6 +165,7 @@ def verdicts_beside(
         verdict=judgement.verdict,
         images=judged_images(alone),
         holdouts=alone.added,
+        settled=plan.settled_before,
     )
     return beside_parent, whole
 

@@ -71,6 +71,7 @@ class EvaluationPlan:
     # The settled versions of the line that can answer about a suite, by its name; and of `lost`.
     settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
     live_settled: Mapping[str, tuple[Version, ...]] = field(default_factory=dict)
+    settled_before: tuple[int, ...] = ()  # those of the line, whether they can answer or not
     # Suites, where they show what parent and live version have learned, over their default lists.
     parent_learned: tuple[ClassExam, ...] = ()
     live_learned: tuple[ClassExam, ...] = ()
@@ -309,6 +310,7 @@ def plan_queries(
         live_captioned=searched(live_captioned),
         settled=settled_by_suite(suites_asked, earlier, can_answer),
         live_settled=settled_by_suite(suites_asked, live.updates if live else (), can_answer),
+        settled_before=tuple(sorted(one.version.number for one in earlier if one.passed)),
         parent_learned=learned_by(parent, zero_shot, candidate.version),
         live_learned=learned_by(live.version, zero_shot, candidate.version) if live else (),
         teachers=(*(update.version for update in earlier), *lost),

@@ -39,6 +39,8 @@ class PromotionRequirements:
     unproven: tuple[tuple[Version, VersionVerdict | None], ...] = ()
     added: Mapping[int, SuiteId] = field(default_factory=dict)  # to the holdouts of the line's
     # updates and of the lost ones, by the version's number
+    # The ancestors but the parent that a passing verdict has let go live.
+    settled: frozenset[int] = frozenset()
 
     @property
     def beside(self) -> int | None:
@@ -55,7 +57,7 @@ class PromotionRequirements:
             one
             for one in verdicts
             if one.beside in {self.beside, self.parent}
-            and one.covers(self.model, self._added_for(one))
+            and one.covers(self.model, self._added_for(one), self.settled)
         ]
         found = worst(counting)
         if found and found.verdict is Verdict.FAILED:
@@ -108,6 +110,8 @@ class PromotionRequirements:
             if suite in self._added_for(newest) and suite not in known
         ]:
             facts["holdouts"] = sorted(grown)
+        if since := self.settled - {*newest.settled, newest.beside}:
+            facts["settled"] = sorted(since)
         if newest.policy != self.model.policy:
             facts["policy"] = self.names[self.model.policy]
         if not beside:
@@ -355,6 +359,12 @@ def _stale(
         lines.append(
             f"The verdict on version {version.number} does not cover the test images that were "
             f"added to the holdout of {grown}."
+        )
+    if "settled" in facts:
+        since = " and ".join(f"version {number}" for number in facts["settled"])
+        lines.append(
+            f"The verdict on version {version.number} does not compare it with {since}, which went "
+            "live after it was given."
         )
     if "policy" in facts:
         lines.append(

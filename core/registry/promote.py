@@ -394,7 +394,8 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     live = live_version(work, version, alias)
     lost = lost_updates(work, version, live, alias) if live else ()
     known = {name.lower() for name in version.classes}
-    asked = {one.number for one in (*ancestors(work, version), *lost)}
+    line = ancestors(work, version)
+    asked = {one.number for one in (*line, *lost)}
     return PromotionRequirements(
         model=model,
         alias=alias,
@@ -415,6 +416,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
             for number, suite in added_images(work, model.id).items()
             if number in asked
         },
+        settled=frozenset(one.number for one in line[1:-1]) & {*let_live(work, model)},
     )
 
 

@@ -15,6 +15,8 @@ from core.registry.verdicts import ORDER, Try, VersionVerdict
 from core.registry.versions import Version
 from core.values import Digest, ModelId, SuiteId
 
+ASKED = ("suites", "holdouts", "updates", "settled", "labels")
+
 
 class Verdicts(Rows):
     """Rows of the verdicts on versions, one for all that each of them covers."""
@@ -31,6 +33,7 @@ class Verdicts(Rows):
             "suites": list(verdict.suites),
             "holdouts": list(verdict.holdouts),
             "updates": list(verdict.updates),
+            "settled": list(verdict.settled),
             "labels": list(verdict.labels),
             "asked_digest": verdict.asked_digest,
         }
@@ -88,7 +91,7 @@ class Verdicts(Rows):
 
 def _to_verdict(row: Row[Any]) -> VersionVerdict:
     values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
-    asked = {name: tuple(values[name]) for name in ("suites", "holdouts", "updates", "labels")}
+    asked = {name: tuple(values[name]) for name in ASKED}
     return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})
 
 

@@ -29,6 +29,7 @@ class VersionVerdict:
     holdouts: tuple[SuiteId, ...] = ()  # sorted: the images that were added to holdouts by then
     labels: tuple[str, ...] = ()  # of unlabelled suites, at each look until then: see `Looks`
     updates: tuple[int, ...] = ()  # what it was asked about though it lacks them: see `inheritance`
+    settled: tuple[int, ...] = ()  # sorted: the ancestors that a passing verdict had let go live
     verdict: Verdict
     report: Digest
     images: int  # test images that were judged
@@ -37,21 +38,29 @@ class VersionVerdict:
 
     @property
     def asked_digest(self) -> Digest:
-        """The SHA-256 that stands for the suites, the holdouts and the updates."""
-        return sha256(canonical_json([self.suites, self.holdouts, self.updates]))
+        """The SHA-256 that stands for the suites, holdouts, updates and settled versions."""
+        return sha256(canonical_json([self.suites, self.holdouts, self.updates, self.settled]))
 
-    def covers(self, model: Model, holdouts: Collection[SuiteId] = ()) -> bool:
+    def covers(
+        self, model: Model, holdouts: Collection[SuiteId] = (), settled: Collection[int] = ()
+    ) -> bool:
         """Return whether it is about the model's policy and all of its suites, as they are now.
 
-        `holdouts` are the images that were added to holdouts, which it must be about too. What has
-        failed under the policy has failed, by whatever images: else new ones, well chosen, or one
-        more suite could take a failure away.
+        `holdouts` are the images that were added to holdouts, and `settled` the ancestors that have
+        gone live by a passing verdict, which it must be about too: a line that was trained ahead
+        would lose step by step what each of its versions has brought. What has failed under the
+        policy has failed, by whatever images: else new ones, well chosen, or one more suite could
+        take a failure away.
         """
         if self.policy != model.policy:
             return False
         if self.verdict is Verdict.FAILED:
             return True
-        return {*model.suites} <= {*self.suites} and {*holdouts} <= {*self.holdouts}
+        return (
+            {*model.suites} <= {*self.suites}
+            and {*holdouts} <= {*self.holdouts}
+            and {*settled} <= {*self.settled, self.beside}
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -371,6 +371,7 @@ def _create_versions() -> None:
         sa.Column("suites", sa.JSON(), nullable=False),
         sa.Column("holdouts", sa.JSON(), nullable=False),
         sa.Column("updates", sa.JSON(), nullable=False),
+        sa.Column("settled", sa.JSON(), nullable=False),
         sa.Column("labels", sa.JSON(), nullable=False),
         sa.Column("verdict", sa.String(), nullable=False),
         sa.Column("report", sa.String(64), nullable=False),

@@ -232,6 +232,32 @@ def test_rollback_passes_over_a_version_that_has_failed_since_unless_it_is_overr
         assert work[Aliases].history(model.id, "production")[-1].override
 
 
+def test_a_line_that_was_judged_ahead_is_judged_again_beside_what_went_live_since(
+    scene: Scene,
+) -> None:
+    """Else each version might lose from its parent what its ancestors have brought."""
+    model = scene.model()
+    for number in (2, 3, 4, 5):
+        a_candidate(scene.platform, model, verdict=Verdict.PASSED, parent=number - 1)
+    go_live(scene, model, 2)
+    go_live(scene, model, 3)  # the parent of which is live, and was compared with it
+    with pytest.raises(EvaluationStale, match="does not compare it with version 2, which") as told:
+        go_live(scene, model, 4)
+    assert told.value.facts["settled"] == [2]
+    again(scene, model, 4)
+    go_live(scene, model, 4)
+    with pytest.raises(EvaluationStale) as told:
+        go_live(scene, model, 5)
+    assert told.value.facts["settled"] == [2, 3]
+
+
+def again(scene: Scene, model: Model, number: int) -> None:
+    """Judge a version again, which passes."""
+    with scene.platform.transactions() as work:
+        a_verdict(scene.platform, work, work[Versions].get(model.id, number), Verdict.PASSED)
+        work.commit()
+
+
 def test_rollback_to_what_the_live_version_does_not_descend_from_is_free(scene: Scene) -> None:
     model = scene.model()
     for _ in range(2):

@@ -96,7 +96,7 @@ class Gate:
         """Check what has changed since the last time; return what has failed since."""
         failed = []
         for row in rows:
-            about = (row.suites, row.holdouts, row.updates)
+            about = (row.suites, row.holdouts, row.updates, row.settled)
             key = (row.model, row.version, row.beside, row.policy, *about)
             before = self._rows.get(key)
             if before == row:
@@ -130,9 +130,15 @@ def measured(report: Json, row: VersionVerdict) -> set[tuple[str, str]]:
     }
 
 
-def covers(row: VersionVerdict, model: Model, more: Collection[str] = ()) -> bool:
-    """True if a verdict is about all images there are now; one that failed, about any."""
+def covers(
+    row: VersionVerdict,
+    model: Model,
+    more: Collection[str] = (),
+    settled: Collection[int] = (),
+) -> bool:
+    """True if a verdict is about all images and settled versions; one that failed, about any."""
     about = {*model.suites} <= {*row.suites} and {*more} <= {*row.holdouts}
+    about &= {*settled} <= {*row.settled, row.beside}
     return row.policy == model.policy and (about or row.verdict is Verdict.FAILED)
 
 
@@ -173,6 +179,10 @@ class Line:
             found.add(next((one for one in WORST if one in own), Verdict.INCONCLUSIVE))
             child, parent = parent, further
         return found
+
+    def settled(self, version: Version) -> set[int]:
+        """Return the ancestors, but the parent, that went live by passing."""
+        return {one for one in self._line(version.parent) if one in self.passed} - {version.parent}
 
     def more(self, version: int, lost: Collection[int]) -> set[str]:
         """Return what was added to the holdouts that a verdict has to be about."""
@@ -244,7 +254,9 @@ def decided(
         for row in rows
         if row.version == version.number
         and row.beside in {beside, version.parent}
-        and covers(row, model, line.more(version.number, lost & {*row.updates}))
+        and covers(
+            row, model, line.more(version.number, lost & {*row.updates}), line.settled(version)
+        )
     ]
     found = {row.verdict for row in now}
     if history is not None and found:

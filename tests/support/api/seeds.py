@@ -12,7 +12,8 @@ from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.default_recipe import default_recipe
-from core.registry.promote import point_alias
+from core.registry.promote import let_live, point_alias
+from core.registry.read import ancestors
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
@@ -171,12 +172,14 @@ def a_verdict(
     """Record a verdict beside a version, or the parent, that covers what is in force."""
     model = work[Models].get(version.model)
     stored = platform.artifacts.put(report.to_bytes() if report else canonical_json(FORGOT))
+    line, passed = ancestors(work, version), let_live(work, model)
     found = VersionVerdict(
         model=model.id,
         version=version.number,
         beside=beside or version.parent or 0,
         policy=model.policy,
         suites=tuple(sorted(model.suites)),
+        settled=tuple(one.number for one in line[1:] if one.number in passed),
         verdict=verdict,
         report=stored,
         images=images,
