@@ -2,13 +2,14 @@
 
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import compress
 
 from core.evaluation.class_losses import class_mean, class_parts, losing
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.exams import ClassExam
-from core.evaluation.other_classes import improved_since, other_classes
+from core.evaluation.other_classes import improved_since, other_classes, show_no_gain
 from core.evaluation.paired_hits import PairedHits, together
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
@@ -35,29 +36,52 @@ def measures(results: EvaluationResults) -> list[Measure]:
 
 
 def _uncounted(results: EvaluationResults, showing: Container[str]) -> dict[str, int]:
-    """Return how many groups of near-duplicates of each suite ask nothing else than others do.
+    """Return how many groups of near-duplicates of each suite do not count for it.
 
     A suite before it, of those `showing` a loss, has them, too: near-duplicates are known across
-    datasets, so these are one image in several suites as in one. Or all their images show classes
-    that the line has improved, as its holdouts do.
+    datasets, so these are one image in several suites as in one. Or they show classes that have
+    improved. Of what is left, twice as many count as the parent or the root was right about:
+    where both were wrong, nothing can be lost.
     """
     uncounted: dict[str, int] = {}
     before: set[Digest] = set()
-    improved = improved_since(results, results.plan.root)
     for exam in results.plan.suite_exams:
         if exam.name in showing:
             groups = {entry.group for entry in exam.own.entries}
             own = groups - before
+            counted = len(own)
             if isinstance(exam, ClassExam):
-                shown = zip(exam.own.entries, exam.own.truths, strict=True)
-                own &= {
-                    entry.group
-                    for entry, truth in shown
-                    if results.meanings.get(truth, truth) not in improved
-                }
-            uncounted[exam.name] = len(groups) - len(own)
+                own &= _not_improved(results, exam)
+                known = (results.plan.parent, results.plan.root)
+                right = map(any, zip(*(results.hits(one, exam.own) for one in known), strict=True))
+                kept = {entry.group for entry in compress(exam.own.entries, right)}
+                counted = min(len(own), 2 * len(own & kept))
+            uncounted[exam.name] = len(groups) - counted
             before |= own
     return uncounted
+
+
+def _not_improved(results: EvaluationResults, exam: ClassExam) -> set[Digest]:
+    """Return the groups of a suite that show a class which the line has not improved.
+
+    Neither by the images that its updates held out nor, of a class that it has learned, by the
+    other images of the suite: few held-out images, or a short list, may show no gain. Captions may
+    have taught any class.
+    """
+    plan, query = results.plan, exam.own
+    improved = improved_since(results, plan.root)
+    taught = {name.lower() for name in plan.candidate.classes}
+    taught -= {name.lower() for name in plan.root.classes}
+    learned = {results.meanings.get(name, name) for name in taught}
+    names = [results.meanings.get(one, one) for one in query.truths]
+    answers = results.hits(plan.candidate, query), results.hits(plan.root, query)
+    changes = [now - before for now, before in zip(*answers, strict=True)]
+    kept = zip(query.entries, names, show_no_gain(names, changes), strict=True)
+    return {
+        entry.group
+        for entry, name, none in kept
+        if name not in improved and (none or not (plan.captioned or name in learned))
+    }
 
 
 def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:

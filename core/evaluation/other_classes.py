@@ -91,6 +91,12 @@ def without_gain(hits: PairedHits, meanings: Mapping[str, str]) -> PairedHits | 
     """
     classes = [meanings.get(one, one) for one in hits.truths]
     changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
+    kept = show_no_gain(classes, changes)
+    return hits.only(kept) if any(kept) and not all(kept) else None
+
+
+def show_no_gain(classes: Sequence[str], changes: Sequence[int]) -> list[bool]:
+    """Return of each image whether the others of its class show no gain, given their changes."""
     gains, flips = Counter[str](), Counter[str]()
     for name, change in zip(classes, changes, strict=True):
         gains[name] += change
@@ -100,8 +106,7 @@ def without_gain(hits: PairedHits, meanings: Mapping[str, str]) -> PairedHits | 
         gain, changed = gains[name] - change, flips[name] - abs(change)
         return gain <= 0 or gain * gain < changed
 
-    kept = [shows_none(*each) for each in zip(classes, changes, strict=True)]
-    return hits.only(kept) if any(kept) and not all(kept) else None
+    return [shows_none(*each) for each in zip(classes, changes, strict=True)]
 
 
 def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained:

@@ -131,7 +131,8 @@ class Measure(Changes):
         metadata=description(
             "Of a suite: how many of its distinct test images do not count towards those that "
             "suites need. Another suite of the report, which is counted before it, has them, too, "
-            "or they show classes that updates have improved, by the images that these held out."
+            "or they show classes that updates have improved, or parent and version 1 were wrong "
+            "about more than half of the others."
         ),
     )
     live_difference: float | None = field(

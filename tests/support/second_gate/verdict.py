@@ -19,6 +19,17 @@ SAME = pytest.approx
 SUITES = ("zero_shot", "unlabelled", "retrieval")
 
 
+def others_gain(evidence: Evidence, at: int, entries: Sequence[Any]) -> bool:
+    """True if the other images of a class show a gain: at least the root of their flips."""
+    name = evidence.meaning(entries[at][0][-1])
+    changes = [
+        new - old
+        for place, (entry, new, old) in enumerate(entries)
+        if place != at and evidence.meaning(entry[-1]) == name
+    ]
+    return sum(changes) > 0 and sum(changes) ** 2 >= sum(map(abs, changes))
+
+
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     """The verdict, and the measures with their outcomes."""
     found, alpha = list(measures(evidence)), evidence.policy["alpha"]
@@ -60,14 +71,32 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     counted: set[str] = set()
     by_suites, uncounted = 0, {}
     improved = taught_since(evidence, evidence.plan["root"])
+    first = {name.lower() for name in evidence.plan["root"]["classes"]}
+    learned = {
+        evidence.meaning(name)
+        for name in evidence.plan["candidate"]["classes"]
+        if name.lower() not in first
+    }
     for exam in (exam for kind in SUITES for exam in evidence.plan[kind] if images[exam["name"]]):
         groups = {oldest or pixels for pixels, oldest, *_ in exam["own"]["entries"]}
-        asking = {
-            oldest or pixels
-            for pixels, oldest, *_, label in exam["own"]["entries"]
-            if exam not in evidence.plan["zero_shot"] or evidence.meaning(label) not in improved
-        } - counted
-        uncounted[exam["name"]] = len(groups) - len(asking)
+        asking, known = groups - counted, groups
+        if exam in evidence.plan["zero_shot"]:
+            now, then, known_there = (
+                evidence.right(evidence.plan[who], exam["own"], "zero_shot")
+                for who in ("candidate", "root", "parent")
+            )
+            entries = [*zip(exam["own"]["entries"], now, then, known_there, strict=True)]
+            known = {oldest or pixels for (pixels, oldest, *_), _, *knew in entries if any(knew)}
+            asking &= {
+                entry[1] or entry[0]
+                for at, (entry, *_) in enumerate(entries)
+                if evidence.meaning(entry[-1]) not in improved
+                and not (
+                    (evidence.plan["captioned"] or evidence.meaning(entry[-1]) in learned)
+                    and others_gain(evidence, at, [one[:3] for one in entries])
+                )
+            }
+        uncounted[exam["name"]] = len(groups) - min(len(asking), 2 * len(asking & known))
         by_suites += max(0, min(images[exam["name"]]) - uncounted[exam["name"]])
         counted |= asking
     for one in found:

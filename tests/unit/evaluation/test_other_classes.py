@@ -153,6 +153,40 @@ def test_suites_need_images_of_classes_that_no_update_has_improved(others: int) 
         agrees(evidence_of(plan, answered(plan, right)))
 
 
+CAPTIONS = [(f"a photo of {name}, number {n}",) for n in range(8) for name in NAMES[:10]]
+
+
+@pytest.mark.parametrize("how", ["few held out", "captions", "unknown to all"])
+def test_what_improved_or_never_was_right_asks_nothing_else(how: str) -> None:
+    """Of 400 images ten show other classes, and what else is shown does not stand for these."""
+    shelf = [*shown("taught", NAMES[:10], 38), *shown("others", NAMES[10:20], 1)]
+    if how == "unknown to all":
+        shelf += shown("unknown", NAMES[20:30], 3)
+    version = taught(ROOT, 2, () if how == "captions" else NAMES[:10])
+    own = () if how == "captions" else shown("own", NAMES[:10], 8)
+    captions = entries("told", CAPTIONS) if how == "captions" else ()
+    plan = teaching(
+        *NAMES[:10],
+        candidate=HeldOutUpdate(version=version, holdout=own, captions=captions),
+        suites=[suite("shelf", tuple(shelf), SuiteKind.ZERO_SHOT)],
+    )
+    asked = {one.pixels for one in shelf}
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image, drawn = query.entries[index], (index % 10 + 0.5) / 10
+        if image.pixels not in asked:  # half of those few show no gain
+            share = 0.5 if how == "few held out" and index < 40 else 0.9
+            return drawn < (share if who.number == 2 else 0.5)
+        if image.class_name in NAMES[:10]:
+            return drawn < (0.9 if who.number == 2 else 0.3)
+        return image.class_name in NAMES[10:20]
+
+    report = report_of(plan, right)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert any("can show a loss on" in reason for reason in report.reasons)
+    agrees(evidence_of(plan, answered(plan, right)))
+
+
 @pytest.mark.parametrize("loss", [0.0, 0.3])
 def test_classes_of_an_earlier_holdout_that_are_taught_again_hide_no_loss(loss: float) -> None:
     before = taught(ROOT, 2, NAMES[:10])
