@@ -279,7 +279,8 @@ def show_version(model: str, version: VersionNumber, asked: PageRequest) -> Resp
         may_override=may_override,
         rolls_back=rolls_back,
         verdicts=[
-            verdict_view(one, found, {**suites, **policies}, added) for one in reversed(verdicts)
+            verdict_view(one, found, {**suites, **policies}, added, required.settled)
+            for one in reversed(verdicts)
         ],
         headline=headline(report) if report else (),
         to_grow=_to_grow(report, found.name) if report else (),

@@ -251,7 +251,8 @@ class VersionVerdictView(ResponseModel):
     )
     in_force: bool = Field(
         description="Whether it is about the model's policy and all of its suites, as they are "
-        "now, and about all images added to the holdouts of the version's line."
+        "now, about all images added to the holdouts of the version's line, and about its "
+        "ancestors that have gone live by a passing verdict."
     )
     images: int = Field(description="Test images that were judged.", examples=[1461])
     job: str = Field(description="The job that evaluated the version.")
@@ -264,17 +265,19 @@ def verdict_view(
     model: Model,
     names: Mapping[str, str],
     added: Collection[SuiteId],
+    settled: Collection[int],
 ) -> VersionVerdictView:
     """Return the view of a verdict; `names` are those of its suites and of its policy, by id.
 
-    `added` are the images that were added to the holdouts of the version's line.
+    `added` are the images that were added to the holdouts of the version's line, and `settled` its
+    ancestors that have gone live by a passing verdict.
     """
     here = f"/v1/models/{model.name}/versions/{verdict.version}"
     return VersionVerdictView.of(
         verdict,
         policy=names[verdict.policy],
         suites=[names[suite] for suite in verdict.suites],
-        in_force=verdict.covers(model, added),
+        in_force=verdict.covers(model, added, settled),
         links={"forgetting": f"{here}/forgetting?job={verdict.job}"},
     )
 

@@ -49,6 +49,7 @@ from core.evaluation.rows import Evaluations
 from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.alias_rows import Aliases
+from core.registry.promote import settled_ancestors
 from core.registry.read import added_to_line, read_report, report_digest
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
@@ -185,11 +186,14 @@ def list_verdicts(
     """
     with services.platform.transactions(read_only=True) as work:
         found = work[Models].get(model)
-        added = added_to_line(work, work[Versions].get(found.id, version))
+        judged = work[Versions].get(found.id, version)
+        added = added_to_line(work, judged)
+        settled = settled_ancestors(work, found, judged)
         rows = work[Verdicts].on(found.id, version)
         suites = work[Suites].names({suite for row in rows for suite in row.suites})
         policies = work[Policies].names({row.policy for row in rows})
-    return Page(data=[verdict_view(row, found, {**suites, **policies}, added) for row in rows])
+    names = {**suites, **policies}
+    return Page(data=[verdict_view(row, found, names, added, settled) for row in rows])
 
 
 @router.get("/{version}/forgetting", Role.VIEWER, responses=_REPORTS, response_class=Response)

@@ -394,8 +394,7 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
     live = live_version(work, version, alias)
     lost = lost_updates(work, version, live, alias) if live else ()
     known = {name.lower() for name in version.classes}
-    line = ancestors(work, version)
-    asked = {one.number for one in (*line, *lost)}
+    asked = {one.number for one in (*ancestors(work, version), *lost)}
     return PromotionRequirements(
         model=model,
         alias=alias,
@@ -416,8 +415,17 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
             for number, suite in added_images(work, model.id).items()
             if number in asked
         },
-        settled=frozenset(one.number for one in line[1:-1]) & {*let_live(work, model)},
+        settled=settled_ancestors(work, model, version),
     )
+
+
+def settled_ancestors(work: Work, model: Model, version: Version) -> frozenset[int]:
+    """Return the ancestors, but the parent, that a passing verdict has let go live.
+
+    A verdict compares a version with these, if they are live by then.
+    """
+    further = ancestors(work, version)[1:-1]
+    return frozenset({one.number for one in further} & {*let_live(work, model)})
 
 
 def _unproven(
