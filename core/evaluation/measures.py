@@ -1,6 +1,6 @@
 """The measures of an evaluation: all paired comparisons that the gate judges."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import compress
 
@@ -28,20 +28,23 @@ def measures(results: EvaluationResults) -> list[Measure]:
     and with versions further back, and the own holdout with the parent (the gain).
     """
     found = [m for one in comparisons(results.plan) for m in _measured(results, one)]
-    uncounted = _uncounted(results, {one.name for one in found if can_show_a_loss(one)})
+    showing = [one for one in found if can_show_a_loss(one)]
+    limited = {one.name for one in showing if one.tolerance < 1}
+    uncounted = _uncounted(results, {one.name: one.name in limited for one in showing})
     return [
         replace(one, uncounted=uncounted.get(one.name, 0)) if one.is_of_suite else one
         for one in found
     ]
 
 
-def _uncounted(results: EvaluationResults, showing: Container[str]) -> dict[str, int]:
+def _uncounted(results: EvaluationResults, showing: Mapping[str, bool]) -> dict[str, int]:
     """Return how many groups of near-duplicates of each suite do not count for it.
 
-    A suite before it, of those `showing` a loss, has them, too: near-duplicates are known across
-    datasets, so these are one image in several suites as in one. Or they show classes that have
-    improved. Of what is left, twice as many count as the parent or the root was right about:
-    where both were wrong, nothing can be lost.
+    A suite before it has them, too: near-duplicates are known across datasets, so these are one
+    image in several suites as in one. Or they show classes that have improved. Of what is left,
+    twice as many count as the parent or the root was right about: where both were wrong, nothing
+    can be lost. `showing` are the suites that can show a loss, and whether that has a limit: where
+    all may be lost, nobody asks what was right.
     """
     uncounted: dict[str, int] = {}
     before: set[Digest] = set()
@@ -49,16 +52,19 @@ def _uncounted(results: EvaluationResults, showing: Container[str]) -> dict[str,
         if exam.name in showing:
             groups = {entry.group for entry in exam.own.entries}
             own = groups - before
-            counted = len(own)
+            most = len(own)
             if isinstance(exam, ClassExam):
                 own &= _not_improved(results, exam)
-                known = (results.plan.parent, results.plan.root)
-                right = map(any, zip(*(results.hits(one, exam.own) for one in known), strict=True))
-                kept = {entry.group for entry in compress(exam.own.entries, right)}
-                counted = min(len(own), 2 * len(own & kept))
-            uncounted[exam.name] = len(groups) - counted
+                most = 2 * len(own & _known(results, exam)) if showing[exam.name] else most
+            uncounted[exam.name] = len(groups) - min(len(own), most)
             before |= own
     return uncounted
+
+
+def _known(results: EvaluationResults, exam: ClassExam) -> set[Digest]:
+    """Return the groups of a suite about which the parent or the root was right."""
+    right = (results.hits(one, exam.own) for one in (results.plan.parent, results.plan.root))
+    return {entry.group for entry in compress(exam.own.entries, map(any, zip(*right, strict=True)))}
 
 
 def _not_improved(results: EvaluationResults, exam: ClassExam) -> set[Digest]:

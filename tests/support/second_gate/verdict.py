@@ -96,7 +96,9 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
                     and others_gain(evidence, at, [one[:3] for one in entries])
                 )
             }
-        uncounted[exam["name"]] = len(groups) - min(len(asking), 2 * len(asking & known))
+        limited = any(one["tolerance"] < 1 for one in showing if one["name"] == [exam["name"]])
+        most = 2 * len(asking & known) if limited else len(asking)
+        uncounted[exam["name"]] = len(groups) - min(len(asking), most)
         by_suites += max(0, min(images[exam["name"]]) - uncounted[exam["name"]])
         counted |= asking
     for one in found:
