@@ -88,7 +88,7 @@ class Points:
             return None
 
     def began_at(self, point: str) -> float:
-        """When a process that was struck there got there; its disk may take a while to fill."""
+        """Return when a process that was struck there had come: a disk takes a while to fill."""
         return (self._folder / f"{point}.struck").stat().st_mtime
 
     def is_ready(self, pid: int) -> bool:
