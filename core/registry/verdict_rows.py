@@ -15,7 +15,7 @@ from core.registry.verdicts import ORDER, Try, VersionVerdict
 from core.registry.versions import Version
 from core.values import Digest, ModelId, SuiteId
 
-ASKED = ("suites", "holdouts", "updates", "settled", "labels")
+LISTS = ("suites", "holdouts", "updates", "settled", "labels")  # columns of JSON
 
 
 class Verdicts(Rows):
@@ -30,11 +30,7 @@ class Verdicts(Rows):
         """
         values = {
             **vars(verdict),
-            "suites": list(verdict.suites),
-            "holdouts": list(verdict.holdouts),
-            "updates": list(verdict.updates),
-            "settled": list(verdict.settled),
-            "labels": list(verdict.labels),
+            **{name: list(getattr(verdict, name)) for name in LISTS},
             "asked_digest": verdict.asked_digest,
         }
         no_worse = verdicts.c.verdict.in_(ORDER[: ORDER.index(verdict.verdict) + 1])
@@ -91,7 +87,7 @@ class Verdicts(Rows):
 
 def _to_verdict(row: Row[Any]) -> VersionVerdict:
     values = {name: value for name, value in row._mapping.items() if name != "asked_digest"}
-    asked = {name: tuple(values[name]) for name in ASKED}
+    asked = {name: tuple(values[name]) for name in LISTS}
     return VersionVerdict(**values | asked | {"verdict": Verdict(row.verdict)})
 
 
