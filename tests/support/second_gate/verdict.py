@@ -19,15 +19,10 @@ SAME = pytest.approx
 SUITES = ("zero_shot", "unlabelled", "retrieval")
 
 
-def others_gain(evidence: Evidence, at: int, entries: Sequence[Any]) -> bool:
+def others_gain(changes: Sequence[int], own: int) -> bool:
     """True if the other images of a class show a gain: at least the root of their flips."""
-    name = evidence.meaning(entries[at][0][-1])
-    changes = [
-        new - old
-        for place, (entry, new, old) in enumerate(entries)
-        if place != at and evidence.meaning(entry[-1]) == name
-    ]
-    return sum(changes) > 0 and sum(changes) ** 2 >= sum(map(abs, changes))
+    gain, flips = sum(changes) - own, sum(map(abs, changes)) - abs(own)
+    return gain > 0 and gain**2 >= flips
 
 
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
@@ -87,13 +82,17 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
             )
             entries = [*zip(exam["own"]["entries"], now, then, known_there, strict=True)]
             known = {oldest or pixels for (pixels, oldest, *_), _, *knew in entries if any(knew)}
+            changes: dict[str, list[int]] = {}
+            for entry, new, old, _ in entries:
+                changes.setdefault(evidence.meaning(entry[-1]), []).append(new - old)
             asking &= {
                 entry[1] or entry[0]
-                for at, (entry, *_) in enumerate(entries)
-                if evidence.meaning(entry[-1]) not in improved
+                for entry, new, old, _ in entries
+                for name in [evidence.meaning(entry[-1])]
+                if name not in improved
                 and not (
-                    (evidence.plan["captioned"] or evidence.meaning(entry[-1]) in learned)
-                    and others_gain(evidence, at, [one[:3] for one in entries])
+                    (evidence.plan["captioned"] or name in learned)
+                    and others_gain(changes[name], new - old)
                 )
             }
         limited = any(one["tolerance"] < 1 for one in showing if one["name"] == [exam["name"]])
