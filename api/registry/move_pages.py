@@ -22,10 +22,10 @@ from core.registry.promote import (
     obstacle_to,
     preview_promotion,
     promote,
-    promotion_requirements,
     roll_back,
 )
 from core.registry.read import read_json
+from core.registry.requirements import promotion_requirements
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.version_rows import Versions

@@ -48,13 +48,9 @@ from core.principal import Principal, Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import PRODUCTION, AliasMove
 from core.registry.promotable import role_in_spite_of
-from core.registry.promote import (
-    can_go_back,
-    expected_refusal,
-    find_rollback_target,
-    promotion_requirements,
-)
+from core.registry.promote import can_go_back, expected_refusal, find_rollback_target
 from core.registry.read import added_to_line, read_report, report_digest
+from core.registry.requirements import promotion_requirements
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.version_rows import Versions

@@ -49,8 +49,8 @@ from core.evaluation.rows import Evaluations
 from core.gate.rows import Policies
 from core.principal import Role
 from core.registry.alias_rows import Aliases
-from core.registry.promote import settled_ancestors
 from core.registry.read import added_to_line, read_report, report_digest
+from core.registry.requirements import settled_ancestors
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.version_rows import Versions

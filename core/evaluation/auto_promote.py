@@ -15,7 +15,8 @@ from core.platform import Platform
 from core.principal import Role
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, MoveKind
-from core.registry.promote import ON_POSTPONED, point_alias, promotion_requirements, require_free
+from core.registry.promote import ON_POSTPONED, point_alias, require_free
+from core.registry.requirements import promotion_requirements
 from core.registry.verdict_rows import Verdicts
 from core.registry.versions import Version
 from core.values import Json

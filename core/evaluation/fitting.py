@@ -27,8 +27,8 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Beside
 from core.recipes.fields import PromptTemplate
 from core.registry.inheritance import inheritance, lost_updates
-from core.registry.promote import live_version
 from core.registry.read import added_images, ancestors, suites_of
+from core.registry.requirements import live_version
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version, VersionStatus
 from core.values import Digest, SuiteId

@@ -20,7 +20,7 @@ from core.jobs.rows import Jobs
 from core.jobs.rules import Job, model_of
 from core.platform import Platform
 from core.registry.inheritance import inheritance, is_ancestor, lost_updates, with_repetitions
-from core.registry.promote import failure_of, let_live, live_version
+from core.registry.promote import failure_of
 from core.registry.read import (
     added_images,
     ancestors,
@@ -29,6 +29,7 @@ from core.registry.read import (
     read_added,
     read_json,
 )
+from core.registry.requirements import let_live, live_version
 from core.registry.rows import Models
 from core.registry.version_rows import Versions
 from core.registry.versions import Model, Version

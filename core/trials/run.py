@@ -13,8 +13,8 @@ from core.platform import Platform
 from core.registry.alias_rows import Aliases
 from core.registry.aliases import Alias, AliasMove, require_revision
 from core.registry.promotable import require_canary
-from core.registry.promote import promotion_requirements
 from core.registry.read import ImageInputs, locate, require_weights, scores_of
+from core.registry.requirements import promotion_requirements
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.version_rows import Versions

@@ -12,8 +12,9 @@ from core.jobs.rules import Job
 from core.platform import Platform
 from core.registry.aliases import PRODUCTION, MoveKind
 from core.registry.default_recipe import default_recipe
-from core.registry.promote import let_live, point_alias
+from core.registry.promote import point_alias
 from core.registry.read import ancestors
+from core.registry.requirements import let_live
 from core.registry.rows import Models
 from core.registry.verdict_rows import Verdicts
 from core.registry.verdicts import VersionVerdict
