@@ -1,7 +1,7 @@
 """Advise on an update before it is ordered."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ from core.database.work import Work
 from core.datasets.freeze import read_manifest, without_suite_images
 from core.datasets.manifests import Manifest, ManifestEntry, Part, Side
 from core.datasets.rows import Datasets
-from core.datasets.rules import DatasetKind, Suite
+from core.datasets.rules import DatasetKind, Suite, SuiteKind
 from core.datasets.thumbnail_rows import Splits
 from core.errors import DatasetVersionNotFound, PerennialError, VersionNotFound
 from core.evaluation.exams import entries_in
@@ -88,9 +88,11 @@ def advise(
         policy = work[Policies].get(found.policy)
         suites = suites_of(work, found)
         line = (*ancestors(work, parent), parent) if parent else ()
-        guarding = list(_guarding_sets(work, artifacts, line, suites))
         past = list(past_updates(work, found))
         manifest = read_manifest(artifacts, data.manifest)
+        learned = parent.classes if parent else ()
+        taught_names = {name.lower() for name in (*learned, *manifest.classes)}
+        guarding = list(_guarding_sets(work, artifacts, line, suites, taught_names))
         tested = entries_in(Part.TEST, manifest.drawn_holdout(work[Splits].get()))
         beside = _captions_beside(work, artifacts, order)
         entries = (*manifest.entries, *beside.entries)
@@ -133,7 +135,7 @@ def advise(
             *image_findings(manifest, classes, test=len(tested)),
             *name_findings(
                 manifest.classes,
-                learned=parent.classes if parent else (),
+                learned=learned,
                 suites={suite.name: suite.classes for suite in suites},
             ),
             *asked,
@@ -166,13 +168,23 @@ def lost_by(artifacts: Artifacts, version: Version | None) -> float:
 
 
 def _guarding_sets(
-    work: Work, artifacts: Artifacts, line: Sequence[Version], suites: Sequence[Suite]
+    work: Work,
+    artifacts: Artifacts,
+    line: Sequence[Version],
+    suites: Sequence[Suite],
+    taught: Set[str],
 ) -> Iterator[GuardingSet]:
-    """Yield what the candidate is compared on besides its own holdout; near-duplicates are one."""
+    """Yield what the candidate is compared on besides its own holdout; near-duplicates are one.
+
+    `taught` are the names in lower case of the classes that it will have learned.
+    """
     for suite in suites:
         tested = entries_in(Part.TEST, read_manifest(artifacts, suite.manifest).entries)
+        labelled = suite.kind is SuiteKind.ZERO_SHOT
+        known = {e.group for e in tested if labelled and e.class_name.lower() in taught}
         distinct = {entry.group for entry in tested}
-        yield GuardingSet(name=f"suite {suite.name}", test=len(distinct), is_suite=True)
+        untaught = len(distinct - known)
+        yield GuardingSet(name=f"suite {suite.name}", test=len(distinct), untaught=untaught)
     holdouts = {}
     grown = grown_holdouts_of(work, artifacts, line)
     captioned = captions_held_out_of(work, artifacts, line)

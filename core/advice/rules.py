@@ -231,7 +231,7 @@ class GuardingSet:
 
     name: str
     test: int  # distinct images
-    is_suite: bool = False
+    untaught: int = 0  # of a suite's, those that show what neither this update nor the line teaches
 
 
 def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[Finding]:
@@ -248,13 +248,14 @@ def guard_findings(sets: Sequence[GuardingSet], policy: GatePolicy) -> Iterator[
             f"{counted(images, 'image')}.",
             facts={"minimum_count": least},
         )
-    elif (of_suites := sum(one.test for one in sets if one.is_suite)) < suites_need(least):
+    elif (of_suites := sum(one.untaught for one in sets)) < suites_need(least):
         yield Finding(
             code="small_suites",
             severity=Severity.WARNING,
             message="What no update has taught is asked by suites alone, and together they have "
-            f"{counted(of_suites, 'distinct test image')}. It takes {suites_need(least):,}, so no "
-            "version is promoted automatically: let a suite grow, or add one.",
+            f"{counted(of_suites, 'distinct test image')} of classes that neither this update nor "
+            f"an earlier one teaches. It takes {suites_need(least):,}, so no version is promoted "
+            "automatically: let a suite grow, or add one.",
             facts={"images": of_suites, "needed": suites_need(least)},
         )
     if few:

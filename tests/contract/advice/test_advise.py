@@ -11,15 +11,17 @@ from core.advice.rules import Advice
 from core.datasets.manifests import Part, Side
 from core.datasets.thumbnail_rows import PlacedGroups
 from core.errors import InferenceUnavailable
+from core.gate.rows import Policies
 from core.jobs.orders import JobType
 from core.jobs.rows import Jobs
 from core.recipes.fields import Method, TeacherPolicy
 from core.recipes.rules import Recipe
+from core.registry.configure import configure_model
 from core.registry.version_rows import Versions
 from core.registry.versions import Model
 from core.values import Digest
 from tests.support.api.seeds import some_weights
-from tests.support.factories import NOW, a_job, a_version, part_of, pixels_on
+from tests.support.factories import NOW, a_job, a_policy, a_version, part_of, pixels_on
 from tests.support.ordering import an_order
 from tests.support.scene import Scene
 
@@ -152,6 +154,26 @@ def test_small_suites_and_holdouts_are_named_one_by_one_and_together(
         "suite kept": kept,
         "holdout of version 2": held_out[2],
     }
+
+
+def test_images_of_suites_do_not_ask_what_else_is_kept_if_they_show_what_is_taught(
+    scene: Scene,
+) -> None:
+    """Neither those of the update's own classes, in any case, nor of what the line has learned."""
+    model, policy = scene.model(), a_policy(minimum_count=20)
+    with scene.platform.transactions() as work:
+        work[Policies].add(policy)
+        work.commit()
+    taught(scene, model, 2, 1)
+    scene.suite(model, scene.frozen("Owl", "cat", each=20, offset=400), "own")
+    configure_model(
+        scene.platform, model.name, suites=None, policy=policy.name, reason="few images"
+    )
+    assert facts(advised(scene, model, parent=2), "small_suites") == {"images": 0, "needed": 2}
+    scene.suite(model, scene.frozen("sun", "cat", each=5, offset=600), "other")
+    found = {one.code for one in advised(scene, model, parent=2).findings}
+    assert "small_suites" not in found
+    assert "small_sets" in found
 
 
 def test_an_image_that_another_dataset_has_forced_into_the_holdout_is_no_test_image(

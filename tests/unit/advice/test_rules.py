@@ -226,7 +226,7 @@ def test_a_gain_that_cannot_be_reached() -> None:
 
 def test_sets_below_the_minimum_are_named() -> None:
     sets = [
-        GuardingSet(name="suite emoji", test=350, is_suite=True),
+        GuardingSet(name="suite emoji", test=350, untaught=350),
         GuardingSet(name="suite art", test=349),
         GuardingSet(name="holdout of version 2", test=4),
     ]
@@ -246,14 +246,14 @@ def test_suites_that_have_too_few_images_together_are_told_where_a_holdout_guard
 ) -> None:
     sets = [GuardingSet(name="holdout of version 2", test=350)]
     if images:
-        sets += [GuardingSet(name="suite art", test=30, is_suite=True)]
-        sets += [GuardingSet(name="suite emoji", test=images - 30, is_suite=True)]
+        sets += [GuardingSet(name="suite art", test=40, untaught=30)]
+        sets += [GuardingSet(name="suite emoji", test=90, untaught=images - 30)]
     found = [one for one in guard_findings(sets, a_policy()) if one.code == "small_suites"]
     assert [one.facts for one in found] == (
         [] if told is None else [{"images": told, "needed": 35}]
     )
     for one in found:
-        assert f"they have {told} distinct test images. It takes 35, so no version" in one.message
+        assert f"they have {told} distinct test images of classes that neither" in one.message
 
 
 @pytest.mark.parametrize("sets", [[], [GuardingSet(name="suite art", test=10)]])
