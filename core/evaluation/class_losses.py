@@ -1,7 +1,7 @@
 """Losses of each single class, since all versions that a candidate is compared with."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
@@ -19,18 +19,33 @@ from core.values import Digest
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
-    Of holdouts that are judged together, each class that several of them show is yielded once more,
-    by its images in all of these. Where classes of suites and learned ones compete, none is
-    compared: a name that overlaps with a class may take all of it, and be right. Nor is any over
-    default lists, which differ.
+    Of holdouts that are judged together, and of all suites, each class that several of them show is
+    yielded once more, by its images in all of these. Where classes of suites and learned ones
+    compete, none is compared: a name that overlaps with a class may take all of it, and be right.
+    Nor is any over default lists, which differ.
     """
+    of_suites: list[Comparison] = []
     for one in comparisons(results.plan):
         (exam, _), *_ = one.pairs
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
         if isinstance(exam, ClassExam) and not (overlaps or again):
+            of_suites += [one] if one.kind in SUITES else []
             yield from _of_each(results, one)
+    for several in _together(of_suites):
+        yield from _of_each(results, several)
+
+
+def _together(of_suites: Iterable[Comparison]) -> Iterator[Comparison]:
+    """Yield the comparisons of all suites with each version that several are compared with."""
+    alike: dict[tuple[str, int | None, bool], list[Comparison]] = {}
+    for one in of_suites:
+        alike.setdefault((one.baseline, one.version, one.own_prompts), []).append(one)
+    for first, *others in alike.values():
+        if others:
+            pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
+            yield replace(first, name=f"{len(pairs)} suites", pairs=pairs)
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -183,7 +198,8 @@ def _of_each(results: EvaluationResults, one: Comparison) -> Iterator[ClassLoss]
 def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[list[_Image]]:
     """Yield the images of each class, near-duplicates once, as `one_a_group` counts them.
 
-    Of several holdouts, only classes that more than one of them shows: any other is judged there.
+    Of several suites or holdouts, only classes that more than one of them shows: any other is
+    judged there.
     """
     live, parts = results.live_in(one), results.on_each(one, results.plan.candidate)
     others = parts if live is None else results.on_each(one, live)

@@ -2,8 +2,8 @@
 
 A class of 20 among 1,000 test images may be lost within a limit of 3 points. So each class has a
 wide limit of its own, which can fail a version and never helps one to pass. It is asked of every
-class of a suite and of a holdout, the update's own too, and of small holdouts together, with a
-correction for their number.
+class of a suite and of a holdout, the update's own too, of small holdouts together, and of all
+suites, with a correction for their number.
 """
 
 from collections import Counter
@@ -25,9 +25,7 @@ class ClassLoss:
     """The images of a class that are wrong now and were right, in one comparison."""
 
     kind: MeasureKind
-    name: (
-        str  # of the suite or holdout, or "3 updates": the small holdouts that are judged together
-    )
+    name: str  # of the suite or holdout, or of several: "3 suites", or "3 updates" of holdouts
     baseline: str
     baseline_version: int | None  # None: each holdout has its own
     asked: ClassList
@@ -72,7 +70,7 @@ def lost_classes(
     """Return the classes that have lost significantly more than a tolerance, the surest first.
 
     By Holm's step-down over all of them, at family-wise one-sided error `alpha`, of which each
-    suite and holdout, and holdouts together, have an equal share (weighted as in S. Holm, Scand. J.
+    suite and holdout, and several together, have an equal share (weighted as in S. Holm, Scand. J.
     Stat. 6 (1979) 65-70): so the classes of one do not hide what is lost in another. Without a
     tolerance there is none.
     """

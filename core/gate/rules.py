@@ -83,10 +83,10 @@ class GatePolicy:
         "One class of a suite or of a holdout",
         "may be lost; more fails a version",
         optional="not judged one by one",
-        description="Each class with test images in a suite, in the holdout of another update or "
-        "in several small ones together, against all versions that these are compared with, and "
-        "each in the update's own holdout, "
-        "against the parent and the live version. It can fail a version and never lets one pass. "
+        description="Each class with test images in a suite, in several suites together, in the "
+        "holdout of another update or in several small ones together, against all versions that "
+        "these are compared with, and each in the update's own holdout, against the parent and the "
+        "live version. It can fail a version and never lets one pass. "
         "Null: classes are not judged one by one.",
     )
     wanted_gain: float = limited(

@@ -211,14 +211,14 @@ def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int
     return images, total, -1, [], 1.0
 
 
-# Right now, right before, what the live version had, the edition, and the number of the holdout.
+# Right now, right before, what the live version had, the edition, and the number of the exam.
 ClassRow = tuple[bool, bool, bool, int, int]
 
 
 def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list[ClassRow]]:
     """The images of each class, and those of an earlier edition that had fewer of the class.
 
-    Of several holdouts, the classes of which more than one has an image.
+    Of several suites or holdouts, the classes of which more than one has an image.
     """
     classes: dict[str, dict[str, list[ClassRow]]] = {}
     for number, (exam, version) in enumerate(one["pairs"]):
@@ -233,8 +233,8 @@ def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list
             of_class.setdefault(group, []).append(row)
     found: dict[tuple[str, int | None], list[ClassRow]] = {}
     for label, each in classes.items():
-        holdouts = {number for rows in each.values() for *_, number in rows}
-        if len(one["pairs"]) > 1 and len(holdouts) < 2:
+        exams = {number for rows in each.values() for *_, number in rows}
+        if len(one["pairs"]) > 1 and len(exams) < 2:
             continue
         found[label, None] = whole = [min(rows[::-1], key=tells) for rows in each.values()]
         for edition in {born for *_, born, _ in whole}:

@@ -152,17 +152,11 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     if limit is None:
         return {}
     every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
-    for one in found:
-        kinds = {"holdout", "holdouts"}
-        asked = one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union")
-        if one["kind"] not in {"zero_shot", "gain", *kinds} or one["flips"] or not asked:
-            continue
-        if one["kind"] == "holdouts" and one["pooled"]:
-            continue
+    for one in with_suites_together(asked_class_by_class(found)):
         exams = tuple(exam["name"] for exam, _ in one["pairs"])
-        if {"labels", "among"} & one["pairs"][0][0].keys():  # unlabelled, or captions
-            continue
         name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
+        if one["kind"] == "zero_shot" and len(exams) > 1:
+            name = f"{len(exams)} suites"
         for (label, edition), each in by_class(evidence, one).items():
             pairs = [row[:2] for row in each]
             gained = sum(now > before for now, before in pairs)
@@ -180,6 +174,35 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
             break
         significant[name] = inherited
     return significant
+
+
+def asked_class_by_class(found: Sequence[Json]) -> list[Json]:
+    """The measures of which each class is judged: not of captions, nor with suites' classes."""
+    kinds = {"holdout", "holdouts"}
+    return [
+        one
+        for one in found
+        if one["kind"] in {"zero_shot", "gain", *kinds}
+        and not one["flips"]
+        and (one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union"))
+        and not (one["kind"] == "holdouts" and one["pooled"])
+        and not {"labels", "among"} & one["pairs"][0][0].keys()  # unlabelled, or captions
+    ]
+
+
+def with_suites_together(found: Sequence[Json]) -> list[Json]:
+    """The measures, and once more those of suites against the same version, as one."""
+    alike: dict[tuple[Any, ...], list[Json]] = {}
+    for one in found:
+        if one["kind"] == "zero_shot":
+            same = one["baseline"], one["pairs"][0][1]["number"], one["own_prompts"]
+            alike.setdefault(same, []).append(one)
+    several = [
+        {**each[0], "pairs": [pair for one in each for pair in one["pairs"]]}
+        for each in alike.values()
+        if len(each) > 1
+    ]
+    return [*found, *several]
 
 
 def useless(evidence: Evidence) -> bool:

@@ -212,6 +212,41 @@ def test_a_class_of_one_holdout_is_judged_there_alone() -> None:
     assert {one.class_name for one in found if one.kind is MeasureKind.HOLDOUTS} == {"bag", "cap"}
 
 
+@pytest.mark.parametrize("same_images", [False, True])
+def test_a_class_of_several_suites_is_judged_by_its_images_in_all(*, same_images: bool) -> None:
+    """Ten images in one are too few to tell; the same ten, in four suites, are no more."""
+    shown = [("cat",), ("dog",), ("sun",)] * 10
+    suites = [
+        suite(name, entries("same" if same_images else name, shown), SuiteKind.ZERO_SHOT)
+        for name in ("drawn", "emoji", "photo", "sketch")
+    ]
+    suites.append(suite("other", entries("other", [("map",), ("road",)] * 10), SuiteKind.ZERO_SHOT))
+    plan = second_update(
+        policy=policy(**WIDE), suites=suites, earlier=[], candidate=EARLIER[1], parent=FIRST
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not SECOND or question.entries[index].class_name != "cat"
+
+    results = EvaluationResults(plan=plan, answers=answered(plan, right))
+    shown_by_several = {one.class_name for one in class_losses(results) if one.name == "5 suites"}
+    assert shown_by_several == {"cat", "dog", "sun"}
+    report = report_of(plan, right)
+    found = {
+        (one.class_name, one.name, one.baseline, one.images, one.lost)
+        for one in report.lost_classes
+    }
+    if same_images:
+        assert (report.verdict, found) == (Verdict.INCONCLUSIVE, set())
+    else:
+        assert (report.verdict, found) == (
+            Verdict.FAILED,
+            {("cat", "5 suites", baseline, 40, 40) for baseline in ("parent", "root")},
+        )
+        assert "cat of 5 suites, against the" in report.reasons[0]
+        assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
+
+
 def test_near_duplicates_of_a_class_count_once() -> None:
     first, *others = (one for one in SUITE.manifest.entries if one.class_name == "cat")
     copies = [replace(one, near_duplicate_of=first.pixels) for one in others]

@@ -327,6 +327,33 @@ def test_classes_that_several_small_holdouts_have_lost_together_are_recomputed()
     }
 
 
+def test_classes_that_several_suites_have_lost_together_are_recomputed() -> None:
+    """Of one suite, whose prompt is another, some images came later, and two have some in common.
+
+    The live version, which is compared beside the parent, was right about most.
+    """
+    shown = [("Bag",), ("cat",), ("dog",), ("sun",)] * 12
+    drawn, photo, sketch = (
+        suite(name, entries(name, shown), EMOJI.suite.kind) for name in ("drawn", "photo", "sketch")
+    )
+    sketch = replace(sketch, suite=replace(sketch.suite, prompt=OTHER))
+    more = photo.manifest.entries[:8] + drawn.manifest.entries
+    drawn = replace(drawn, manifest=replace(drawn.manifest, entries=grown(more, 28)))
+    limits = policy(class_tolerance=0.0)
+    plan = second_update(suites=[drawn, photo, sketch], live=live_line(), policy=limits)
+    right = flipping(0, 0.04)
+
+    def forgets(who: Any, question: Any, index: int) -> bool:
+        return right(who, question, index) and (who != plan.candidate or index % 7 == 0)
+
+    file = evidence_of(plan, answered(plan, forgets))
+    assert agrees(file) == "failed"
+    lost = [one for one in Evidence(file).report["lost_classes"] if one["name"] == "3 suites"]
+    assert {one["class_name"].lower() for one in lost} >= {"bag", "cat"}
+    assert {one["baseline"] for one in lost} >= {"parent", "live version", "root"}
+    assert {one["edition"] for one in lost} == {None, 1}
+
+
 def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
     plan = CASES["prompts"][0]
     own = HeldOutUpdate(
