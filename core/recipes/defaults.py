@@ -9,6 +9,9 @@ from core.values import Json
 
 MOST_TIMES = 10  # the default's learning rate; a higher one must be forced
 
+# What a default has chosen for its part: an order's own method or part takes the place of all.
+_OF_A_PART = ("part", "augment", "epochs", "replay_weight")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DefaultRecipe:
@@ -21,9 +24,16 @@ class DefaultRecipe:
     def merged(self, given: Json) -> Json:
         """Return the fields with those given, or those of the preset given. Raises RecipeInvalid.
 
-        A preset takes the place of the default.
+        A preset takes the place of the default, and another method or part that of the fields
+        which the default has chosen for its part.
         """
-        return with_preset(given) if "preset" in given else {**self.fields, **given}
+        if "preset" in given:
+            return with_preset(given)
+        own = {"method": Recipe().method, **self.fields}
+        fields = dict(self.fields)
+        if "part" in own and any(given.get(n, own[n]) != own[n] for n in ("method", "part")):
+            fields = {name: value for name, value in fields.items() if name not in _OF_A_PART}
+        return {**fields, **given}
 
     def complete(self, given: Json) -> Recipe:
         """Return the recipe of an order that gives some fields. Raises RecipeInvalid."""

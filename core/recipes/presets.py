@@ -173,9 +173,10 @@ _ZSCL: Json = {
     "averaging_every": 100,
 }
 
-# Part `top` of a small ConvNeXt, for a first update or the only one: at the default's time and
-# forgetting it learns more (docs/studies/off-the-curve.md). Its steps read no pixels, so fifteen
-# epochs take as long as six that train both towers; a heavier term of sentences keeps the more.
+# Part `top` of a small ConvNeXt, which is the default of such models: it learns more than both
+# towers trained, keeps as much and changes fewer answers (docs/studies/off-the-curve.md). Its steps
+# read no pixels, so fifteen epochs take as long as six that train both towers; a heavier term of
+# sentences keeps the more.
 _TOP: Json = {
     "method": "vrlwf_replay",
     "part": "top",
@@ -190,6 +191,7 @@ PRESETS: Mapping[str, Json] = MappingProxyType(
         "top": _TOP,
         "vit_b_32": _VIT_B_32,
         "vit_l_14_24gb": _VIT_L_14_24GB,
+        "whole": {"method": "vrlwf_replay"},  # both towers: the default of other small models
         "zscl": _ZSCL,
     }
 )

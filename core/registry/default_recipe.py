@@ -6,6 +6,7 @@ from math import inf
 from core.recipes.defaults import DefaultRecipe, differing_fields
 from core.recipes.presets import PRESETS
 from core.registry.architecture import is_resnet
+from core.registry.image_tops import has_top
 from core.registry.text_towers import text_tower_name
 from core.values import Json
 
@@ -52,10 +53,18 @@ _SIZES = (
     ),
 )
 
+_SMALL_CONVNEXT = DefaultRecipe(
+    name="small_convnext",
+    source="Measured with the bundled model, which is one: docs/studies/off-the-curve.md.",
+    fields=differing_fields(PRESETS["top"]),
+)
+
 
 def default_recipe(model_cfg: Json, parameters: int) -> DefaultRecipe:
     """Return the default recipe of an open_clip architecture with so many tower parameters."""
     size = next(one for one in _SIZES if parameters <= one.most)
+    if size.name == "small" and has_top(model_cfg):
+        return _SMALL_CONVNEXT
     fields = dict(differing_fields(size.recipe))
     if is_resnet(model_cfg):
         fields.pop("gradient_checkpointing", None)  # which it cannot do

@@ -21,10 +21,14 @@ def is_below_top(tensor: str) -> bool:
     return tensor.startswith("visual.") and not tensor.startswith(_TOP)
 
 
+def has_top(model_cfg: Json) -> bool:
+    """Return whether the image tower of an open_clip architecture has such a top."""
+    return "convnext" in str(model_cfg.get("vision_cfg", {}).get("timm_model_name", ""))
+
+
 def require_top(config: Json) -> None:
     """Raise ModelNotTrainable if the model of a config has no such top."""
-    vision = config.get("model_cfg", {}).get("vision_cfg", {})
-    if "convnext" not in str(vision.get("timm_model_name", "")):
+    if not has_top(config.get("model_cfg", {})):
         raise ModelNotTrainable(
             "Part 'top' trains the last stage of a ConvNeXt of timm, and this image tower is "
             "another: choose part 'text', or 'whole' with exemplars.",

@@ -125,7 +125,7 @@ FILE: dict[str, Any] = {"vocabulary": "file"}
         *(
             (
                 {"preset": unknown},
-                "preset must be one of: released, top, vit_b_32, vit_l_14_24gb, zscl.",
+                "preset must be one of: released, top, vit_b_32, vit_l_14_24gb, whole, zscl.",
                 "/recipe/preset",
             )
             for unknown in ("best", "", None, 1, ["released"])

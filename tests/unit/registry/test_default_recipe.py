@@ -14,6 +14,7 @@ from core.clip.bases import BUNDLED
 from core.clip.model import empty_network
 from core.errors import RecipeUnsafe
 from core.recipes.defaults import DefaultRecipe
+from core.recipes.fields import ModelPart
 from core.recipes.rules import Recipe
 from core.registry.architecture import is_resnet, require_recipe_fits, untrainable_reason
 from core.registry.default_recipe import default_recipe
@@ -30,23 +31,56 @@ TAUGHT = {name: config for name, config in CONFIGS.items() if not untrainable_re
 BASE = {"learning_rate": 1e-5, "optimiser": "adamw", "replay_weight": 2.0}
 LARGE = BASE | {"batch_size": 64, "micro_batch": 16, "gradient_checkpointing": True}
 
+TOP = {"part": "top", "augment": False, "epochs": 15, "replay_weight": 24.0}
+
 SIZES = {"small": 9e6, "base": 150e6, "large": 430e6, "huge": 1e9}
 
 
-def test_the_bundled_models_default_is_the_general_one_as_it_always_was() -> None:
+def of_the_bundled_model() -> DefaultRecipe:
     config = json.loads((BUNDLED / "open_clip_config.json").read_bytes())["model_cfg"]
     with safe_open(next(BUNDLED.glob("*.safetensors")), "numpy") as weights:
         names = weights.keys()
         parameters = sum(prod(weights.get_slice(name).get_shape()) for name in names)
     assert 8e6 < parameters < 10e6
-    default = default_recipe(config, parameters)
-    assert (default.name, default.fields) == ("small", {})
+    return default_recipe(config, parameters)
+
+
+def test_the_bundled_models_default_is_the_preset_top() -> None:
+    default = of_the_bundled_model()
+    assert (default.name, default.fields) == ("small_convnext", TOP)
     recipe = default.complete({})
-    assert recipe == Recipe()
+    assert recipe == Recipe.from_json({"preset": "top"})
     tuned = (recipe.learning_rate, recipe.replay_weight, recipe.epochs, recipe.batch_size)
-    assert tuned == (3e-4, 12.0, 6, 100)
+    assert tuned == (3e-4, 24.0, 15, 100)
     assert (recipe.optimiser, recipe.schedule, recipe.warm_start) == ("adam", "cosine", 0.5)
+    assert (recipe.part, recipe.augment, recipe.exemplars) == (ModelPart.TOP, False, 2000)
     assert "bundled" in default.source
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"method": "ft"}, {"method": "ft"}),
+        ({"method": "vrlwf_features", "seed": 3}, {"method": "vrlwf_features", "seed": 3}),
+        ({"part": "whole"}, {}),
+        ({"part": "text", "epochs": 9}, {"part": "text", "epochs": 9}),
+        ({"method": "vrlwf_replay", "part": "top"}, TOP),
+        ({"method": "vrlwf", "part": "top"}, {"method": "vrlwf", "part": "top"}),
+        ({"epochs": 4, "seed": 1}, {**TOP, "epochs": 4, "seed": 1}),
+        ({"exemplars": "none"}, {**TOP, "exemplars": "none"}),
+        ({"preset": "whole"}, {}),
+    ],
+)
+def test_what_a_default_has_chosen_for_its_part_gives_way_to_another_method_or_part(
+    given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    """So `{"method": "ft"}` fine-tunes both towers with the general defaults."""
+    assert of_the_bundled_model().complete(given) == Recipe.from_json(expected)
+
+
+def test_without_images_the_default_replays_features_below_the_top() -> None:
+    recipe = of_the_bundled_model().complete({"exemplars": "none"})
+    assert (recipe.part, recipe.feature_replay, recipe.epochs) == (ModelPart.TOP, 2000, 15)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -54,10 +88,12 @@ def test_every_architecture_that_can_be_taught_supports_its_default(size: str) -
     assert len(TAUGHT) == 140
     for name, config in TAUGHT.items():
         default = default_recipe(config, round(SIZES[size]))
-        expected = {"small": {}, "base": BASE}.get(size, LARGE)
+        named, expected = size, {"small": {}, "base": BASE}.get(size, LARGE)
+        if size == "small" and "convnext" in config["vision_cfg"].get("timm_model_name", ""):
+            named, expected = "small_convnext", TOP
         if is_resnet(config):
             expected = {k: v for k, v in expected.items() if k != "gradient_checkpointing"}
-        assert (default.name, default.fields) == (size, expected), name
+        assert (default.name, default.fields) == (named, expected), name
         require_recipe_fits({"model_cfg": config}, default.complete({}))
         assert default.source
 
