@@ -48,10 +48,11 @@ from demo.images import PACK
 
 NEW = "new products"
 
-# Values that were tuned for these products (docs/studies/forgetting.md); by default, the service's.
+# Values that were tuned for these products (docs/studies/forgetting.md).
 RECIPES: Mapping[str, Mapping[str, Any]] = {
     "ft": {"method": "ft", "learning_rate": 1e-3},
-    "default": {},
+    "top": {"preset": "top"},  # the default
+    "whole": {"preset": "whole"},
     "crossed": {"method": "vrlwf_cross", "replay_weight": 6.0, "learning_rate": 3e-4},
     "text part": {"method": "vrlwf_features"},
 }

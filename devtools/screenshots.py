@@ -81,12 +81,14 @@ SHOTS = (
         path=f"{LINE}/versions/4",
         heading="Version 4",
         part=INTERVALS,
+        pixels=1,
     ),
     Shot(
         file="images/forgetting-distilled.png",
         path=f"{LINE}/versions/3",
         heading="Version 3",
         part=INTERVALS,
+        pixels=1,
     ),
     Shot(
         file="images/forgetting-images.png",
@@ -99,7 +101,7 @@ SHOTS = (
         file="images/forgetting-confusions.png",
         path=CHANGES,
         heading=CHANGED,
-        part="h3:text-is('holdout of version 2') + .wide svg",
+        part="h3:has-text('holdout of version 2') + .wide svg",
     ),
     Shot(
         file="images/forgetting-line.png",

@@ -44,7 +44,9 @@ def _schema() -> Schema:
         "properties": {"preset": preset, **described},
         "description": (
             "Fields that differ from the model's `default_recipe`; each `default` here is that of "
-            "small models. Versions store the recipe with every field."
+            "small models other than ConvNeXts. What a default has chosen for its part (`part`, "
+            "`augment`, `epochs`, `replay_weight`) gives way to another `method` or `part`. "
+            "Versions store the recipe with every field."
         ),
         "examples": [
             {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},

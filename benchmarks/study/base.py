@@ -53,16 +53,16 @@ def _random(name: str, store: Artifacts, monitor: Monitor) -> Weights:
 
 
 def default_rows(weights: Weights, device: torch.device) -> tuple[Row, ...]:
-    """Return the default recipe of a base, and plain fine-tuning with the same rate and steps.
+    """Return the default recipe of a base, and plain fine-tuning at the same rate.
 
     Precision is what `auto` is on the device.
     """
     chosen = default_recipe(weights.config["model_cfg"], weights.tower_parameters)
     precision = chosen.complete({}).precision.on(native_precisions(device))
-    fields = {**chosen.fields, "precision": precision}
+    tuned = chosen.merged({"method": "ft"})
     return (
-        Row(name="default", recipe=fields),
-        Row(name="ft", recipe={**fields, "method": "ft"}),
+        Row(name="default", recipe={**chosen.fields, "precision": precision}),
+        Row(name="ft", recipe={**tuned, "precision": precision}),
     )
 
 
