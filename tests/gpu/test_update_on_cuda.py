@@ -25,6 +25,7 @@ from tests.support.learning.lessons import (
     trainer_of,
     with_recipe,
 )
+from tests.support.learning.towers import config_of
 from tests.support.memory_artifacts import MemoryArtifacts
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -65,6 +66,13 @@ def test_every_method_has_the_cpus_losses(
 ) -> None:
     same = with_recipe(spec, method=method, part=part, **COMPARABLE)
     on_cpu, on_cuda = losses(artifacts, same, "cpu"), losses(artifacts, same, "cuda")
+    assert on_cuda == pytest.approx(on_cpu, rel=1e-3)
+
+
+def test_the_top_of_an_image_tower_has_the_cpus_losses(artifacts: MemoryArtifacts) -> None:
+    spec = red_and_blue(artifacts, config_of("timm with dropout"))  # a ConvNeXt
+    top = with_recipe(spec, part=ModelPart.TOP, augment=False, **COMPARABLE)
+    on_cpu, on_cuda = losses(artifacts, top, "cpu"), losses(artifacts, top, "cuda")
     assert on_cuda == pytest.approx(on_cpu, rel=1e-3)
 
 
