@@ -3,8 +3,9 @@
 `make bench-captions`: the bundled model learns the captions of a set that it never saw, by its
 default recipe, by the preset `whole` and by plain contrastive fine-tuning, with three seeds; then
 in five updates in a row, a subject each, beside the one update of all. It is asked about what was
-held out, about other captions and for the classes of photographs. `--tune` shows the scores by which the rates of
-fine-tuning were chosen, on another set. The sets are of `../shared/data`, else of `--data`.
+held out, about other captions and for the classes of photographs. `--tune` shows the scores by
+which the rates of fine-tuning were chosen, on another set. The sets are of `../shared/data`, else
+of `--data`.
 """
 
 import argparse
