@@ -217,9 +217,10 @@ _FULL_WEIGHT = 30  # images with which a class counts as much as one with more
 class Losing:
     """The images of whose class the other images show a loss.
 
-    Where most classes gain a little, none visibly, they make up for the others. No image is chosen
-    by its own answer, as in `Ungained`, so the mean is that of the versions' true changes, and
-    without a loss it is near 0. It holds a version back, and never fails one.
+    Where most classes gain a little, none visibly, they make up for the others; and where a few are
+    lost, those that lost an image by chance hide it. No image is chosen by its own answer, as in
+    `Ungained`, so the mean is that of the versions' true changes, and without a loss it is near 0.
+    It holds a version back, and never fails one.
     """
 
     images: int = field(metadata=description("How many, near-duplicates counted once."))
@@ -231,15 +232,28 @@ class Losing:
             "it decides."
         )
     )
+    beyond: float = field(
+        default=0.0,
+        metadata=description(
+            "The share of the other images of each class that was lost is larger than this: 0 or "
+            "the limit for a single class."
+        ),
+    )
 
     @classmethod
     def of(
-        cls, changes: Sequence[tuple[str, int]], z: float, *, most: float = 1.0
+        cls,
+        changes: Sequence[tuple[str, int]],
+        z: float,
+        *,
+        beyond: float = 0.0,
+        most: float = 1.0,
     ) -> "Losing | None":
         """Return them, given each image's class and change: 1, 0 or -1. None if there are none.
 
-        Images are left out of whose class the others lost more than the share `most`. The variance
-        is that of a change of zero, and `z` is the number of standard errors.
+        They are the images of whose class the others lost more than the share `beyond` and at most
+        the share `most`. The variance is that of a change of zero, and `z` is the number of
+        standard errors.
         """
         net, images = Counter[str](), Counter[str]()
         for name, change in changes:
@@ -247,7 +261,8 @@ class Losing:
             images[name] += 1
 
         def loses(name: str, change: int) -> bool:
-            return 0 < change - net[name] <= most * (images[name] - 1)
+            others = images[name] - 1
+            return beyond * others < change - net[name] <= most * others
 
         lost = [(name, change) for name, change in changes if loses(name, change)]
         if not lost:
@@ -259,6 +274,7 @@ class Losing:
             classes=len({name for name, _ in lost}),
             mean=mean,
             at_most=mean + z * deviation,
+            beyond=beyond,
         )
 
 

@@ -230,9 +230,10 @@ class Measure(Changes):
     losing: Losing | None = field(
         default=None,
         metadata=description(
-            "The images of whose class the other images show a loss: they may not surely have lost "
-            "more than `tolerance`. Many classes that gain a little would hide them. Null: there "
-            "are none, or nothing is asked of it."
+            "The images of whose class the other images show a loss, or one beyond the limit for a "
+            "single class if that is worse: they may not surely have lost more than `tolerance`. "
+            "Many classes that gain a little would hide them. Null: there are none, or nothing is "
+            "asked of it."
         ),
     )
     by_one_answer: int = field(

@@ -212,10 +212,12 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
 
 
 def _by_some(measure: Measure, losing: Losing) -> str:
-    """Return why a measure does not hold in which many classes gain a little."""
+    """Return why a measure does not hold of which some classes lose."""
+    limit_of_one = f" of more than {points(losing.beyond, signed=False)} points"
+    beyond = limit_of_one if losing.beyond else ""
     return (
         f"{change(measure)}. On the {counted(losing.images, 'image')} of "
-        f"{class_count(losing.classes)} whose other images show a loss, it is "
+        f"{class_count(losing.classes)} whose other images show a loss{beyond}, it is "
         f"{points(losing.mean)} points, and surely no better than {points(losing.at_most)}, which "
         f"exceeds {limit(measure)}: what other classes gain does not make up for it."
     )

@@ -80,7 +80,7 @@ def centre(each: Iterable[Sequence[int]], most: int) -> float:
 
 
 def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
-    """The worst change where the others of a class lose, of several parts of the images.
+    """The worst change where the others of a class lose, or lose too much, of several parts.
 
     Of suites beside newer classes, not where they lose more than half: a name may mean the same.
     """
@@ -90,15 +90,17 @@ def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
     found = [
         worst
         for rows in by_classes(evidence, about)
-        if (worst := of_losers(evidence, rows, most, certainty(about))) is not None
+        for least in sorted({0.0, evidence.policy["class_tolerance"] or 0.0})
+        if (worst := of_losers(evidence, rows, (least, most), certainty(about))) is not None
     ]
     return min(found, key=lambda one: one["at_most"], default=None)
 
 
 def of_losers(
-    evidence: Evidence, rows: Sequence[Row], most: float, errors: float
+    evidence: Evidence, rows: Sequence[Row], between: tuple[float, float], errors: float
 ) -> dict[str, Any] | None:
-    """The change where the others of a class lose."""
+    """The change where the others of a class lose a share between two."""
+    least, most = between
     each = [(evidence.meaning(str(label)), now - before) for now, before, _, _, label, _ in rows]
     of_class: dict[str, list[int]] = {}
     for name, change in each:
@@ -107,12 +109,13 @@ def of_losers(
     lost = []
     for name, change in each:
         net, others = sums[name][0] - change, sums[name][1]
-        if net < 0 and -net <= most * others:
+        if least * others < -net <= most * others:
             lost.append(change)
     if not lost:
         return None
     at_most = (sum(lost) + errors * sqrt(sum(map(abs, lost)))) / len(lost)
-    return {"images": len(lost), "mean": sum(lost) / len(lost), "at_most": at_most}
+    mean = sum(lost) / len(lost)
+    return {"images": len(lost), "mean": mean, "at_most": at_most, "beyond": least}
 
 
 def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:

@@ -130,6 +130,24 @@ def test_names_that_take_some_of_many_classes_are_no_better_for_what_others_rega
     assert held_back(report) == {("things", ClassList.UNION)}
 
 
+def test_classes_that_lose_an_image_by_chance_do_not_hide_a_few_that_lose_half_of_them() -> None:
+    """No class fails alone, and all together lost half of what they may."""
+
+    def changed(image: ManifestEntry, query: ClassQuery) -> float:
+        del query
+        return -0.45 if number_of(image) < 3 else 0.0
+
+    kept = passed(SHOWN, lambda image, query: 0.0)
+    assert (kept.verdict, held_back(kept)) == (Verdict.PASSED, set())
+    report = passed(SHOWN, changed)
+    (own, *_) = report.measures
+    assert own.difference > -0.02
+    assert own.losing is not None
+    assert (own.losing.classes, own.losing.beyond) == (3, 0.3)
+    assert (report.verdict, report.lost_classes) == (Verdict.INCONCLUSIVE, ())
+    assert "3 classes whose other images show a loss of more than 30.0 points" in report.reasons[0]
+
+
 def test_names_that_overlap_may_take_most_of_a_class_of_a_suite() -> None:
     def changed(image: ManifestEntry, query: ClassQuery) -> float:
         return -0.9 if "sun" in query.classes and number_of(image) < 3 else 0.0

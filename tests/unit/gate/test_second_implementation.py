@@ -354,6 +354,23 @@ def test_classes_that_several_suites_have_lost_together_are_recomputed() -> None
     assert {one["edition"] for one in lost} == {None, 1}
 
 
+def test_a_few_classes_that_lose_half_of_their_images_are_recomputed() -> None:
+    shown = entries("many", [(f"kind {n % 40}",) for n in range(800)])
+    plan = second_update(
+        earlier=[], suites=[suite("things", shown, EMOJI.suite.kind)], policy=policy(views=0)
+    )
+    right = flipping(0, 0.02)
+
+    def forgets(who: Any, question: Any, index: int) -> bool:
+        lost = who == plan.candidate and index % 40 < 3 and index % 80 >= 40
+        return right(who, question, index) and not lost
+
+    file = evidence_of(plan, answered(plan, forgets))
+    agrees(file)
+    losing = [one["losing"] for one in Evidence(file).report["measures"] if one["losing"]]
+    assert {(one["classes"], one["beyond"]) for one in losing} >= {(3, 0.3)}
+
+
 def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
     plan = CASES["prompts"][0]
     own = HeldOutUpdate(
