@@ -362,7 +362,7 @@ def test_a_few_classes_that_lose_half_of_their_images_are_recomputed() -> None:
     right = flipping(0, 0.02)
 
     def forgets(who: Any, question: Any, index: int) -> bool:
-        lost = who == plan.candidate and index % 40 < 3 and index % 80 >= 40
+        lost = who == plan.candidate and index % 40 < 3 and index % 160 >= 40
         return right(who, question, index) and not lost
 
     file = evidence_of(plan, answered(plan, forgets))
