@@ -10,8 +10,9 @@ images, and chance flips answers: how often does the suite hold by all images, a
 its classes, too?
 
 In the third most classes gain a little and others lose much, or each changes by chance: how often
-does the suite hold by all images, by both rules above, and by the images of whose class the other
-images show a loss, too? `docs/studies/gate.md` discusses the tables.
+does the suite hold by all images, by both rules above, by the images of whose class the other
+images show a loss, too, and by those of whose class they show one beyond the limit for a single
+class? `docs/studies/gate.md` discusses the tables.
 """
 
 from collections.abc import Iterator, Sequence
@@ -125,6 +126,9 @@ THIN: tuple[tuple[int, int, str, Sequence[float]], ...] = (
     (4000, 100, "19 times none, −20", (*(0,) * 19, -20)),
     (4000, 400, "+5, +5, +5, −15", (5, 5, 5, -15)),
     (4000, 400, "+5, +5, +5, −20", (5, 5, 5, -20)),
+    (4000, 100, "97 times none, three times −50", (*(0,) * 97, *(-50,) * 3)),
+    (4000, 100, "+2 but for four of −50", (*(2,) * 96, *(-50,) * 4)),
+    (4000, 400, "392 times none, eight times −80", (*(0,) * 392, *(-80,) * 8)),
     (1000, 40, "by chance, 3", ()),
     (1000, 40, "by chance, 5", ()),
     (4000, 100, "by chance, 3", ()),
@@ -138,14 +142,14 @@ def by_thin_gains() -> Iterator[dict[str, Any]]:
     for (images, classes, words, given), flips in product(THIN, FLIPS):
         rng = np.random.default_rng(SEED)
         shown = np.arange(images) % classes
-        held = np.zeros(3, dtype=int)
+        held = np.zeros(4, dtype=int)
         for _ in range(THIN_DRAWS):
             changes = np.resize(given, classes) if given else rng.normal(size=classes)
             if not given:
                 changes = (changes - changes.mean()) * float(words.split()[-1])
             hits = changing(shown, flips, changes[shown] / 100, rng)
             held += [one.bounded(IN_USE.alpha, IN_USE.minimum_count).holds for one in asked(hits)]
-        by_all, by_rules, by_losers = (100 * held / THIN_DRAWS).round(1).tolist()
+        by_all, by_rules, by_losers, by_few = (100 * held / THIN_DRAWS).round(1).tolist()
         yield {
             "images": images,
             "classes": classes,
@@ -154,11 +158,12 @@ def by_thin_gains() -> Iterator[dict[str, Any]]:
             "hold by all": by_all,
             "without visible gains and in the mean": by_rules,
             "by those that lose too": by_losers,
+            "by those that lose much too": by_few,
         }
 
 
-def asked(hits: PairedHits) -> tuple[Measure, Measure, Measure]:
-    """Return a suite's measure by all images, with the rules of the tables above, and with all."""
+def asked(hits: PairedHits) -> tuple[Measure, ...]:
+    """Return a suite's measure by all images, and with one rule more each."""
     whole, left = measure(hits), without_gain(hits, {})
     means = [ClassMean.of(by_class(one), SURELY) for one in (hits, left) if one]
     judged = replace(
@@ -166,9 +171,12 @@ def asked(hits: PairedHits) -> tuple[Measure, Measure, Measure]:
         ungained=ungained(left, {}, IN_USE.alpha) if left else None,
         class_mean=min(means, key=lambda one: one.at_most),
     )
-    changes = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
-    losing = Losing.of([*zip(hits.truths, changes, strict=True)], SURELY)
-    return whole, judged, replace(judged, losing=losing)
+    changed = [now - before for now, before in zip(hits.now, hits.before, strict=True)]
+    changes = [*zip(hits.truths, changed, strict=True)]
+    losing = (
+        Losing.worst(changes, SURELY, limit=limit) for limit in (None, IN_USE.class_tolerance)
+    )
+    return whole, judged, *(replace(judged, losing=one) for one in losing)
 
 
 def by_class(hits: PairedHits) -> list[Flips]:

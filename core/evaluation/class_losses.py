@@ -118,18 +118,12 @@ def losing(
 ) -> Losing | None:
     """Return the change on images of whose class the others show a loss; None if not asked.
 
-    It is the worst of the `parts` that are asked class by class, and there of all classes that
-    lose and of those alone that lose more than the limit for a single class. Over newer lists a
-    name that overlaps with a class of a suite may take all of it, and be right: such classes are
-    left out.
+    It is the worst of the `parts` that are asked class by class. Over newer lists a name that
+    overlaps with a class of a suite may take all of it, and be right: such classes are left out.
     """
     most = _OVERLAP if one.kind in SUITES and one.asked is ClassList.UNION else 1.0
     limit, z = results.plan.policy.class_tolerance, surely(pooled=one.pooled)
-    found = [
-        Losing.of(changes, z, beyond=beyond, most=most)
-        for changes in (_changes(results, hits) for hits in parts)
-        for beyond in ([0.0] if limit is None else sorted({0.0, limit}))
-    ]
+    found = [Losing.worst(_changes(results, hits), z, limit=limit, most=most) for hits in parts]
     shown = (each for each in found if each is not None)
     return min(shown, key=lambda each: each.at_most, default=None)
 

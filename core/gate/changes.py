@@ -277,6 +277,24 @@ class Losing:
             beyond=beyond,
         )
 
+    @classmethod
+    def worst(
+        cls,
+        changes: Sequence[tuple[str, int]],
+        z: float,
+        *,
+        limit: float | None,
+        most: float = 1.0,
+    ) -> "Losing | None":
+        """Return those of all classes that lose, or of those that lose beyond `limit`, if worse.
+
+        `limit` is that for a single class; the rest is as in `of`.
+        """
+        shares = [0.0] if limit is None else sorted({0.0, limit})
+        found = [cls.of(changes, z, beyond=beyond, most=most) for beyond in shares]
+        shown = (one for one in found if one is not None)
+        return min(shown, key=lambda one: one.at_most, default=None)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Edition:
