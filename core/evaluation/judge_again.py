@@ -22,7 +22,8 @@ def judge_again(report: Report, policy: GatePolicy) -> Judgement:
     Bounds are computed anew from the counts. For a budget where the report's policy had none, the
     verdicts before it are the candidates that the same suites have judged. The design effect of
     captions is that of the report. Formerly right answers are taken to be of as large a share of
-    the images. Of single classes, those count that the report names.
+    the images. Of single classes, those count that the report names, and classes that lose are
+    those that the report's policy counted.
     """
     failing = report.lost_classes or any(
         ruling.outcome is Outcome.FAILS for ruling in report.measures
