@@ -27,7 +27,7 @@ _SIZES = (
         name="small",
         most=20e6,
         recipe={},
-        source="Tuned for the bundled model, which is of this size.",
+        source="Tuned for training both towers of the bundled model, which is of this size.",
     ),
     _Size(
         name="base",
