@@ -9,7 +9,8 @@ from core.values import Json
 
 MOST_TIMES = 10  # the default's learning rate; a higher one must be forced
 
-# What a default has chosen for its part: an order's own method or part takes the place of all.
+# What a default has chosen for its part: an order's own method or part takes the place of all. To
+# do without exemplars is another method, which replays features.
 _OF_A_PART = ("part", "augment", "epochs", "replay_weight")
 
 
@@ -24,16 +25,21 @@ class DefaultRecipe:
     def merged(self, given: Json) -> Json:
         """Return the fields with those given, or those of the preset given. Raises RecipeInvalid.
 
-        A preset takes the place of the default, and another method or part that of the fields
-        which the default has chosen for its part.
+        A preset takes the place of the default; and another method, another part or "no exemplars"
+        that of the fields which the default has chosen for its part.
         """
         if "preset" in given:
             return with_preset(given)
-        own = {"method": Recipe().method, **self.fields}
         fields = dict(self.fields)
-        if "part" in own and any(given.get(n, own[n]) != own[n] for n in ("method", "part")):
+        if "part" in fields and self._gives_way(given):
             fields = {name: value for name, value in fields.items() if name not in _OF_A_PART}
         return {**fields, **given}
+
+    def _gives_way(self, given: Json) -> bool:
+        own = {"method": Recipe().method, **self.fields}
+        ordered = {**own, **given}
+        same = all(ordered[name] == own[name] for name in ("method", "part"))
+        return not same or _stores_images(ordered) is not _stores_images(own)
 
     def complete(self, given: Json) -> Recipe:
         """Return the recipe of an order that gives some fields. Raises RecipeInvalid."""
@@ -58,6 +64,10 @@ class DefaultRecipe:
                 learning_rate=recipe.learning_rate,
                 default=self.complete({}).learning_rate,
             )
+
+
+def _stores_images(fields: Json) -> bool:
+    return fields.get("exemplars") not in (0, "none")  # a tuple, as a wrong value may be a list
 
 
 def differing_fields(fields: Json) -> Json:

@@ -67,7 +67,9 @@ def test_the_bundled_models_default_is_the_preset_top() -> None:
         ({"method": "vrlwf_replay", "part": "top"}, TOP),
         ({"method": "vrlwf", "part": "top"}, {"method": "vrlwf", "part": "top"}),
         ({"epochs": 4, "seed": 1}, {**TOP, "epochs": 4, "seed": 1}),
-        ({"exemplars": "none"}, {**TOP, "exemplars": "none"}),
+        ({"exemplars": "none"}, {"exemplars": "none"}),
+        ({"exemplars": 0, "part": "top"}, {"exemplars": 0, "part": "top"}),
+        ({"exemplars": 500}, {**TOP, "exemplars": 500}),
         ({"preset": "whole"}, {}),
     ],
 )
@@ -78,9 +80,16 @@ def test_what_a_default_has_chosen_for_its_part_gives_way_to_another_method_or_p
     assert of_the_bundled_model().complete(given) == Recipe.from_json(expected)
 
 
-def test_without_images_the_default_replays_features_below_the_top() -> None:
+def test_a_default_without_stored_images_stays_in_an_order_that_says_so_again() -> None:
+    own = {"part": "text", "exemplars": "none", "epochs": 4}
+    default = DefaultRecipe(name="own", source="", fields=own)
+    assert default.merged({"exemplars": 0, "seed": 1}) == {**own, "exemplars": 0, "seed": 1}
+    assert default.merged({"exemplars": 100}) == {"exemplars": 100}
+
+
+def test_without_images_the_default_trains_the_text_tower_and_replays_features() -> None:
     recipe = of_the_bundled_model().complete({"exemplars": "none"})
-    assert (recipe.part, recipe.feature_replay, recipe.epochs) == (ModelPart.TOP, 2000, 15)
+    assert (recipe.part, recipe.feature_replay, recipe.epochs) == (ModelPart.TEXT, 2000, 6)
 
 
 @pytest.mark.parametrize("size", SIZES)
