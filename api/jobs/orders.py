@@ -46,8 +46,7 @@ def _schema() -> Schema:
             "Fields that differ from the model's `default_recipe`; each `default` here is that of "
             "small models other than ConvNeXts. What a default has chosen for its part (`part`, "
             "`augment`, `epochs`, `replay_weight`) gives way to another `method` or `part`, "
-            "or to no `exemplars`. "
-            "Versions store the recipe with every field."
+            "or to no `exemplars`. Versions store the recipe with every field."
         ),
         "examples": [
             {"method": "vrlwf", "epochs": 6, "replay_weight": 24.0},

@@ -26,7 +26,7 @@ _SIZES = (
     _Size(
         name="small",
         most=20e6,
-        recipe={},
+        recipe=PRESETS["whole"],
         source="Tuned for training both towers of the bundled model, which is of this size.",
     ),
     _Size(
