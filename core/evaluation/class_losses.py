@@ -3,49 +3,73 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from core.evaluation.comparison import Comparison
+from core.evaluation.comparison import Comparison, name_of
 from core.evaluation.comparisons import comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.other_classes import editions_of
 from core.evaluation.paired_hits import PairedHits, firsts, one_a_class, tells
+from core.evaluation.plan import EvaluationPlan
 from core.evaluation.results import EvaluationResults
 from core.gate.changes import ClassMean, Losing, surely
 from core.gate.classes import ClassLoss
 from core.gate.intervals import Flips
-from core.gate.kinds import SUITES, ClassList, MeasureKind
+from core.gate.kinds import LIVE, PARENT, SUITES, ClassList, MeasureKind
 from core.values import Digest
 
 
 def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     """Yield each class of suites, of earlier holdouts over both lists, and of the own holdout.
 
-    Of holdouts that are judged together, and of all suites, each class that several of them show is
-    yielded once more, by its images in all of these. Where classes of suites and learned ones
-    compete, none is compared: a name that overlaps with a class may take all of it, and be right.
-    Nor is any over default lists, which differ.
+    Of small holdouts together, of all suites, and of holdouts of any size beside parent and live
+    version, each class that several of them show is yielded once more, by its images in all of
+    these. Where classes of suites and learned ones compete, none is compared: a name that overlaps
+    with a class may take all of it, and be right. Nor is any over default lists, which differ.
     """
-    of_suites: list[Comparison] = []
+    judged: list[Comparison] = []
     for one in comparisons(results.plan):
         (exam, _), *_ = one.pairs
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
         if isinstance(exam, ClassExam) and not (overlaps or again):
-            of_suites += [one] if one.kind in SUITES else []
-            yield from _of_each(results, one)
-    for several in _together(of_suites):
-        yield from _of_each(results, several)
+            judged.append(one)
+    several = (*_suites_together(judged), *_holdouts_together(results.plan, judged))
+    for one in (*judged, *several):
+        yield from _of_each(results, one)
 
 
-def _together(of_suites: Iterable[Comparison]) -> Iterator[Comparison]:
+def _suites_together(judged: Iterable[Comparison]) -> Iterator[Comparison]:
     """Yield the comparisons of all suites with each version that several are compared with."""
     alike: dict[tuple[str, int | None, bool], list[Comparison]] = {}
-    for one in of_suites:
-        alike.setdefault((one.baseline, one.version, one.own_prompts), []).append(one)
+    for one in judged:
+        if one.kind in SUITES:
+            alike.setdefault((one.baseline, one.version, one.own_prompts), []).append(one)
     for first, *others in alike.values():
         if others:
             pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
             yield replace(first, name=f"{len(pairs)} suites", pairs=pairs)
+
+
+def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[Comparison]:
+    """Yield the comparisons of holdouts of any size with the parent and with the live version.
+
+    Not where all of them are small, which are judged together as they are.
+    """
+    small = [
+        (one.asked, one.own_prompts, one.pairs)
+        for one in judged
+        if one.kind is MeasureKind.HOLDOUTS
+    ]
+    alike: dict[tuple[str, ClassList, bool], list[Comparison]] = {}
+    for one in judged:
+        replaced = [role for role in one.baseline.split(" and ") if role in {PARENT, LIVE}]
+        if one.kind is MeasureKind.HOLDOUT and replaced:
+            alike.setdefault((replaced[0], one.asked, one.own_prompts), []).append(one)
+    for (role, asked, own_prompts), (first, *others) in alike.items():
+        pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
+        if others and (asked, own_prompts, pairs) not in small:
+            name = f"{name_of(plan, pairs)} (any size)"
+            yield replace(first, kind=MeasureKind.HOLDOUTS, name=name, baseline=role, pairs=pairs)
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -64,8 +88,9 @@ def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedH
     """Return the parts of a comparison's images that are asked class by class, beginning with all.
 
     The others are those of earlier editions and, where a group of near-duplicates shows several
-    classes, an image of each. There are none of the gain, of captions and of unlabelled images, nor
-    over lists in which suites' classes compete, or which differ from version to version.
+    classes, an image of each, and what earlier editions had of these. There are none of the gain,
+    of captions and of unlabelled images, nor over lists in which suites' classes compete, or which
+    differ from version to version.
     """
     (exam, _), *_ = one.pairs
     lists = {ClassList.OWN, ClassList.UNION}
@@ -75,7 +100,7 @@ def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedH
     if len(one.pairs) == 1:
         ((query, hits),) = results.on_each(one, results.plan.candidate)
         if len((by_class := one_a_class(query, hits)).now) > len(whole.now):
-            parts.append(by_class)
+            parts += editions_of(by_class)
     return parts
 
 

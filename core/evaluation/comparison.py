@@ -124,7 +124,7 @@ def with_each(
             compared = Comparison(
                 kind=kind,
                 asked=asked,
-                name=_name(plan, pairs),
+                name=name_of(plan, pairs),
                 baseline=" and ".join(role for role in same if role != LIVE or PARENT not in same),
                 tolerance=min(tolerances[role] for role in same),
                 pairs=pairs,
@@ -167,7 +167,8 @@ def _has_list(pairs: Pairs, asked: ClassList) -> bool:
     return any(own or longer.digest != shorter.digest for longer, shorter in lists)
 
 
-def _name(plan: EvaluationPlan, pairs: Pairs) -> str:
+def name_of(plan: EvaluationPlan, pairs: Pairs) -> str:
+    """Return the name of an exam, or of several together, by whose updates they are."""
     (first, _), *others = pairs
     if not others:
         return first.name

@@ -4,13 +4,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import compress
 
+from core.datasets.manifests import ManifestEntry
 from core.evaluation.class_losses import class_mean, class_parts, losing
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
 from core.evaluation.exams import ClassExam
 from core.evaluation.other_classes import improved_since, other_classes, show_no_gain
-from core.evaluation.paired_hits import PairedHits, together
+from core.evaluation.paired_hits import PairedHits
+from core.evaluation.queries import searches
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
 from core.gate.changes import Edition
@@ -164,31 +166,45 @@ def _editions(
 
 
 def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float | None:
-    """Return the change over all images, if some are near-duplicates, of which one alone counts.
+    """Return the worst change over all images of an edition that has near-duplicates.
 
-    Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
+    Of these one alone counts elsewhere. Of pictures by a fixed camera there are few groups, in
+    which one answer may stand for hundreds. And what was added may hide what is lost on the others.
     """
     exams = [exam for exam, _ in comparison.pairs]
     own = [one.exam for one in (results.plan.own, results.plan.own_captions) if one]
     in_pool = comparison.pooled and not any(exam in own for exam in exams)
     if in_pool or not _has_to_hold(comparison):
         return None
+    answers = [*_on_each_image(results, comparison)]
+    found: list[float] = []
+    for edition in sorted({entry.edition for entry, *_ in answers}):
+        shown = [one for one in answers if one[0].edition <= edition]
+        images = {(entry.pixels, truth) for entry, truth, _ in shown}
+        if len(images) > len({entry.group for entry, *_ in shown}):
+            found.append(sum(change for *_, change in shown) / len(shown))
+    return min(found, default=None)
+
+
+def _on_each_image(
+    results: EvaluationResults, comparison: Comparison
+) -> Iterator[tuple[ManifestEntry, str, int]]:
+    """Yield the image, the class and the change of each answer, of captions in all directions.
+
+    What several updates teach by the same class counts once, as the last of them has it.
+    """
     candidate = results.plan.candidate
     if comparison.is_of_captions:
-        ways = [results.found_on_each(comparison, candidate, way) for way in comparison.directions]
-        hits = together(hits for found in ways for _, hits in found)
-        images = len({entry.pixels for query, _ in ways[0] for entry in query.entries})
-        change = (sum(hits.now) - sum(hits.before)) / len(hits.now)
-        return change if images > hits.distinct else None
-    changes: dict[tuple[Digest, str], int] = {}
-    groups: set[Digest] = set()
+        for way in comparison.directions:
+            for gallery, hits in results.found_on_each(comparison, candidate, way):
+                for (place, _), change in zip(searches(gallery, way), hits.changed, strict=True):
+                    yield gallery.entries[place], "", change
+        return
+    found: dict[tuple[Digest, str], tuple[ManifestEntry, str, int]] = {}
     for query, hits in results.on_each(comparison, candidate):
-        for entry, truth, now, before in zip(
-            query.entries, query.truths, hits.now, hits.before, strict=True
-        ):
-            changes[entry.pixels, truth] = now - before
-            groups.add(entry.group)
-    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else None
+        for entry, truth, change in zip(query.entries, query.truths, hits.changed, strict=True):
+            found[entry.pixels, truth] = entry, truth, change
+    yield from found.values()
 
 
 def _live_difference(results: EvaluationResults, comparison: Comparison) -> float | None:

@@ -28,7 +28,7 @@ class OtherClasses:
     """The changes on the classes of a comparison that are not improved; None if these are all."""
 
     untaught: Untaught | None = None  # by the images that updates held out
-    ungained: Ungained | None = None  # by the other images: of all classes, or of these, if worse
+    ungained: Ungained | None = None  # the worst part that shows no gain, or an earlier edition
     parts: tuple[PairedHits, ...] = ()  # the hits on these, and on what is asked of all classes
 
 
@@ -50,18 +50,21 @@ def other_classes(results: EvaluationResults, comparison: Comparison, level: flo
     shown = sum(len(exam.own.entries) for exam, _ in comparison.pairs)
     asked = [*editions_of(results.paired(comparison))]
     left = sum(len(query.entries) for query, _ in parts)
-    untaught = None
+    untaught, earlier = None, list[tuple[int, PairedHits]]()
     if 0 < left < shown:
-        asked.append(_together(comparison, parts))
+        together = _together(comparison, parts)
+        earlier = [(number, hits) for number, hits, _ in together.as_it_grew()]
+        asked += [together, *(hits for _, hits in earlier)]
         names = {results.meanings.get(one, one) for query, _ in parts for one in query.truths}
         untaught = Untaught(
-            **vars(asked[-1].changes(level)),
+            **vars(together.changes(level)),
             classes=len(names),
             live_difference=_live_difference(results, comparison),
         )
     least = results.plan.policy.minimum_count
     without = [one for hits in asked if (one := without_gain(hits, results.meanings))]
     found = [ungained(hits, results.meanings, level) for hits in without]
+    found += [ungained(hits, results.meanings, level, edition=n) for n, hits in earlier]
     worse = min(found, key=lambda one: one.bound(alone(one.distinct, least)), default=None)
     return OtherClasses(untaught=untaught, ungained=worse, parts=(*asked[1:], *without))
 
@@ -109,10 +112,12 @@ def show_no_gain(classes: Sequence[str], changes: Sequence[int]) -> list[bool]:
     return [shows_none(*each) for each in zip(classes, changes, strict=True)]
 
 
-def ungained(hits: PairedHits, meanings: Mapping[str, str], level: float) -> Ungained:
-    """Return the changes on images of whose class the others show no gain."""
+def ungained(
+    hits: PairedHits, meanings: Mapping[str, str], level: float, edition: int | None = None
+) -> Ungained:
+    """Return the changes on images of whose class the others show no gain, or of an edition."""
     shown = len({meanings.get(one, one) for one in hits.truths})
-    return Ungained(**vars(hits.changes(level)), classes=shown)
+    return Ungained(**vars(hits.changes(level)), classes=shown, edition=edition)
 
 
 def _together(comparison: Comparison, parts: _Parts) -> PairedHits:

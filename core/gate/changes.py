@@ -169,6 +169,13 @@ class Ungained(Changes):
     """
 
     classes: int = field(metadata=description("How many classes these images show."))
+    edition: int | None = field(
+        default=None,
+        metadata=description(
+            "The earlier edition of which these are all images of the classes in `untaught`, "
+            "whatever others of their class show. Null: they are chosen by the others."
+        ),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

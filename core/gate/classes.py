@@ -2,8 +2,8 @@
 
 A class of 20 among 1,000 test images may be lost within a limit of 3 points. So each class has a
 wide limit of its own, which can fail a version and never helps one to pass. It is asked of every
-class of a suite and of a holdout, the update's own too, of small holdouts together, and of all
-suites, with a correction for their number.
+class of a suite and of a holdout, the update's own too, of holdouts together, and of all suites,
+with a correction for their number.
 """
 
 from collections import Counter
@@ -25,7 +25,7 @@ class ClassLoss:
     """The images of a class that are wrong now and were right, in one comparison."""
 
     kind: MeasureKind
-    name: str  # of the suite or holdout, or of several: "3 suites", or "3 updates" of holdouts
+    name: str  # of the suite or holdout, or of several: "3 suites", "3 updates" of small holdouts
     baseline: str
     baseline_version: int | None  # None: each holdout has its own
     asked: ClassList

@@ -200,9 +200,10 @@ class Measure(Changes):
     ungained: Ungained | None = field(
         default=None,
         metadata=description(
-            "The images of whose class the other images show no gain, of all or of `untaught`, "
-            "whichever are worse: alone they have to be within `tolerance`, too. Null: none show "
-            "one, or all do, or nothing is asked of it."
+            "The images of whose class the other images show no gain, of all or of `untaught`, now "
+            "or in an earlier edition; or all of `untaught` in one. The worst of these, which has "
+            "to be within `tolerance` by itself, too. Null: no class shows a gain, or all do, or "
+            "nothing is asked of it."
         ),
     )
     held_back_by_others: bool = field(
@@ -215,8 +216,9 @@ class Measure(Changes):
     every_image: float | None = field(
         default=None,
         metadata=description(
-            "The change over all images, where near-duplicates count once: it has to be within "
-            "`tolerance`, too. Null: none are near-duplicates, or nothing is asked of it."
+            "The change over all images where near-duplicates count once, now or in an earlier "
+            "edition if that is worse: it has to be within `tolerance`, too. Null: none are "
+            "near-duplicates, or nothing is asked of it."
         ),
     )
     class_mean: ClassMean | None = field(

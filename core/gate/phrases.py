@@ -101,6 +101,12 @@ def limit(measure: Measure) -> str:
 def images_apart(others: Untaught | Ungained) -> str:
     """Return of which images a measure tells: "the 1,500 images of the other 30 classes"."""
     images = counted(others.distinct, "image")
+    if isinstance(others, Ungained) and others.edition is not None:
+        shown = class_count(others.classes)
+        return (
+            f"the {images} that edition {others.edition} had of {shown} which no update since has "
+            "improved"
+        )
     if isinstance(others, Ungained):
         return f"the {images} of {class_count(others.classes)} whose other images show no gain"
     shown = "class" if others.classes == 1 else class_count(others.classes)

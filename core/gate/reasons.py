@@ -226,8 +226,9 @@ def _by_some(measure: Measure, losing: Losing) -> str:
 def _on_copies(measure: Measure) -> str:
     """Return why a measure does not hold in which near-duplicates count once."""
     relation = "does not reach" if measure.kind is MeasureKind.GAIN else "exceeds"
+    edition = ", or all that an earlier edition had," if measure.editions else ""
     return (
-        f"{change(measure)}, near-duplicates counted once. Over all images it changed by "
+        f"{change(measure)}, near-duplicates counted once. Over all images{edition} it changed by "
         f"{points(measure.every_image or 0.0)} points, which {relation} {limit(measure)}."
     )
 

@@ -151,26 +151,33 @@ def tells(row: "Row | ClassRow") -> int:
 
 
 def on_every_image(evidence: Evidence, about: Json) -> float:
-    """The change over all images, if there are near-duplicates, which count once otherwise."""
-    changes, groups = dict[tuple[str, str], int](), set[str]()
+    """The worst change over all images of an edition with near-duplicates, which count once else.
+
+    Of classes it is one for each image and class, of captions one for each search.
+    """
     gain_in_captions = about["kind"] == "gain" and "among" in about["pairs"][0][0]
-    if gain_in_captions or about["kind"] in DIRECTIONS:
-        candidate = evidence.plan["candidate"]
-        every = [
-            row
-            for way in (DIRECTIONS if gain_in_captions else (about["kind"],))
-            for pair in about["pairs"]
-            for row in answers_on(evidence, {**about, "kind": way}, candidate, *pair)
-        ]
-        images = {row[0] for exam, _ in about["pairs"] for row in exam["own"]["entries"]}
-        copied = len(images) > len({row[2] for row in every})
-        return sum(row[0] - row[1] for row in every) / len(every) if copied else inf
-    for exam, version in about["pairs"]:
-        rows = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
-        for (pixels, *_, label), row in zip(exam["own"]["entries"], rows, strict=True):
-            changes[pixels, label.lower()] = row[0] - row[1]
-            groups.add(row[2])
-    return sum(changes.values()) / len(changes) if len(changes) > len(groups) else inf
+    of_captions = gain_in_captions or about["kind"] in DIRECTIONS
+    candidate, given = evidence.plan["candidate"], list[tuple[Any, Row]]()
+    for way in DIRECTIONS if gain_in_captions else (about["kind"],):
+        for number, (exam, version) in enumerate(about["pairs"]):
+            rows = answers_on(evidence, {**about, "kind": way}, candidate, exam, version)
+            keys: list[Any] = [(way, number, place) for place in range(len(rows))]
+            if not of_captions:
+                keys = [(one[0], one[-1].lower()) for one in exam["own"]["entries"]]
+            given += zip(keys, rows, strict=True)
+    worst = inf
+    for edition in {row[3] for _, row in given}:
+        some = {key: row for key, row in given if row[3] <= edition}
+        pictures = {
+            one[0]
+            for exam, _ in about["pairs"]
+            for one in exam["own"]["entries"]
+            if one[2] <= edition
+        }
+        shown = len(pictures) if of_captions else len(some)
+        if shown > len({row[2] for row in some.values()}):
+            worst = min(worst, sum(row[0] - row[1] for row in some.values()) / len(some))
+    return worst
 
 
 def sampled(evidence: Evidence, about: Json, other: Json) -> tuple[int, int, int, list[Any], float]:

@@ -20,6 +20,7 @@ from tests.support.second_gate.classes import (
     by_label,
     centre,
     certainty,
+    editions,
     kept_without_gain,
     losing,
     mean_of_classes,
@@ -335,10 +336,13 @@ def untaught(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | 
 
 
 def ungained(evidence: Evidence, about: Json, prior: float) -> dict[str, Any] | None:
-    """The worse counts of two: on all classes, and on those that were not taught since."""
+    """The worst counts of several: without what visibly gained, and untaught in older editions."""
     if not parts_count(about):
         return None
-    found = [counted(kept, prior, soft=True) for kept in kept_without_gain(evidence, about)]
+    some = kept_without_gain(evidence, about)
+    if untaught(evidence, about, prior) is not None:
+        some += editions(paired(evidence, about, evidence.plan["candidate"], others=True))[1:]
+    found = [counted(kept, prior, soft=True) for kept in some]
     return min(found, key=lambda one: decided(one, alone(evidence.policy, one)), default=None)
 
 

@@ -128,7 +128,7 @@ def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
         first = first_ones(asked_of(exam, about["asked"]), each_class=True)
         shown = [row for place, row in enumerate(rows) if place in first]
         if len(shown) > len(every):
-            found.append(shown)
+            found += editions(shown)
     return found
 
 
@@ -139,10 +139,10 @@ def editions(every: list[Row]) -> list[list[Row]]:
 
 
 def parts_of(evidence: Evidence, about: Json) -> list[list[Row]]:
-    """All answers, what older editions had and, in no pool, what was not taught."""
+    """All answers and, in no pool, what was not taught, each with what older editions had."""
     found = editions(paired(evidence, about, evidence.plan["candidate"]))
     if not about["pooled"]:
-        found.append(paired(evidence, about, evidence.plan["candidate"], others=True))
+        found += editions(paired(evidence, about, evidence.plan["candidate"], others=True))
     return found
 
 

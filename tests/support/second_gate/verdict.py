@@ -152,7 +152,7 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     if limit is None:
         return {}
     every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
-    for one in with_suites_together(asked_class_by_class(found)):
+    for one in with_some_together(asked_class_by_class(found)):
         exams = tuple(exam["name"] for exam, _ in one["pairs"])
         name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
         if one["kind"] == "zero_shot" and len(exams) > 1:
@@ -190,19 +190,35 @@ def asked_class_by_class(found: Sequence[Json]) -> list[Json]:
     ]
 
 
-def with_suites_together(found: Sequence[Json]) -> list[Json]:
-    """The measures, and once more those of suites against the same version, as one."""
+def with_some_together(found: Sequence[Json]) -> list[Json]:
+    """The measures, and once more those of suites against the same version, as one.
+
+    So are those of holdouts, against the parent and against the live version.
+    """
     alike: dict[tuple[Any, ...], list[Json]] = {}
     for one in found:
+        roles = [*{"parent", "live version"} & {*one["baseline"].split(" and ")}]
         if one["kind"] == "zero_shot":
             same = one["baseline"], one["pairs"][0][1]["number"], one["own_prompts"]
             alike.setdefault(same, []).append(one)
+        elif one["kind"] == "holdout" and roles:
+            beside = {"kind": "holdouts", "baseline": roles[0], "live": None}
+            what = roles[0], one["asked"], one["own_prompts"]
+            alike.setdefault(what, []).append({**one, **beside})
     several = [
         {**each[0], "pairs": [pair for one in each for pair in one["pairs"]]}
         for each in alike.values()
         if len(each) > 1
     ]
-    return [*found, *several]
+    there = [(one["pairs"], one["asked"], one["own_prompts"], one["kind"]) for one in found]
+    return [
+        *found,
+        *(
+            one
+            for one in several
+            if (one["pairs"], one["asked"], one["own_prompts"], one["kind"]) not in there
+        ),
+    ]
 
 
 def useless(evidence: Evidence) -> bool:
@@ -243,7 +259,7 @@ def agrees(file: bytes) -> str:
         one
         | {
             "class_name": one["class_name"].lower(),
-            "name": one["name"].split(" of ")[0],
+            "name": one["name"].split(" of ")[0].removesuffix(" (any size)"),
         }
         for one in evidence.report["lost_classes"]
     ]

@@ -144,8 +144,11 @@ def test_easier_images_of_a_class_do_not_hide_that_those_of_an_earlier_edition_a
     assert "cat of emoji in edition 1, against the" in report.reasons[0]
 
 
-def taught_again(*, same_images: bool = False) -> EvaluationPlan:
-    """The examination of version 7: five updates taught bag and cap, and a class of their own."""
+def taught_again(*, same_images: bool = False, minimum_count: int = 100) -> EvaluationPlan:
+    """The examination of version 7: five updates taught bag and cap, and a class of their own.
+
+    Each of their holdouts has 18 images.
+    """
     line, earlier = ROOT, list[HeldOutUpdate]()
     for number in range(2, 7):
         names = ("bag", "cap", f"only {number}")
@@ -155,16 +158,22 @@ def taught_again(*, same_images: bool = False) -> EvaluationPlan:
     own = HeldOutUpdate(
         version=taught(line, 7, ("boot",)), holdout=entries("own", [("boot",)] * 10)
     )
-    limits = policy(**WIDE, minimum_count=100)
+    limits = policy(**WIDE, minimum_count=minimum_count)
     return second_update(candidate=own, parent=line, earlier=earlier, suites=[SUITE], policy=limits)
 
 
+@pytest.mark.parametrize(
+    ("minimum_count", "named"), [(100, "5 updates"), (10, "5 updates (any size)")]
+)
 @pytest.mark.parametrize("same_images", [False, True])
-def test_a_class_of_several_small_holdouts_is_judged_by_its_images_in_all(
-    *, same_images: bool
+def test_a_class_of_several_holdouts_is_judged_by_its_images_in_all(
+    minimum_count: int, named: str, *, same_images: bool
 ) -> None:
-    """Six images in one are too few to tell; the same six, taught five times, are no more."""
-    plan = taught_again(same_images=same_images)
+    """Six images in one are too few to tell; the same six, taught five times, are no more.
+
+    So it is with small holdouts, which are judged together, and with large ones, which are not.
+    """
+    plan = taught_again(same_images=same_images, minimum_count=minimum_count)
 
     def right(who: Version, question: EvalQuery, index: int) -> bool:
         return who != plan.candidate or question.entries[index].class_name != "bag"
@@ -178,7 +187,7 @@ def test_a_class_of_several_small_holdouts_is_judged_by_its_images_in_all(
             Verdict.FAILED,
             {("bag", MeasureKind.HOLDOUTS, 30, 0)},
         )
-        assert "bag of the holdouts of 5 updates, against the" in report.reasons[0]
+        assert f"bag of the holdouts of {named}, against the parent" in report.reasons[0]
         assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
 
 

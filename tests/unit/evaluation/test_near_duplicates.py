@@ -234,6 +234,34 @@ def test_few_groups_of_many_pictures_show_a_loss_on_all_of_them(groups: int) -> 
     assert {(one.lost, one.every_image) for one in found} == {(0, -len(lost) / 400)}
 
 
+@pytest.mark.parametrize("kind", [SuiteKind.ZERO_SHOT, SuiteKind.RETRIEVAL])
+@pytest.mark.parametrize("grows", [False, True])
+def test_near_duplicates_that_are_added_hide_no_loss_on_earlier_ones(
+    kind: SuiteKind, *, grows: bool
+) -> None:
+    """Each drawing comes with one that differs in a detail, and has another class or caption.
+
+    Of these 40 of 100 are lost; another 60, which are added by themselves, are gained.
+    """
+    first = entries("drawing", [(f"kind {n}",) for n in range(100)])
+    details = tuple(
+        replace(copy, near_duplicate_of=original.pixels)
+        for original, copy in zip(first, entries("detail", [("a hat",)] * 100), strict=True)
+    )
+    added = entries("added", [("a hat",)] * 60 if grows else ())
+    lost, gained = ({one.pixels for one in images} for images in (details[:40], added))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        pixels = question.entries[index % len(question.entries)].pixels
+        return pixels not in (lost if who is THIRD else gained)
+
+    images = first + details + tuple(replace(one, edition=2) for one in added)
+    limits = policy(class_tolerance=None, minimum_count=50)
+    report = report_of(third_update(suites=[suite("s", images, kind)], policy=limits), right)
+    found = [one for one in report.measures if one.name == "s" and one.depth == 1]
+    assert {(one.every_image, one.outcome) for one in found} == {(-0.2, Outcome.OPEN)}
+
+
 def test_no_copy_in_the_same_edition_takes_the_place_of_its_original() -> None:
     images = entries("hard", [("cat",), ("sun",)] * 50)
     copies = tuple(

@@ -105,6 +105,40 @@ def test_ten_taught_classes_of_a_suite_hide_no_loss_on_the_other_thirty() -> Non
     )
 
 
+@pytest.mark.parametrize("loss", [0, 3])
+def test_added_images_of_classes_that_no_update_has_improved_hide_no_loss_on_earlier_ones(
+    loss: int,
+) -> None:
+    """Of 400 classes with an image each, half are taught; each of the others gets another image.
+
+    Of ten of these, `loss` of the first images are lost, and as many of the added ones gained.
+    """
+    names = [f"d{n}" for n in range(400)]
+    added = tuple(replace(one, edition=2) for one in shown("added", names[200:], 1))
+    shelf = suite("shelf", shown("shelf", names, 1) + added, SuiteKind.ZERO_SHOT)
+    plan = teaching(*names[:200], suites=[shelf])
+    new, place = {one.pixels for one in added}, {name: n for n, name in enumerate(names)}
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image, now = query.entries[index], who.number == plan.candidate.number
+        number, changed = place[image.class_name], loss if who.number == 2 else 0
+        if number < 200:
+            return now
+        return number % 10 < (4 + changed if image.pixels in new else 9 - changed)
+
+    report = report_of(plan, right)
+    assert {one.untaught.flips.difference for one in report.measures if one.untaught} == {0.0}
+    worst = {(one.ungained.distinct, one.ungained.lost) for one in report.measures if one.ungained}
+    if loss:
+        assert (report.verdict, worst) == (Verdict.INCONCLUSIVE, {(200, 60)})
+        assert (
+            "on the 200 images that edition 1 had of 200 classes which no update since has "
+            "improved, it is −30.0"
+        ) in report.reasons[0]
+    else:
+        assert report.verdict is Verdict.PASSED
+
+
 @pytest.mark.parametrize("held_out", [0, 2], ids=["none held out", "two held out"])
 def test_naming_a_class_hides_no_loss_on_it_if_its_held_out_images_show_no_gain(
     held_out: int,

@@ -1,7 +1,6 @@
 """The gate and its second implementation agree on made-up answers."""
 
 import random
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -9,13 +8,10 @@ import pytest
 
 from core.evaluation.holdouts import HeldOutUpdate
 from core.evaluation.plan import LiveLineage
-from core.recipes.fields import PromptTemplate
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
-    ROOT,
     SECOND,
-    THIRD,
     answered,
     entries,
     learned,
@@ -26,88 +22,24 @@ from tests.support.evaluation.evaluations import (
     suite,
     taught,
     third_update,
-    with_duplicates,
 )
 from tests.support.evaluation.evidence import evidence_of, spent
+from tests.support.evaluation.made_up import (
+    BOTH,
+    EMOJI,
+    OTHER,
+    SHAPES,
+    flipping,
+    grown_line,
+    in_several_prompts,
+    larger,
+)
 from tests.support.evaluation.unlabelled import answers_to, labels_of, photos
-from tests.support.factories import digest
 from tests.support.second_gate.evidence import Evidence
 from tests.support.second_gate.formulas import p_value
 from tests.support.second_gate.verdict import agrees, verdict
 
-EMOJI = suite(
-    "emoji",
-    with_duplicates(entries("many emoji", [("cat",), ("dog",), ("Bag",), ("sun",)] * 150)),
-    second_update().suites[0].kind,
-)
-
-SHAPES = suite(
-    "shapes",
-    with_duplicates(
-        entries("many shapes", [("a square", "a box"), ("a ring",), ("a dot", "a point")] * 40)
-    ),
-    second_update().suites[1].kind,
-)
-
-BOTH = [EMOJI, SHAPES]
-
 SOME = suite("some", EMOJI.manifest.entries[:100], EMOJI.suite.kind)
-
-
-def larger(count: int) -> list[Any]:
-    """The holdouts of the line, with more images; two are in both by another class, one a copy."""
-    found: list[Any] = []
-    for n, one in enumerate(EARLIER):
-        names = [(name,) for name in one.version.update_classes]
-        images = entries(f"more {n}", names * count)
-        twice = tuple(
-            replace(image, texts=names[1], pixels=pixels, near_duplicate_of=oldest)
-            for old in found
-            for image, pixels, oldest in (
-                (old.holdout[0], old.holdout[0].pixels, None),
-                (old.holdout[1], digest("saved again"), old.holdout[1].pixels),
-            )
-        )
-        found.append(replace(one, holdout=twice + images))
-    return found
-
-
-def grown(images: Any, *sizes: int) -> Any:
-    """Images of which the last so many came with the second edition, the third and so on."""
-    born = [1] * (len(images) - sum(sizes))
-    for number, size in enumerate(sizes, 2):
-        born += [number] * size
-    return tuple(replace(one, edition=n) for one, n in zip(images, born, strict=True))
-
-
-def larger_suite(one: Any, *sizes: int) -> Any:
-    images = grown(one.manifest.entries, *sizes)
-    return replace(one, manifest=replace(one.manifest, entries=images))
-
-
-OTHER = PromptTemplate("a drawing of {name}")
-
-
-def in_other_prompt(live: Any) -> Any:
-    """A live line that answers callers in another prompt."""
-    updates = tuple(
-        replace(one, version=replace(one.version, prompt=OTHER)) for one in live.updates
-    )
-    return replace(live, version=updates[-1].version, updates=updates)
-
-
-def flipping(seed: int, rate: float, loss: float = 0.0) -> Callable[[Any, Any, int], bool]:
-    """Each version is right about most; the candidate (the highest number) loses some of it."""
-
-    def right(who: Any, question: Any, index: int) -> bool:
-        pixels = question.entries[index % len(question.entries)].pixels
-        drawn = random.Random(f"{seed} {pixels} {index}").random()
-        again = random.Random(f"{seed} {who.number} {pixels} {index}").random()
-        right = drawn < 0.7
-        lost = again < rate + (loss if who.number in {3, 4} else 0.0)
-        return right != lost
-
-    return right
 
 
 def with_views(plan: Any, answers: Any, seed: int, alike: Any) -> Any:
@@ -213,18 +145,7 @@ CASES = {
         0.02,
         0.08,
     ),
-    "grown": (
-        third_update(
-            earlier=[
-                replace(one, holdout=grown(one.holdout, 30 * (n + 1)))
-                for n, one in enumerate(larger(60))
-            ],
-            suites=[larger_suite(EMOJI, 300, 200), larger_suite(SHAPES, 60)],
-            policy=policy(minimum_count=200, negative_flips=0.2, holdout_tolerance=0.01),
-        ),
-        0.04,
-        0.02,
-    ),
+    "grown": (grown_line(), 0.04, 0.02),
     "a suite's prompt": (
         second_update(
             suites=[replace(one, suite=replace(one.suite, prompt=OTHER)) for one in BOTH],
@@ -233,16 +154,7 @@ CASES = {
         0.1,
         0.05,
     ),
-    "prompts": (
-        second_update(
-            live=in_other_prompt(live_line()),
-            root=replace(ROOT, prompt=OTHER),
-            suites=BOTH,
-            policy=policy(minimum_count=200, negative_flips=0.2, class_tolerance=0.1),
-        ),
-        0.1,
-        0.05,
-    ),
+    "prompts": (in_several_prompts(), 0.1, 0.05),
     "small": (second_update(), 0.1, 0.0),
     "captions": (line_of_captions(30, 90, 40, 30, suites=BOTH, policy=STRICT), 0.05, 0.1),
     "captions since live": (
@@ -282,115 +194,6 @@ def test_a_second_implementation_agrees_on_every_number_and_verdict(case: str, s
     soft = [one["soft"] is not None for one in Evidence(file).report["measures"]]
     assert any(soft) == bool(plan.policy.views and plan.policy.line_error is None)
     assert not all(soft)
-
-
-def test_earlier_editions_that_hold_back_are_recomputed_of_suites_captions_and_pools() -> None:
-    plan, rate, loss = CASES["grown"]
-    found = set()
-    for seed in (0, 9):
-        file = evidence_of(plan, answered(plan, flipping(seed, rate, loss)))
-        agrees(file)
-        found |= {
-            (one["name"], one["held_back_by"]) for one in Evidence(file).report["measures"]
-        } - {(name, None) for name in ("emoji", "shapes", "2 updates")}
-    assert {("emoji", 1), ("emoji", 2), ("shapes", 1), ("2 updates", 1)} <= found
-    assert {name for name, _ in found} & {"version 2", "version 3"}
-
-
-def test_classes_that_an_earlier_edition_has_lost_are_recomputed() -> None:
-    plan = CASES["grown"][0]
-    plan = replace(plan, policy=replace(plan.policy, class_tolerance=0.0))
-    file = evidence_of(plan, answered(plan, flipping(0, 0.04, 0.7)))
-    assert agrees(file) == "failed"
-    lost = Evidence(file).report["lost_classes"]
-    assert {(one["name"], one["edition"]) for one in lost} >= {("emoji", 2), ("emoji", None)}
-
-
-def test_classes_that_several_small_holdouts_have_lost_together_are_recomputed() -> None:
-    again = larger(40)
-    more = grown(entries("again", [("Bag",), ("coat",)] * 40), 30)
-    again[1] = replace(again[1], holdout=again[1].holdout + again[0].holdout[:9] + more)
-    plan = third_update(
-        earlier=again, live=live_line(), policy=policy(minimum_count=300, class_tolerance=0.0)
-    )
-    right = flipping(0, 0.04)
-
-    def forgets(who: Any, question: Any, index: int) -> bool:
-        return right(who, question, index) and (who != plan.candidate or index % 5 == 0)
-
-    file = evidence_of(plan, answered(plan, forgets))
-    assert agrees(file) == "failed"
-    lost = [one for one in Evidence(file).report["lost_classes"] if one["kind"] == "holdouts"]
-    assert {(one["class_name"].lower(), one["edition"]) for one in lost} >= {
-        ("bag", None),
-        ("bag", 1),
-    }
-
-
-def test_classes_that_several_suites_have_lost_together_are_recomputed() -> None:
-    """Of one suite, whose prompt is another, some images came later, and two have some in common.
-
-    The live version, which is compared beside the parent, was right about most.
-    """
-    shown = [("Bag",), ("cat",), ("dog",), ("sun",)] * 12
-    drawn, photo, sketch = (
-        suite(name, entries(name, shown), EMOJI.suite.kind) for name in ("drawn", "photo", "sketch")
-    )
-    sketch = replace(sketch, suite=replace(sketch.suite, prompt=OTHER))
-    more = photo.manifest.entries[:8] + drawn.manifest.entries
-    drawn = replace(drawn, manifest=replace(drawn.manifest, entries=grown(more, 28)))
-    limits = policy(class_tolerance=0.0)
-    plan = second_update(suites=[drawn, photo, sketch], live=live_line(), policy=limits)
-    right = flipping(0, 0.04)
-
-    def forgets(who: Any, question: Any, index: int) -> bool:
-        return right(who, question, index) and (who != plan.candidate or index % 7 == 0)
-
-    file = evidence_of(plan, answered(plan, forgets))
-    assert agrees(file) == "failed"
-    lost = [one for one in Evidence(file).report["lost_classes"] if one["name"] == "3 suites"]
-    assert {one["class_name"].lower() for one in lost} >= {"bag", "cat"}
-    assert {one["baseline"] for one in lost} >= {"parent", "live version", "root"}
-    assert {one["edition"] for one in lost} == {None, 1}
-
-
-def test_a_few_classes_that_lose_half_of_their_images_are_recomputed() -> None:
-    shown = entries("many", [(f"kind {n % 40}",) for n in range(800)])
-    plan = second_update(
-        earlier=[], suites=[suite("things", shown, EMOJI.suite.kind)], policy=policy(views=0)
-    )
-    right = flipping(0, 0.02)
-
-    def forgets(who: Any, question: Any, index: int) -> bool:
-        lost = who == plan.candidate and index % 40 < 3 and index % 160 >= 40
-        return right(who, question, index) and not lost
-
-    file = evidence_of(plan, answered(plan, forgets))
-    agrees(file)
-    losing = [one["losing"] for one in Evidence(file).report["measures"] if one["losing"]]
-    assert {(one["classes"], one["beyond"]) for one in losing} >= {(3, 0.3)}
-
-
-def test_classes_of_the_update_itself_that_it_has_lost_are_recomputed() -> None:
-    plan = CASES["prompts"][0]
-    own = HeldOutUpdate(
-        version=plan.candidate, holdout=entries("more", [("boot",), ("coat",)] * 40)
-    )
-    limits = replace(plan.policy, class_tolerance=0.0)
-    plan = second_update(candidate=own, live=in_other_prompt(live_line()), policy=limits)
-    file = evidence_of(plan, answered(plan, flipping(0, 0.0, 1.0)))
-    assert agrees(file) == "failed"
-    lost = Evidence(file).report["lost_classes"]
-    found = {
-        (one["kind"], one["baseline"], one["own_prompts"])
-        for one in lost
-        if one["name"] == "version 3"
-    }
-    assert found == {
-        ("gain", "parent", False),
-        ("holdout", "live version", False),
-        ("holdout", "live version", True),
-    }
 
 
 @pytest.mark.parametrize(("images", "given"), [(9, "inconclusive"), (10, "passed")])
@@ -464,44 +267,6 @@ def test_a_measure_fails_from_the_same_limit_on(failing: int) -> None:
     limit = brentq(lambda loss: p_value(n, b, c, -loss) - step, 0.0, (c - b) / n, xtol=1e-12)
     assert judged(limit * 0.9999)["outcome"] == "fails"
     assert judged(limit * 1.0001)["outcome"] == "open"
-
-
-TAUGHT_AGAIN = {
-    "suite of a live line": {"suites": [EMOJI], "live": live_line()},
-    "holdouts": {"earlier": larger(60)},
-    "small holdouts": {
-        "earlier": larger(60),
-        "policy": policy(minimum_count=300, same_names=(("dog", "hat"), ("coat", "SHIRT"))),
-    },
-}
-
-
-@pytest.mark.parametrize("case", TAUGHT_AGAIN)
-def test_classes_that_others_hide_which_were_taught_since_are_recomputed(case: str) -> None:
-    taught = HeldOutUpdate(
-        version=replace(THIRD, update_classes=("hat", "BAG", "coat")),
-        holdout=entries("t", [("hat",), ("BAG",), ("coat",)] * 5),
-    )
-    limits = policy(minimum_count=100)
-    plan = third_update(**{"candidate": taught, "policy": limits, **TAUGHT_AGAIN[case]})
-    again, verdicts = {"hat", "bag", "coat"}, []
-    for loss in (0.02, 0.3):
-
-        def right(who: Any, question: Any, index: int, loss: float = loss) -> bool:
-            image = question.entries[index % len(question.entries)]
-            drawn = random.Random(f"{image.pixels} {index}").random()
-            taught_again = {text.lower() for text in image.texts} & again
-            before = 0.3 if taught_again else 0.8
-            now = before + (0.6 if before < 0.5 else -loss)
-            return drawn < (now if who.number == 4 else before)
-
-        file = evidence_of(plan, answered(plan, right))
-        verdicts.append(agrees(file))
-        told = Evidence(file).report["measures"]
-        assert any(one["untaught"] for one in told)
-        assert any(one["held_back_by_others"] for one in told) == (loss > 0.1)
-    assert verdicts[0] != "failed"
-    assert verdicts[1] == ("failed" if "suites" in TAUGHT_AGAIN[case] else "inconclusive")
 
 
 def test_looks_at_images_that_were_added_and_a_failure_that_stands_are_recomputed() -> None:
