@@ -7,8 +7,9 @@ from core.evaluation.comparison import Comparison, name_of
 from core.evaluation.comparisons import comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.other_classes import editions_of
-from core.evaluation.paired_hits import PairedHits, firsts, one_a_class, tells
+from core.evaluation.paired_hits import PairedHits, firsts, lasts, of_each_class, tells
 from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import RetrievalQuery, searches
 from core.evaluation.results import EvaluationResults
 from core.gate.changes import ClassMean, Losing, surely
 from core.gate.classes import ClassLoss
@@ -87,20 +88,21 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
 def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedHits]:
     """Return the parts of a comparison's images that are asked class by class, beginning with all.
 
-    The others are those of earlier editions and, where a group of near-duplicates shows several
-    classes, an image of each, and what earlier editions had of these. There are none of the gain,
-    of captions and of unlabelled images, nor over lists in which suites' classes compete, or which
-    differ from version to version.
+    The others are those of earlier editions, and in each edition the first image of each class in a
+    group of near-duplicates, and the last. There are none of the gain, of captions and of
+    unlabelled images, nor over lists in which suites' classes compete, or which differ from version
+    to version.
     """
     (exam, _), *_ = one.pairs
     lists = {ClassList.OWN, ClassList.UNION}
     if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
         return []
-    parts = [*editions_of(whole := results.paired(one))]
+    parts = [*editions_of(results.paired(one))]
     if len(one.pairs) == 1:
         ((query, hits),) = results.on_each(one, results.plan.candidate)
-        if len((by_class := one_a_class(query, hits)).now) > len(whole.now):
-            parts += editions_of(by_class)
+        for edition in sorted({entry.edition for entry in query.entries}, reverse=True):
+            had = [entry.edition <= edition for entry in query.entries]
+            parts += of_each_class(query.only(had), hits.only(had))
     return parts
 
 
@@ -115,6 +117,7 @@ def class_mean(
     It is the worst of `parts`, which are asked class by class, and of the `others`, which have not
     improved; of the gain, that of the classes' own images. Of captions it is that of what they
     tell, where images share some: one that thousands share would hide what is lost on all others.
+    Or it is that of the last images of the groups of near-duplicates, if that is worse.
     """
     if one.is_of_captions:
         return _mean_of_captions(results, one)
@@ -129,10 +132,29 @@ def class_mean(
 def _mean_of_captions(results: EvaluationResults, one: Comparison) -> ClassMean | None:
     if one.kind is MeasureKind.GAIN or one.depth > 1:
         return None
+    z, found = surely(pooled=one.pooled), list[ClassMean]()
     hits = results.paired(one)
     flips = _flips_of_each(zip(hits.truths, hits.changed, strict=True))
-    alike = 1 < len(flips) < len(hits.now)
-    return ClassMean.of(flips, surely(pooled=one.pooled)) if alike else None
+    if 1 < len(flips) < len(hits.now):
+        found.append(ClassMean.of(flips, z))
+    if len(one.pairs) == 1:
+        ((query, every),) = results.found_on_each(one, results.plan.candidate, one.kind)
+        for edition in {entry.edition for entry in query.entries}:
+            last = _of_last(query, every, one.kind, edition)
+            if len(last) > 1:
+                found.append(replace(ClassMean.of(last, z), latest=True))
+    return min(found, key=lambda mean: mean.at_most, default=None)
+
+
+def _of_last(
+    query: RetrievalQuery, hits: PairedHits, direction: MeasureKind, edition: int
+) -> list[Flips]:
+    """Return the flips of the last image that an edition had of each group of near-duplicates."""
+    had = RetrievalQuery(entries=tuple(one for one in query.entries if one.edition <= edition))
+    last = {had.entries[place].pixels for place in lasts(had)}
+    entries = [query.entries[place] for place, _ in searches(query, direction)]
+    each = zip(entries, hits.changed, strict=True)
+    return _flips_of_each((entry.group, change) for entry, change in each if entry.pixels in last)
 
 
 _OVERLAP = 0.5  # of a class that a newer name takes: more of it may well be what the name means
@@ -240,7 +262,9 @@ def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[
                 before=hits.before[place],
                 at_live=standing[place],
             )
-            found.setdefault(query.truths[place], {}).setdefault(entry.group, []).append(image)
+            name = query.truths[place]
+            of_class = found.setdefault(results.meanings.get(name, name), {})
+            of_class.setdefault(entry.group, []).append(image)
     for images in found.values():
         if len(parts) == 1 or len({one.exam for each in images.values() for one in each}) > 1:
             yield [

@@ -15,7 +15,7 @@ from core.evaluation.holdouts import CaptionedHoldout, ClassHoldout
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery
 from core.evaluation.unlabelled import UnlabelledExam
-from core.gate.kinds import DIRECTIONS, LIVE, PARENT, ROOT, SETTLED, ClassList, MeasureKind
+from core.gate.kinds import DIRECTIONS, LIVE, PARENT, ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.registry.versions import Version
 
 Pairs = tuple[tuple[Exam, Version], ...]
@@ -113,7 +113,7 @@ def with_each(
         tolerances = plan.policy.tolerances(kind, asked, depth)
         found: dict[tuple[tuple[str, str], ...], list[str]] = {}
         for role, pairs in roles.items():
-            if role in tolerances and _has_list(pairs, asked):
+            if role in tolerances and _has_list(kind, pairs, asked):
                 key = tuple((exam.name, version.digest) for exam, version in pairs)
                 found.setdefault(key, []).append(role)
         for same in found.values():
@@ -157,8 +157,13 @@ def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool
     return {candidate.prompt, version.prompt} != {exam.own.prompt}
 
 
-def _has_list(pairs: Pairs, asked: ClassList) -> bool:
-    """Return whether a list is one of its own: not where it has no other classes."""
+def _has_list(kind: MeasureKind, pairs: Pairs, asked: ClassList) -> bool:
+    """Return whether a list is one of its own: not where it has no other classes.
+
+    By default the classes of a suite are left out, which are in each of its other lists.
+    """
+    if asked is ClassList.DEFAULT and kind in SUITES:
+        return True
     if asked is ClassList.DEFAULT:
         exams = ((exam, version) for exam, version in pairs if isinstance(exam, ClassExam))
         return any(exam.by_default(version).digest != exam.union.digest for exam, version in exams)

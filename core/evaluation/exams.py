@@ -158,16 +158,22 @@ def class_exam(
 
 
 def learned_by(
-    version: Version, suites: Iterable[ClassExam], candidate: Version
+    version: Version,
+    suites: Iterable[ClassExam],
+    candidate: Version,
+    meanings: Mapping[str, str],
 ) -> tuple[ClassExam, ...]:
     """Return exams on those images of suites that show classes which a version has learned.
+
+    `meanings` has one name for all that mean the same, by each of them in lower case.
 
     `own` is over the version's default list, `union` over what the candidate has learned, too. The
     suites' other images are left out: callers who send no classes never get their classes.
     """
-    found, learned = [], {name.lower() for name in version.classes}
+    names = [name.lower() for name in version.classes]
+    found, learned = [], {meanings.get(name, name) for name in names}
     for suite in suites:
-        query = suite.own.only([truth in learned for truth in suite.own.truths])
+        query = suite.own.only([meanings.get(one, one) in learned for one in suite.own.truths])
         if query.entries:
             own = replace(query, classes=version.classes, views=0)  # it can only fail a version
             found.append(class_exam(suite.name, own, candidate.classes))

@@ -50,6 +50,11 @@ class PairedHits:
         columns = self.now, self.before, self.groups, self.editions, viewed, truths
         return [*zip(*columns, strict=True)]
 
+    def at(self, places: Sequence[int]) -> "PairedHits":
+        """Return the hits on the answers at some places."""
+        kept = {*places}
+        return self.only([place in kept for place in range(len(self.now))])
+
     def only(self, kept: Sequence[bool]) -> "PairedHits":
         """Return the hits on some of the answers."""
         return PairedHits(
@@ -205,7 +210,23 @@ def firsts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Seq
     near-duplicate of an older one, or has the smallest digest; so it is the same whatever versions
     answer, and no copy that is added can take its place.
     """
-    entries, found = query.entries, dict[tuple[Digest, str], int]()
+    found: dict[tuple[Digest, str], int] = {}
+    for place, group in _oldest_first(query, by_class=by_class):
+        found.setdefault(group, place)
+    return sorted(found.values())
+
+
+def lasts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Sequence[int]:
+    """Return the places of the last image of each group that has several; as `firsts` groups."""
+    found = {group: place for place, group in _oldest_first(query, by_class=by_class)}
+    return sorted({*found.values()} - {*firsts(query, by_class=by_class)})
+
+
+def _oldest_first(
+    query: ClassQuery | RetrievalQuery, *, by_class: bool
+) -> Iterator[tuple[int, tuple[Digest, str]]]:
+    """Yield the place of each image, with its group, or with that of its class in the group."""
+    entries = query.entries
     truths = query.truths if by_class and isinstance(query, ClassQuery) else [""] * len(entries)
 
     def age(place: int) -> tuple[int, bool, Digest]:
@@ -213,8 +234,7 @@ def firsts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Seq
         return entry.edition, entry.near_duplicate_of is not None, entry.pixels
 
     for place in sorted(range(len(entries)), key=age):
-        found.setdefault((entries[place].group, truths[place]), place)
-    return sorted(found.values())
+        yield place, (entries[place].group, truths[place])
 
 
 def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: bool) -> PairedHits:
@@ -243,10 +263,18 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
     return _worst_of_each(found, views)
 
 
-def one_a_class(query: ClassQuery, hits: PairedHits) -> PairedHits:
-    """Return the hits on the first image of each class in each group of near-duplicates."""
-    counted = {*firsts(query, by_class=True)}
-    return hits.only([place in counted for place in range(len(query.entries))])
+def of_each_class(query: ClassQuery, hits: PairedHits) -> Iterator[PairedHits]:
+    """Yield the hits on the first image of each class in each group, then on the last.
+
+    The groups are those of near-duplicates. The first are left out where no group shows several
+    classes; of the last, those that are the first. Pictures of a scene that came later, as by a
+    camera that has got dusty, would else count nowhere by themselves.
+    """
+    first, last = firsts(query, by_class=True), lasts(query, by_class=True)
+    if len(first) > len(firsts(query)):
+        yield hits.at(first)
+    if last:
+        yield hits.at(last)
 
 
 def captions_of_one_a_group(

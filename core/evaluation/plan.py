@@ -311,8 +311,10 @@ def plan_queries(
         settled=settled_by_suite(suites_asked, earlier, can_answer),
         live_settled=settled_by_suite(suites_asked, live.updates if live else (), can_answer),
         settled_before=tuple(sorted(one.version.number for one in earlier if one.passed)),
-        parent_learned=learned_by(parent, zero_shot, candidate.version),
-        live_learned=learned_by(live.version, zero_shot, candidate.version) if live else (),
+        parent_learned=learned_by(parent, zero_shot, candidate.version, policy.meanings),
+        live_learned=learned_by(live.version, zero_shot, candidate.version, policy.meanings)
+        if live
+        else (),
         teachers=(*(update.version for update in earlier), *lost),
         lost=lost,
         calibration=_calibration_query(suites, (*earlier, candidate)),

@@ -185,7 +185,11 @@ class ClassMean:
     Where most images show one class, it tells what the change over all images hides.
     """
 
-    classes: int = field(metadata=description("How many classes are shown."))
+    classes: int = field(
+        metadata=description(
+            "How many classes are shown; with `latest`, groups of near-duplicates."
+        )
+    )
     mean: float = field(
         metadata=description(
             "The mean of their changes: each counts the same or, if that is worse, by its number "
@@ -197,6 +201,13 @@ class ClassMean:
             "What it surely does not exceed (one-sided 5 %, of one of several small holdouts 1 %), "
             "by which it decides; of a gain the mean itself."
         )
+    )
+    latest: bool = field(
+        default=False,
+        metadata=description(
+            "Whether it is of the last image of each group of several near-duplicates, with its "
+            "captions, and not of what the captions tell."
+        ),
     )
 
     @classmethod

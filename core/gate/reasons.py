@@ -198,6 +198,13 @@ def _in_doubt(ruling: Ruling) -> str:
 def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
     """Return why a measure does not hold in which a class with many images hides others."""
     what, one = class_count(classes.classes), "class"
+    if classes.latest:
+        groups = counted(classes.classes, "group")
+        return (
+            f"{change(measure)}, near-duplicates counted once. On the last image of each of the "
+            f"{groups} that have several it is {points(classes.mean)} points, and surely no better "
+            f"than {points(classes.at_most)}, which exceeds {limit(measure)}."
+        )
     if measure.is_of_captions:
         what, one = counted(classes.classes, "different caption"), "caption"
     told = f"{change(measure)}. In the mean of {what} it is"

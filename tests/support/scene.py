@@ -166,14 +166,14 @@ def answered(question: EvalQuery, *, known: int) -> Answers:
 def answered_where(right: Callable[[int], bool], question: EvalQuery) -> Answers:
     """Answers to a question, right about the images of some indices.
 
-    Of an unlabelled image, the first class is right.
+    Of an unlabelled image, and of one whose class is not among those asked, the first is right.
     """
     if isinstance(question, CalibrationQuery):
         return Calibration()
     if isinstance(question, ClassQuery):
         names = [name.lower() for name in question.classes]
         truths = (entry.class_name.lower() for entry in question.entries)
-        columns = (names.index(truth) if truth else 0 for truth in truths)
+        columns = (names.index(truth) if truth in names else 0 for truth in truths)
         predicted = tuple(
             column if right(n) else (column + 1) % len(names) for n, column in enumerate(columns)
         )

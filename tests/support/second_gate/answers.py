@@ -50,16 +50,17 @@ def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: J
     return rows
 
 
-def first_ones(query: Json, *, each_class: bool) -> list[int]:
+def first_ones(query: Json, *, each_class: bool, newest: bool = False) -> list[int]:
     """The places of the images that count: of each group, or class in it, the one that came first.
 
-    Of several in an edition it is no copy of an older one, or has the smallest digest.
+    Of several in an edition it is no copy of an older one, or has the smallest digest. With
+    `newest`, the one that came last.
     """
     best: dict[tuple[str, str], tuple[int, bool, str, int]] = {}
     for place, (pixels, oldest, born, *texts) in enumerate(query["entries"]):
         key = oldest or pixels, texts[0].lower() if each_class else ""
         this = born, oldest is not None, pixels, place
-        best[key] = min(best.get(key, this), this)
+        best[key] = (max if newest else min)(best.get(key, this), this)
     return sorted(place for *_, place in best.values())
 
 
@@ -235,7 +236,7 @@ def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list
             at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
         for place in first_ones(query, each_class=True):
             now, before, group, born, *_ = rows[place]
-            of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
+            of_class = classes.setdefault(evidence.meaning(query["entries"][place][-1]), {})
             row = now, before, at_live[place][0], born, number
             of_class.setdefault(group, []).append(row)
     found: dict[tuple[str, int | None], list[ClassRow]] = {}

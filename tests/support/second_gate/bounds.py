@@ -22,6 +22,7 @@ from tests.support.second_gate.classes import (
     certainty,
     editions,
     kept_without_gain,
+    last_of_each_group,
     losing,
     mean_of_classes,
     of_its_own,
@@ -172,8 +173,10 @@ def bounded(
         lower = min(lower, centre(changes, 1), centre(changes, 30))
     elif about["kind"] in DIRECTIONS and about["depth"] == 1 and not about["flips"]:
         told = by_label(evidence, rows)
-        of_each = mean_of_classes(told, certainty(about)) if len(told) < len(rows) else None
-        lower = lower if of_each is None else min(lower, of_each)
+        several = [told] if len(told) < len(rows) else []
+        for each in (*several, *last_of_each_group(evidence, about)):
+            of_each = mean_of_classes(each, certainty(about))
+            lower = lower if of_each is None else min(lower, of_each)
     elif apart(about) and (surely := worst_mean(evidence, about)) is not None:
         lower = min(lower, surely)
     losers = losing(evidence, about)

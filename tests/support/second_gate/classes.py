@@ -119,16 +119,57 @@ def of_losers(
 
 
 def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
-    """The parts asked class by class: all, each older edition, and one of each class of a group."""
+    """The parts asked class by class: all, each older edition, and one of each class of a group.
+
+    That is the one that came first, where a group has several classes, and the one that came last,
+    where it has several.
+    """
     now = evidence.plan["candidate"]
-    found = editions(every := paired(evidence, about, now))
-    if len(about["pairs"]) == 1:
-        ((exam, version),) = about["pairs"]
-        rows = answers_on(evidence, about, now, exam, version)
-        first = first_ones(asked_of(exam, about["asked"]), each_class=True)
-        shown = [row for place, row in enumerate(rows) if place in first]
-        if len(shown) > len(every):
-            found += editions(shown)
+    found = editions(paired(evidence, about, now))
+    for rows, query in of_each_edition(evidence, about):
+        first = first_ones(query, each_class=True)
+        last = {*first_ones(query, each_class=True, newest=True)} - {*first}
+        if len(first) > len(first_ones(query, each_class=False)):
+            found.append([rows[place] for place in first])
+        if last:
+            found.append([rows[place] for place in sorted(last)])
+    return found
+
+
+def last_of_each_group(evidence: Evidence, about: Json) -> list[list[list[int]]]:
+    """The changes of the captions of the last image that an edition had of each group."""
+    found = []
+    for rows, query in of_each_edition(evidence, about):
+        entries = query["entries"]
+        first = first_ones(query, each_class=False)
+        later = {*first_ones(query, each_class=False, newest=True)} - {*first}
+        last = {entries[at][0] for at in later}
+        searched = [one for one in entries for _ in one[3:]]
+        told = entries if about["kind"] == "image_to_text" else searched
+        changes: dict[str, list[int]] = {}
+        for row, (pixels, *_) in zip(rows, told, strict=True):
+            if pixels in last:
+                changes.setdefault(row[2], []).append(row[0] - row[1])
+        if last:
+            found.append([*changes.values()])
+    return found
+
+
+def of_each_edition(evidence: Evidence, about: Json) -> list[tuple[list[Row], Json]]:
+    """The answers to all images that each edition had, and these; of several exams there are none.
+
+    Captions are searched for among all images.
+    """
+    if len(about["pairs"]) > 1:
+        return []
+    ((exam, version),) = about["pairs"]
+    every = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
+    query = asked_of(exam, about["asked"])
+    found = []
+    for edition in {born for _, _, born, *_ in query["entries"]}:
+        some = [one for one in query["entries"] if one[2] <= edition]
+        rows = [row for row in every if row[3] <= edition]
+        found.append((rows, {**query, "entries": some}))
     return found
 
 

@@ -126,8 +126,8 @@ def by_default(evidence: Evidence, suite: Json, there: Mapping[str, Json]) -> It
     """A suite's images of what a version has learned, each version over what it has learned."""
     roles = {}
     for role, version in there.items():
-        learned = {name.lower() for name in version["classes"]}
-        shown = [one for one in suite["own"]["entries"] if one[-1].lower() in learned]
+        learned = {evidence.meaning(name) for name in version["classes"]}
+        shown = [one for one in suite["own"]["entries"] if evidence.meaning(one[-1]) in learned]
         if role != "root" and shown:
             own = {**suite["own"], "entries": shown, "classes": version["classes"], "views": 0}
             union = default({"own": own}, evidence.plan["candidate"])
@@ -263,7 +263,8 @@ def of_roles(
             other = any(longer_than(exam, before, asked) for exam, _ in pairs)
             if limit is not None and asked == "default":
                 now = evidence.plan["candidate"]
-                other = any(default(exam, now) != default(exam, version) for exam, version in pairs)
+                other = kind == "zero_shot"  # of which no other list leaves out its classes
+                other |= any(default(one, now) != default(one, its) for one, its in pairs)
             if pairs and limit is not None and (asked == "own" or other):
                 key = json.dumps([[exam["name"], version["digest"]] for exam, version in pairs])
                 same.setdefault(key, []).append(role)

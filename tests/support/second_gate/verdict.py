@@ -258,7 +258,7 @@ def agrees(file: bytes) -> str:
     stated_lost = [
         one
         | {
-            "class_name": one["class_name"].lower(),
+            "class_name": evidence.meaning(one["class_name"]),
             "name": one["name"].split(" of ")[0].removesuffix(" (any size)"),
         }
         for one in evidence.report["lost_classes"]

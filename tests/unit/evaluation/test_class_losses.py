@@ -256,6 +256,25 @@ def test_a_class_of_several_suites_is_judged_by_its_images_in_all(*, same_images
         assert Report.from_json(report.to_json()).lost_classes == report.lost_classes
 
 
+@pytest.mark.parametrize(
+    ("same_names", "lost"),
+    [((), {("cat", 10), ("kitten", 10)}), ((("Cat", "kitten"),), {("cat", 20)})],
+)
+def test_names_that_mean_the_same_are_one_class(
+    same_names: tuple[tuple[str, str], ...], lost: set[tuple[str, int]]
+) -> None:
+    shown = [("cat",), ("kitten",), ("dog",), ("sun",)] * 10
+    suites = [suite("emoji", entries("cats", shown), SuiteKind.ZERO_SHOT)]
+    limits = replace(policy(**WIDE), same_names=same_names)
+    plan = second_update(policy=limits, suites=suites, earlier=[], candidate=EARLIER[1])
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        return who is not SECOND or question.entries[index].class_name not in {"cat", "kitten"}
+
+    report = report_of(plan, right)
+    assert {(one.class_name, one.images) for one in report.lost_classes} == lost
+
+
 def test_near_duplicates_of_a_class_count_once() -> None:
     first, *others = (one for one in SUITE.manifest.entries if one.class_name == "cat")
     copies = [replace(one, near_duplicate_of=first.pixels) for one in others]

@@ -133,16 +133,22 @@ def test_holdouts_are_asked_by_default_alone_and_small_ones_together_too() -> No
     ]
 
 
-def learned_shelf(learned: Sequence[str], live: Version | None = None) -> EvaluationPlan:
-    """An update of "animal" whose parent has learned classes that only a suite shows."""
+def learned_shelf(
+    learned: Sequence[str],
+    live: Version | None = None,
+    taught_classes: Sequence[str] = ("animal",),
+    same_names: tuple[tuple[str, str], ...] = (),
+) -> EvaluationPlan:
+    """An update, as of "animal", whose parent has learned classes that only a suite shows."""
     parent = taught(ROOT, 2, learned)
     names = ("fox", "wolf", "cup") * 200
     shelf = suite("forest", entries("forest", [(name,) for name in names]), SuiteKind.ZERO_SHOT)
     return plan_queries(
         model=MODEL,
-        policy=policy(minimum_count=350),
+        policy=policy(minimum_count=350, same_names=same_names),
         candidate=HeldOutUpdate(
-            version=taught(parent, 3, ("animal",)), holdout=entries("own", [("animal",)] * 60)
+            version=taught(parent, 3, taught_classes),
+            holdout=entries("own", [(name,) for name in taught_classes] * 60),
         ),
         parent=parent,
         root=ROOT,
@@ -163,6 +169,33 @@ def test_suites_are_asked_by_default_about_what_a_version_has_learned() -> None:
     assert report.summary.go_live.endswith(
         "who send no classes would lose more than the limit allows."
     )
+
+
+def test_suites_are_asked_by_default_where_no_new_name_is_taught() -> None:
+    """Over every other list the suite's classes compete, and may have the answers already."""
+    plan = learned_shelf(("fox", "wolf"), taught_classes=("fox", "wolf"))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        alone = isinstance(question, ClassQuery) and "cup" not in question.classes
+        shown = question.entries[index].class_name
+        if who == plan.candidate and alone and len(question.entries) == 400:
+            return shown == "wolf"
+        return alone or index % 2 == 0
+
+    report = report_of(plan, right)
+    (told,) = by_default(report)
+    assert (told.name, told.right_before, told.right) == ("forest", 400, 200)
+    assert [one for one in report.measures if one.outcome is Outcome.FAILS] == [told]
+    assert report.verdict is Verdict.FAILED
+
+
+@pytest.mark.parametrize("same_names", [(), (("Fox", "Vixen"), ("den", "wolf"))])
+def test_suites_are_asked_by_default_about_names_that_mean_what_was_learned(
+    same_names: tuple[tuple[str, str], ...],
+) -> None:
+    plan = learned_shelf(("VIXEN", "den"), same_names=same_names)
+    shown = [set(one.own.truths) for one in plan.parent_learned]
+    assert shown == ([{"fox", "wolf"}] if same_names else [])
 
 
 def test_a_suite_is_asked_by_default_beside_each_version_about_its_own_classes() -> None:

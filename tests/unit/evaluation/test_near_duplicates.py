@@ -262,6 +262,42 @@ def test_near_duplicates_that_are_added_hide_no_loss_on_earlier_ones(
     assert {(one.every_image, one.outcome) for one in found} == {(-0.2, Outcome.OPEN)}
 
 
+@pytest.mark.parametrize("kind", [SuiteKind.ZERO_SHOT, SuiteKind.RETRIEVAL])
+@pytest.mark.parametrize("edition", [1, 2])
+@pytest.mark.parametrize("loss", [0, 4])
+def test_what_is_gained_elsewhere_hides_no_loss_on_later_pictures_of_the_same_scenes(
+    kind: SuiteKind, edition: int, loss: int
+) -> None:
+    """Of ten later pictures `loss` are lost, and as many others are gained as there are scenes."""
+    names = [(f"kind {n % 8}",) for n in range(400)]
+    first, second = entries("first", names), entries("later", names)
+    if kind is SuiteKind.RETRIEVAL:
+        second = entries("later", [(f"{name}, dusty",) for (name,) in names])
+    later = tuple(
+        replace(copy, near_duplicate_of=original.pixels, edition=edition)
+        for original, copy in zip(first, second, strict=True)
+    )
+    others = entries("others", [(f"other {n % 8}",) for n in range(400)])
+    changed = {one.pixels for n, one in enumerate(later) if n // 8 % 10 < loss}
+    gained = {one.pixels for one in others}
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        pixels = question.entries[index % len(question.entries)].pixels
+        if pixels in gained:
+            return who is THIRD or pixels[-1] in "01234567"
+        return who is not THIRD or pixels not in changed
+
+    line = suite("line", first + later + others, kind)
+    report = report_of(third_update(suites=[line], policy=policy(minimum_count=100)), right)
+    found = [one for one in report.measures if one.name == "line" and one.depth == 1]
+    assert all(one.every_image is not None and one.every_image > 0.01 for one in found)
+    assert {one.outcome for one in found} == {Outcome.OPEN if loss else Outcome.HOLDS}
+    if loss and kind is SuiteKind.RETRIEVAL:
+        assert {one.class_mean.latest for one in found if one.class_mean} == {True}
+        told = "On the last image of each of the 400 groups that have several it is"
+        assert any(told in one for one in report.reasons)
+
+
 def test_no_copy_in_the_same_edition_takes_the_place_of_its_original() -> None:
     images = entries("hard", [("cat",), ("sun",)] * 50)
     copies = tuple(

@@ -9,6 +9,7 @@ import pytest
 from core.datasets.rules import SuiteKind
 from core.evaluation.holdouts import HeldOutUpdate
 from tests.support.evaluation.evaluations import (
+    FIRST,
     SECOND,
     THIRD,
     answered,
@@ -137,6 +138,53 @@ def test_near_duplicates_that_a_suite_had_before_it_grew_are_recomputed(kind: Su
     agrees(file)
     measures = [one for one in Evidence(file).report["measures"] if one["name"] == "things"]
     assert all(one["every_image"] < -0.1 for one in measures if one["depth"] == 1)
+
+
+@pytest.mark.parametrize("kind", list(SuiteKind)[:2])
+def test_the_last_of_near_duplicates_are_recomputed_in_each_edition(kind: SuiteKind) -> None:
+    """Pictures of the same scenes came later, and again; the second ones lost, others gained."""
+    names = [(f"kind {n % 10}",) for n in range(100)]
+    first, others = entries("first", names), entries("others", [("a hat",), ("a cap",)] * 100)
+    second, third = (
+        tuple(
+            replace(copy, near_duplicate_of=one.pixels)
+            for one, copy in zip(first, entries(name, names), strict=True)
+        )
+        for name in ("second", "third")
+    )
+    things = suite("things", grown(first + others + second + third, 100, 100), kind)
+    plan = second_update(earlier=[], suites=[things], policy=policy(minimum_count=100))
+    right, lost = flipping(0, 0.02), {one.pixels for one in second[:60]}
+
+    def forgets(who: Any, question: Any, index: int) -> bool:
+        image = question.entries[index % len(question.entries)]
+        if image.pixels in lost or image in others:
+            return (who == plan.candidate) is (image in others)
+        return right(who, question, index)
+
+    file = evidence_of(plan, answered(plan, forgets))
+    agrees(file)
+    found = [one for one in Evidence(file).report["measures"] if one["name"] == "things"]
+    assert all(one["every_image"] > 0.1 > 0 > one["lower"] for one in found if one["depth"] == 1)
+
+
+def test_default_lists_of_suites_are_recomputed_where_no_name_is_new() -> None:
+    """The suite calls what the line has learned by other names, which mean the same."""
+    names = (("sun", "Bag"), ("shirt", "dog"), ("cat", "kitten"))
+    limits = policy(minimum_count=100, same_names=names, class_tolerance=0.05)
+    again = replace(SECOND, update_classes=("bag",), classes=FIRST.classes)
+    own = HeldOutUpdate(version=again, holdout=entries("again", [("bag",)] * 40))
+    plan = second_update(candidate=own, parent=FIRST, suites=[EMOJI], policy=limits)
+    right = flipping(0, 0.02)
+
+    def forgets(who: Any, question: Any, index: int) -> bool:
+        few = len(getattr(question, "classes", ())) < 4
+        return right(who, question, index) and not (few and who == plan.candidate)
+
+    file = evidence_of(plan, answered(plan, forgets))
+    assert agrees(file) == "failed"
+    found = [one for one in Evidence(file).report["measures"] if one["asked"] == "default"]
+    assert {(one["name"], one["baseline"]) for one in found} >= {("emoji", "parent")}
 
 
 def test_a_few_classes_that_lose_half_of_their_images_are_recomputed() -> None:
