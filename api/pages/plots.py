@@ -95,6 +95,8 @@ def measure_parts(measure: Measure) -> tuple[str, str]:
         counts = f"all {count}classes"
     if measure.asked is ClassList.WITH_SUITES:
         counts = f"with suites, {count}classes"
+    if measure.asked is ClassList.LEARNED:
+        counts = f"learned alone, {count}classes"
     if measure.asked is ClassList.DEFAULT:
         counts = f"by default, {count}classes"
     place = measure.place.removeprefix("the ")

@@ -187,7 +187,8 @@ def by_lists(report: Report) -> list[tuple[Ruling | None, ...]]:
 
     Each row begins with the ruling over the own list. The others are None where they were not
     asked: with all learned classes to choose from, or of captions among the images of all suites
-    and holdouts; with the classes of suites, too; over default lists. Searches count at depth 1.
+    and holdouts; with the classes of suites, too; over default lists; with learned classes alone.
+    Searches count at depth 1.
     """
     asked = [m for m in report.measures if not (m.own_prompts or m.formerly_right or m.depth > 1)]
     longer: dict[tuple[MeasureKind, str, str], dict[ClassList, Ruling]] = {}
@@ -195,7 +196,7 @@ def by_lists(report: Report) -> list[tuple[Ruling | None, ...]]:
         if m.asked is not ClassList.OWN:
             same = (one for one in longer if one[:2] == (m.kind, m.name) and m.baseline in one[2])
             longer.setdefault(next(same, (m.kind, m.name, m.baseline)), {})[m.asked] = m
-    lists = (ClassList.UNION, ClassList.WITH_SUITES, ClassList.DEFAULT)
+    lists = (ClassList.UNION, ClassList.WITH_SUITES, ClassList.DEFAULT, ClassList.LEARNED)
     return [
         (own, *map(found.get, lists))
         for (kind, name, baseline), found in longer.items()

@@ -41,10 +41,11 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
 
 def _suites_together(judged: Iterable[Comparison]) -> Iterator[Comparison]:
     """Yield the comparisons of all suites with each version that several are compared with."""
-    alike: dict[tuple[str, int | None, bool], list[Comparison]] = {}
+    alike: dict[tuple[str, int | None, ClassList, bool], list[Comparison]] = {}
     for one in judged:
         if one.kind in SUITES:
-            alike.setdefault((one.baseline, one.version, one.own_prompts), []).append(one)
+            same = one.baseline, one.version, one.asked, one.own_prompts
+            alike.setdefault(same, []).append(one)
     for first, *others in alike.values():
         if others:
             pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
@@ -52,9 +53,9 @@ def _suites_together(judged: Iterable[Comparison]) -> Iterator[Comparison]:
 
 
 def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[Comparison]:
-    """Yield the comparisons of holdouts of any size with the parent and with the live version.
+    """Yield the comparisons of earlier holdouts, large ones included, with parent and live version.
 
-    Not where all of them are small, which are judged together as they are.
+    Small ones alone are judged together as they are.
     """
     small = [
         (one.asked, one.own_prompts, one.pairs)
@@ -64,12 +65,13 @@ def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> It
     alike: dict[tuple[str, ClassList, bool], list[Comparison]] = {}
     for one in judged:
         replaced = [role for role in one.baseline.split(" and ") if role in {PARENT, LIVE}]
-        if one.kind is MeasureKind.HOLDOUT and replaced:
+        of_own = plan.own is not None and one.pairs[0][0] == plan.own.exam
+        if one.kind is MeasureKind.HOLDOUT and replaced and not of_own:
             alike.setdefault((replaced[0], one.asked, one.own_prompts), []).append(one)
     for (role, asked, own_prompts), (first, *others) in alike.items():
         pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
         if others and (asked, own_prompts, pairs) not in small:
-            name = f"{name_of(plan, pairs)} (any size)"
+            name = f"{name_of(plan, pairs)} (large ones included)"
             yield replace(first, kind=MeasureKind.HOLDOUTS, name=name, baseline=role, pairs=pairs)
 
 
@@ -94,12 +96,14 @@ def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedH
     to version.
     """
     (exam, _), *_ = one.pairs
-    lists = {ClassList.OWN, ClassList.UNION}
+    lists = {ClassList.OWN, ClassList.UNION, ClassList.LEARNED}
     if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
         return []
     parts = [*editions_of(results.paired(one))]
     if len(one.pairs) == 1:
         ((query, hits),) = results.on_each(one, results.plan.candidate)
+        if len({entry.group for entry in query.entries}) == len(query.entries):
+            return parts
         for edition in sorted({entry.edition for entry in query.entries}, reverse=True):
             had = [entry.edition <= edition for entry in query.entries]
             parts += of_each_class(query.only(had), hits.only(had))
@@ -137,9 +141,11 @@ def _mean_of_captions(results: EvaluationResults, one: Comparison) -> ClassMean 
     flips = _flips_of_each(zip(hits.truths, hits.changed, strict=True))
     if 1 < len(flips) < len(hits.now):
         found.append(ClassMean.of(flips, z))
-    if len(one.pairs) == 1:
+    (exam, _), *others = one.pairs
+    entries = exam.own.entries
+    if not others and len({entry.group for entry in entries}) < len(entries):
         ((query, every),) = results.found_on_each(one, results.plan.candidate, one.kind)
-        for edition in {entry.edition for entry in query.entries}:
+        for edition in {entry.edition for entry in entries}:
             last = _of_last(query, every, one.kind, edition)
             if len(last) > 1:
                 found.append(replace(ClassMean.of(last, z), latest=True))
@@ -262,9 +268,7 @@ def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[
                 before=hits.before[place],
                 at_live=standing[place],
             )
-            name = query.truths[place]
-            of_class = found.setdefault(results.meanings.get(name, name), {})
-            of_class.setdefault(entry.group, []).append(image)
+            found.setdefault(query.truths[place], {}).setdefault(entry.group, []).append(image)
     for images in found.values():
         if len(parts) == 1 or len({one.exam for each in images.values() for one in each}) > 1:
             yield [

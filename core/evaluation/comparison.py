@@ -160,9 +160,9 @@ def _answers_in_others(candidate: Version, exam: Exam, version: Version) -> bool
 def _has_list(kind: MeasureKind, pairs: Pairs, asked: ClassList) -> bool:
     """Return whether a list is one of its own: not where it has no other classes.
 
-    By default the classes of a suite are left out, which are in each of its other lists.
+    By default the classes of a suite are left out, which are in its other lists.
     """
-    if asked is ClassList.DEFAULT and kind in SUITES:
+    if asked in {ClassList.DEFAULT, ClassList.LEARNED} and kind in SUITES:
         return True
     if asked is ClassList.DEFAULT:
         exams = ((exam, version) for exam, version in pairs if isinstance(exam, ClassExam))

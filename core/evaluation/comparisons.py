@@ -10,7 +10,8 @@ that the candidate has learned to choose from, it shows what newer classes swall
 with those of the model's zero-shot suites, too, what callers get who ask with everything. Both
 versions choose from the same list there. Over their default lists each chooses from what it has
 learned itself, as for callers who send none; of suites, on images of what the other version has
-learned. Earlier holdouts with fewer images than the policy's
+learned. On these both also choose from all learned classes alone, as a suite's own may hide what
+these callers lose. Earlier holdouts with fewer images than the policy's
 minimum are also compared together. A larger one shows by itself what it lost; among the others it
 would hide their losses. So would, compared with the live version, what that one has not learned and
 the candidate has: such holdouts are together apart from the others.
@@ -50,7 +51,11 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
     suites: list[Exam] = [*plan.zero_shot, *plan.unlabelled]
     for suite in suites:
         both = _over_both(_of_suite(plan, suite))
-        over = {**both, ClassList.DEFAULT: _by_default(plan, suite)}
+        over = {
+            **both,
+            ClassList.DEFAULT: _by_default(plan, suite),
+            ClassList.LEARNED: _among_learned(plan, suite),
+        }
         yield from with_each(plan, MeasureKind.ZERO_SHOT, over)
         yield from _with_settled(plan, MeasureKind.ZERO_SHOT, suite)
     for captioned in plan.retrieval:
@@ -142,6 +147,16 @@ def _by_default(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
         for role, version, suites in plan.by_default
         for learned in suites
         if learned.name == suite.name
+    }
+
+
+def _among_learned(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
+    """Return the pairs of each role over learned classes alone, where a suite has other ones."""
+    over = suite.over(ClassList.UNION)
+    return {
+        role: pairs
+        for role, pairs in _by_default(plan, suite).items()
+        if any(exam.over(ClassList.LEARNED).digest != over.digest for exam, _ in pairs)
     }
 
 

@@ -175,7 +175,7 @@ def learned_by(
     for suite in suites:
         query = suite.own.only([meanings.get(one, one) in learned for one in suite.own.truths])
         if query.entries:
-            own = replace(query, classes=version.classes, views=0)  # it can only fail a version
+            own = replace(query, classes=version.classes)
             found.append(class_exam(suite.name, own, candidate.classes))
     return tuple(found)
 

@@ -80,6 +80,7 @@ def _again(measure: Measure, policy: GatePolicy, verdict: int) -> Iterator[Measu
             editions=(),
             untaught=None,
             ungained=None,
+            every_image=None,
             class_mean=None,
             losing=None,
         )

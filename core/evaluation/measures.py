@@ -1,8 +1,10 @@
 """The measures of an evaluation: all paired comparisons that the gate judges."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import compress
+from itertools import compress, groupby
+from math import sqrt
 
 from core.datasets.manifests import ManifestEntry
 from core.evaluation.class_losses import class_mean, class_parts, losing
@@ -15,7 +17,7 @@ from core.evaluation.paired_hits import PairedHits
 from core.evaluation.queries import searches
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
-from core.gate.changes import Edition
+from core.gate.changes import Edition, surely
 from core.gate.guards import can_show_a_loss
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
@@ -166,24 +168,33 @@ def _editions(
 
 
 def _on_every_image(results: EvaluationResults, comparison: Comparison) -> float | None:
-    """Return the worst change over all images of an edition that has near-duplicates.
+    """Return the change over all images; None if none are near-duplicates, of which one counts.
 
-    Of these one alone counts elsewhere. Of pictures by a fixed camera there are few groups, in
-    which one answer may stand for hundreds. And what was added may hide what is lost on the others.
+    Of pictures by a fixed camera there are few groups, in which one answer may stand for hundreds.
+    What was added may hide what is lost on the others, so it is what the change over those of an
+    earlier edition surely does not exceed, if that is worse.
     """
     exams = [exam for exam, _ in comparison.pairs]
     own = [one.exam for one in (results.plan.own, results.plan.own_captions) if one]
     in_pool = comparison.pooled and not any(exam in own for exam in exams)
     if in_pool or not _has_to_hold(comparison):
         return None
-    answers = [*_on_each_image(results, comparison)]
-    found: list[float] = []
-    for edition in sorted({entry.edition for entry, *_ in answers}):
-        shown = [one for one in answers if one[0].edition <= edition]
-        images = {(entry.pixels, truth) for entry, truth, _ in shown}
-        if len(images) > len({entry.group for entry, *_ in shown}):
-            found.append(sum(change for *_, change in shown) / len(shown))
-    return min(found, default=None)
+    images, by_group = set[tuple[Digest, str]](), Counter[Digest]()
+    found, count = list[tuple[float, float]](), 0
+    answers = sorted(_on_each_image(results, comparison), key=lambda one: one[0].edition)
+    for _, added in groupby(answers, key=lambda one: one[0].edition):
+        for entry, truth, change in added:
+            images.add((entry.pixels, truth))
+            by_group[entry.group] += change
+            count += 1
+        if len(images) > len(by_group):
+            deviation = sqrt(sum(change**2 for change in by_group.values()))
+            found.append((by_group.total() / count, deviation / count))
+    if not found:
+        return None
+    *earlier, (whole, _) = found
+    z = surely(pooled=comparison.pooled)
+    return min([whole, *(mean + z * deviation for mean, deviation in earlier)])
 
 
 def _on_each_image(

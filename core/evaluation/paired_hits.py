@@ -217,7 +217,7 @@ def firsts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Seq
 
 
 def lasts(query: ClassQuery | RetrievalQuery, *, by_class: bool = False) -> Sequence[int]:
-    """Return the places of the last image of each group that has several; as `firsts` groups."""
+    """Return the place of the last image of each group of several, or of each class in one."""
     found = {group: place for place, group in _oldest_first(query, by_class=by_class)}
     return sorted({*found.values()} - {*firsts(query, by_class=by_class)})
 
@@ -266,9 +266,9 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
 def of_each_class(query: ClassQuery, hits: PairedHits) -> Iterator[PairedHits]:
     """Yield the hits on the first image of each class in each group, then on the last.
 
-    The groups are those of near-duplicates. The first are left out where no group shows several
-    classes; of the last, those that are the first. Pictures of a scene that came later, as by a
-    camera that has got dusty, would else count nowhere by themselves.
+    The groups are those of near-duplicates. The first ones are left out where no group shows
+    several classes, and a last one where it is the first. Without these, pictures of a scene that
+    came later, as by a camera that has got dusty, would count nowhere by themselves.
     """
     first, last = firsts(query, by_class=True), lasts(query, by_class=True)
     if len(first) > len(firsts(query)):

@@ -197,7 +197,7 @@ class EvaluationPlan:
             asked.append((self.live, [*whole, *_with_suites(self.kept)]))
             asked.append((self.live, [one.exam.by_default(self.live) for one in known]))
         for _, version, learned in self.by_default:
-            asked.append((version, [one.own for one in learned]))
+            asked.append((version, [query for one in learned for query in (one.own, one.union)]))
             asked.append((self.candidate, [one.union for one in learned]))
         for h in self.kept:
             if h.anchor is not None:

@@ -15,7 +15,7 @@ from core.values import Digest, canonical_json, sha256
 
 @dataclass(frozen=True, kw_only=True)
 class ClassQuery:
-    """A query for the class of each image; every entry's class is in `classes`, in any case.
+    """A query for the class of each image, which is in `classes`, or a name that means the same.
 
     Each image is also asked about in so many `views`: crops of it, of which some are mirrored if
     `mirror` says that a mirror image shows the same class.

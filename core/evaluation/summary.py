@@ -191,6 +191,8 @@ def _failures(judgement: Judgement) -> Iterator[str]:
         yield "newer classes take more of the earlier ones' answers than the limits allow"
     elif ClassList.WITH_SUITES in asked:
         yield "suites' classes take more of the earlier ones' answers than the limits allow"
+    elif ClassList.LEARNED in asked:
+        yield "among the learned classes alone it lost more than the limits allow"
     if ClassList.DEFAULT in asked:
         yield "callers who send no classes would lose more than the limit allows"
     if searched:

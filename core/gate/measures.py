@@ -81,7 +81,8 @@ class Measure(Changes):
             "holdouts (`union`). Over `default`, each version chooses from all that it has learned "
             "itself, as for callers who send no classes. That can fail a version and is never "
             "`open`; so does a `pooled` holdout with suites' classes, unless the live version has "
-            "lost as much."
+            "lost as much. Over `learned`, both choose from all that this version has learned "
+            "without a suite's own classes, about its images of what the baseline has learned."
         ),
     )
     own_prompts: bool = field(
@@ -216,9 +217,10 @@ class Measure(Changes):
     every_image: float | None = field(
         default=None,
         metadata=description(
-            "The change over all images where near-duplicates count once, now or in an earlier "
-            "edition if that is worse: it has to be within `tolerance`, too. Null: none are "
-            "near-duplicates, or nothing is asked of it."
+            "The change over all images where near-duplicates count once; or, if that is worse, "
+            "what it surely does not exceed (as for `losing`) over those of an earlier edition. It "
+            "has to be within `tolerance`, too. Null: none are near-duplicates, or nothing is "
+            "asked of it."
         ),
     )
     class_mean: ClassMean | None = field(

@@ -37,6 +37,8 @@ def among(measure: Measure) -> str:
         return "with all suites' and holdouts' images in the gallery"
     if measure.asked is ClassList.DEFAULT:
         return "each version with all classes that it has learned to choose from"
+    if measure.asked is ClassList.LEARNED:
+        return f"with the {measure.classes or 0:,} learned classes alone to choose from"
     count = "learned" if measure.classes is None else f"{measure.classes:,}"
     suites = ", those of suites included" if measure.asked is ClassList.WITH_SUITES else ""
     return f"with all {count} classes to choose from{suites}"

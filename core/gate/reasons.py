@@ -134,6 +134,8 @@ def _whose(loss: ClassLoss) -> str:
         name = f"{name} in edition {loss.edition}"
     if loss.asked is ClassList.UNION:
         name = f"{name}, with all learned classes to choose from"
+    if loss.asked is ClassList.LEARNED:
+        name = f"{name}, with learned classes alone to choose from"
     return f"{name}, {OWN_PROMPTS}" if loss.own_prompts else name
 
 
@@ -233,7 +235,7 @@ def _by_some(measure: Measure, losing: Losing) -> str:
 def _on_copies(measure: Measure) -> str:
     """Return why a measure does not hold in which near-duplicates count once."""
     relation = "does not reach" if measure.kind is MeasureKind.GAIN else "exceeds"
-    edition = ", or all that an earlier edition had," if measure.editions else ""
+    edition = ", or surely over all that an earlier edition had," if measure.editions else ""
     return (
         f"{change(measure)}, near-duplicates counted once. Over all images{edition} it changed by "
         f"{points(measure.every_image or 0.0)} points, which {relation} {limit(measure)}."
@@ -344,6 +346,8 @@ def hidden_loss(measure: Measure) -> Untaught | Ungained:
 
 
 def _hidden(measure: Measure, apart: Untaught | Ungained) -> str:
+    in_edition = isinstance(apart, Ungained) and apart.edition is not None
+    elsewhere = "images that were added since" if in_edition else "other classes"
     told = "it is not certain that these alone are within"
     if measure.pooled:
         told = "these alone surely changed by more than"
@@ -351,7 +355,7 @@ def _hidden(measure: Measure, apart: Untaught | Ungained) -> str:
         f"{capital(subject(measure))} does not hold by all images together, which changed by "
         f"{points(measure.difference)} points: on {images_apart(apart)}, it is "
         f"{points(apart.flips.difference)}, and {told} "
-        f"{limit(measure)}. What is gained on other classes does not make up for it: a person "
+        f"{limit(measure)}. What is gained on {elsewhere} does not make up for it: a person "
         "may decide."
     )
 

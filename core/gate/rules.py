@@ -215,10 +215,12 @@ class GatePolicy:
             once = max(self.union_tolerance, self.holdout_tolerance)
             in_all = max(self.union_tolerance, self.swallow_tolerance)
             return {PARENT: once, LIVE: once, SETTLED: in_all}
-        if asked is ClassList.DEFAULT:
-            judged = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
-            roles = (PARENT, LIVE) if kind in judged else ()
-            return dict.fromkeys(roles, self.default_list_tolerance)
+        if asked in {ClassList.DEFAULT, ClassList.LEARNED}:
+            judged, limit = {MeasureKind.ZERO_SHOT}, self.union_tolerance
+            if asked is ClassList.DEFAULT:
+                judged |= {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+                limit = self.default_list_tolerance
+            return dict.fromkeys((PARENT, LIVE) if kind in judged else (), limit)
         if asked is ClassList.UNION:
             return self._over_union(kind)
         if kind is MeasureKind.GAIN:

@@ -40,7 +40,11 @@ from perennial.types import Comparison, Grouping, Report
 
 WORST = 10  # classes shown
 FEWEST = 10  # test images of a class that is shown, as on the page
-TAKEN = {"with_suites": ", with suites", "default": ", by default"}  # over which list
+TAKEN = {  # over which list
+    "with_suites": ", with suites",
+    "default": ", by default",
+    "learned": ", learned classes",
+}
 
 
 @click.command(

@@ -150,6 +150,7 @@ LISTS = {
     "union": ", all classes",
     "with_suites": ", with suites' classes",
     "default": ", by default",
+    "learned": ", learned classes",
 }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from math import inf
+from math import inf, sqrt
 from typing import Any
 
 from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, asked_of, name_of
@@ -151,9 +151,10 @@ def tells(row: "Row | ClassRow") -> int:
     return [(False, True), (True, True), (True, False), (False, False)].index(row[:2])
 
 
-def on_every_image(evidence: Evidence, about: Json) -> float:
-    """The worst change over all images of an edition with near-duplicates, which count once else.
+def on_every_image(evidence: Evidence, about: Json, errors: float) -> float:
+    """The change over all images, if some are near-duplicates, which count once otherwise.
 
+    Or what is so many standard errors above that of an older edition, each group flipping together.
     Of classes it is one for each image and class, of captions one for each search.
     """
     gain_in_captions = about["kind"] == "gain" and "among" in about["pairs"][0][0]
@@ -166,7 +167,7 @@ def on_every_image(evidence: Evidence, about: Json) -> float:
             if not of_captions:
                 keys = [(one[0], one[-1].lower()) for one in exam["own"]["entries"]]
             given += zip(keys, rows, strict=True)
-    worst = inf
+    worst, newest = inf, max(row[3] for _, row in given)
     for edition in {row[3] for _, row in given}:
         some = {key: row for key, row in given if row[3] <= edition}
         pictures = {
@@ -175,9 +176,13 @@ def on_every_image(evidence: Evidence, about: Json) -> float:
             for one in exam["own"]["entries"]
             if one[2] <= edition
         }
-        shown = len(pictures) if of_captions else len(some)
-        if shown > len({row[2] for row in some.values()}):
-            worst = min(worst, sum(row[0] - row[1] for row in some.values()) / len(some))
+        groups: dict[str, int] = {}
+        for row in some.values():
+            groups[row[2]] = groups.get(row[2], 0) + row[0] - row[1]
+        if (len(pictures) if of_captions else len(some)) > len(groups):
+            error = 0.0 if edition == newest else errors
+            spread = sqrt(sum(change**2 for change in groups.values()))
+            worst = min(worst, (sum(groups.values()) + error * spread) / len(some))
     return worst
 
 
@@ -230,13 +235,13 @@ def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list
     """
     classes: dict[str, dict[str, list[ClassRow]]] = {}
     for number, (exam, version) in enumerate(one["pairs"]):
-        query = exam[one["asked"]]
+        query = asked_of(exam, one["asked"])
         rows = at_live = answers_on(evidence, one, evidence.plan["candidate"], exam, version)
         if one["live"] is not None:
             at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
         for place in first_ones(query, each_class=True):
             now, before, group, born, *_ = rows[place]
-            of_class = classes.setdefault(evidence.meaning(query["entries"][place][-1]), {})
+            of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
             row = now, before, at_live[place][0], born, number
             of_class.setdefault(group, []).append(row)
     found: dict[tuple[str, int | None], list[ClassRow]] = {}

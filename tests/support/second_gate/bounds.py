@@ -167,7 +167,7 @@ def bounded(
         and not about["flips"]
         and (own or not about["pooled"])
     ):
-        lower = min(lower, on_every_image(evidence, about))
+        lower = min(lower, on_every_image(evidence, about, certainty(about)))
     if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
         changes = of_its_own(evidence, about)
         lower = min(lower, centre(changes, 1), centre(changes, 30))

@@ -15,7 +15,7 @@ OF_CLASSES = {"zero_shot", "holdout", "holdouts"}
 
 def apart(about: Json) -> bool:
     """The mean of classes is asked: not of captions, nor with all suites' classes."""
-    counts = about["kind"] in OF_CLASSES and about["asked"] in ("own", "union")
+    counts = about["kind"] in OF_CLASSES and about["asked"] in ("own", "union", "learned")
     return counts and not about["flips"]
 
 

@@ -152,7 +152,7 @@ def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, .
     if limit is None:
         return {}
     every: list[tuple[float, tuple[str, ...], bool, tuple[Any, ...]]] = []
-    for one in with_some_together(asked_class_by_class(found)):
+    for one in with_some_together(evidence, asked_class_by_class(found)):
         exams = tuple(exam["name"] for exam, _ in one["pairs"])
         name = exams[0] if len(exams) == 1 else f"{len(exams)} updates"
         if one["kind"] == "zero_shot" and len(exams) > 1:
@@ -184,24 +184,27 @@ def asked_class_by_class(found: Sequence[Json]) -> list[Json]:
         for one in found
         if one["kind"] in {"zero_shot", "gain", *kinds}
         and not one["flips"]
-        and (one["asked"] == "own" or (one["kind"] in kinds and one["asked"] == "union"))
+        and (
+            one["asked"] in {"own", "learned"} or (one["kind"] in kinds and one["asked"] == "union")
+        )
         and not (one["kind"] == "holdouts" and one["pooled"])
         and not {"labels", "among"} & one["pairs"][0][0].keys()  # unlabelled, or captions
     ]
 
 
-def with_some_together(found: Sequence[Json]) -> list[Json]:
+def with_some_together(evidence: Evidence, found: Sequence[Json]) -> list[Json]:
     """The measures, and once more those of suites against the same version, as one.
 
-    So are those of holdouts, against the parent and against the live version.
+    So are those of earlier holdouts, against the parent and against the live version.
     """
     alike: dict[tuple[Any, ...], list[Json]] = {}
+    own = f"version {evidence.plan['candidate']['number']}"
     for one in found:
         roles = [*{"parent", "live version"} & {*one["baseline"].split(" and ")}]
         if one["kind"] == "zero_shot":
-            same = one["baseline"], one["pairs"][0][1]["number"], one["own_prompts"]
+            same = one["baseline"], one["pairs"][0][1]["number"], one["asked"], one["own_prompts"]
             alike.setdefault(same, []).append(one)
-        elif one["kind"] == "holdout" and roles:
+        elif one["kind"] == "holdout" and roles and own not in one["name"]:
             beside = {"kind": "holdouts", "baseline": roles[0], "live": None}
             what = roles[0], one["asked"], one["own_prompts"]
             alike.setdefault(what, []).append({**one, **beside})
@@ -258,8 +261,8 @@ def agrees(file: bytes) -> str:
     stated_lost = [
         one
         | {
-            "class_name": evidence.meaning(one["class_name"]),
-            "name": one["name"].split(" of ")[0].removesuffix(" (any size)"),
+            "class_name": one["class_name"].lower(),
+            "name": one["name"].split(" of ")[0].removesuffix(" (large ones included)"),
         }
         for one in evidence.report["lost_classes"]
     ]

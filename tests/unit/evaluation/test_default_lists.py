@@ -185,8 +185,33 @@ def test_suites_are_asked_by_default_where_no_new_name_is_taught() -> None:
     report = report_of(plan, right)
     (told,) = by_default(report)
     assert (told.name, told.right_before, told.right) == ("forest", 400, 200)
-    assert [one for one in report.measures if one.outcome is Outcome.FAILS] == [told]
-    assert report.verdict is Verdict.FAILED
+    failing = {one.asked for one in report.measures if one.outcome is Outcome.FAILS}
+    assert (report.verdict, failing) == (Verdict.FAILED, {ClassList.DEFAULT, ClassList.LEARNED})
+
+
+@pytest.mark.parametrize("taught_classes", [("animal",), ("fox", "wolf")])
+@pytest.mark.parametrize("loss", [0, 1, 2])
+def test_a_suites_own_classes_hide_nothing_that_is_lost_of_what_was_learned(
+    taught_classes: Sequence[str], loss: int
+) -> None:
+    """By default, a loss of 10 or 20 points is within the limit."""
+    plan = learned_shelf(("fox", "wolf"), taught_classes=taught_classes)
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        alone = isinstance(question, ClassQuery) and "cup" not in question.classes
+        if alone and len(question.entries) == 400:
+            return index % 10 >= (loss if who == plan.candidate else 0)
+        return alone or index % 2 == 0
+
+    report = report_of(plan, right)
+    found = [one for one in report.measures if one.asked is ClassList.LEARNED]
+    assert [(one.name, one.count, one.lost) for one in found] == [("forest", 400, 40 * loss)]
+    assert {one.outcome for one in by_default(report)} == {Outcome.HOLDS}
+    assert (report.verdict is Verdict.FAILED) == bool(loss)
+    if loss:
+        assert "among the learned classes alone it lost more" in report.summary.go_live
+        told = f"Top-1 on forest, with the {3 - (taught_classes[0] == 'fox')} learned classes alone"
+        assert report.reasons[0].startswith(told)
 
 
 @pytest.mark.parametrize("same_names", [(), (("Fox", "Vixen"), ("den", "wolf"))])

@@ -246,7 +246,7 @@ def test_what_a_line_has_gained_on_a_suite_is_not_lost_in_steps() -> None:
 def test_losses_that_each_update_may_have_do_not_add_up_unseen() -> None:
     limits = {"holdout_tolerance": 0.2, "settled_tolerance": 0.25, "alpha": 0.2}
     plan = fourth_update(policy=policy(**limits, parent_tolerance=1.0, root_tolerance=1.0))
-    report = report_of(plan, losing(v4=11, v5=13))
+    report = report_of(plan, losing(v4=12, v5=14))
     outcomes = {
         m.baseline: m.outcome
         for m in report.measures

@@ -57,7 +57,7 @@ def test_classes_that_an_earlier_edition_has_lost_are_recomputed() -> None:
     assert {(one["name"], one["edition"]) for one in lost} >= {("emoji", 2), ("emoji", None)}
 
 
-@pytest.mark.parametrize(("minimum_count", "named"), [(300, ""), (40, " (any size)")])
+@pytest.mark.parametrize(("minimum_count", "named"), [(300, ""), (40, " (large ones included)")])
 def test_classes_that_several_holdouts_have_lost_together_are_recomputed(
     minimum_count: int, named: str
 ) -> None:
