@@ -43,7 +43,7 @@ FEWEST = 10  # test images of a class that is shown, as on the page
 TAKEN = {  # over which list
     "with_suites": ", with suites",
     "default": ", by default",
-    "learned": ", learned classes",
+    "learned": ", learned alone",
 }
 
 

@@ -150,7 +150,7 @@ LISTS = {
     "union": ", all classes",
     "with_suites": ", with suites' classes",
     "default": ", by default",
-    "learned": ", learned classes",
+    "learned": ", learned alone",
 }
 
 
