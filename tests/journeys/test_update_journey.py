@@ -34,7 +34,7 @@ TAUGHT = {"method": "vrlwf", "epochs": 4, "batch_size": 32, "learning_rate": 1e-
 
 SECOND = {"epochs": 3, "seed": 0}  # the default recipe, half as long
 
-SWALLOWING = {"method": "ft", "epochs": 3, "batch_size": 32, "learning_rate": 1e-3, "seed": 1}
+SWALLOWING = {"method": "ft", "epochs": 4, "batch_size": 32, "learning_rate": 1e-3, "seed": 1}
 
 
 @pytest.fixture

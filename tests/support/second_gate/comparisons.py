@@ -140,7 +140,8 @@ def by_default(evidence: Evidence, suite: Json, there: Mapping[str, Json]) -> It
         for role, pairs in roles.items()
         if name_of(pairs[0][0]["learned"]) != name_of(suite["union"])
     }
-    yield from of_roles(evidence, "zero_shot", others, lists=("learned",))
+    within = {("learned", role) for role in others}
+    yield from of_roles(evidence, "zero_shot", others, within, lists=("learned",))
 
 
 def between(plan: Json, suite: str) -> list[Json]:

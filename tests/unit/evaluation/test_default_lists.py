@@ -214,6 +214,33 @@ def test_a_suites_own_classes_hide_nothing_that_is_lost_of_what_was_learned(
         assert report.reasons[0].startswith(told)
 
 
+def test_few_images_of_what_was_learned_hold_nothing_back_by_chance() -> None:
+    """One of four is lost with the learned classes alone."""
+    plan = learned_shelf(("fox", "wolf"))
+    shown = [("cup",)] * 400 + [("fox",), ("wolf",)] * 2
+    suites = [suite("forest", entries("few", shown), SuiteKind.ZERO_SHOT)]
+    plan = plan_queries(
+        model=MODEL,
+        policy=plan.policy,
+        candidate=HeldOutUpdate(version=plan.candidate, holdout=entries("o", [("animal",)] * 60)),
+        parent=plan.parent,
+        root=ROOT,
+        earlier=[],
+        suites=suites,
+    )
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        shown = question.entries[index].class_name
+        if shown == "animal":
+            return who == plan.candidate
+        return not (len(question.entries) == 4 and index == 0 and who == plan.candidate)
+
+    report = report_of(plan, right)
+    found = [one for one in report.measures if one.asked is ClassList.LEARNED]
+    assert [(one.count, one.lost, one.outcome) for one in found] == [(4, 1, Outcome.HOLDS)]
+    assert report.verdict is Verdict.PASSED
+
+
 @pytest.mark.parametrize("same_names", [(), (("Fox", "Vixen"), ("den", "wolf"))])
 def test_suites_are_asked_by_default_about_names_that_mean_what_was_learned(
     same_names: tuple[tuple[str, str], ...],
