@@ -29,7 +29,7 @@ class ClassList(StrEnum):
     UNION = "union"  # these and all that the candidate has learned: what do newer ones swallow?
     WITH_SUITES = "with_suites"  # and those of zero-shot suites, too: what do all swallow together?
     DEFAULT = "default"  # what each version has learned itself: what do callers get who send none?
-    LEARNED = "learned"  # all that the candidate has learned, without a suite's: what is lost there?
+    LEARNED = "learned"  # all that the candidate has learned, no suite's: what is lost there?
 
     @property
     def shorter(self) -> "ClassList":
