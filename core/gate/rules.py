@@ -41,7 +41,9 @@ class GatePolicy:
         description="Zero-shot suites, against the parent and the live version, with all classes "
         "that the version has learned to choose from too; and searches among captions, among "
         "the images of all suites and holdouts. Against the root, suites may "
-        "lose this or `root_tolerance`, whichever is larger. Holdouts of other updates, with the "
+        "lose this or `root_tolerance`, whichever is larger. Suites' images of what the parent or "
+        "the live version has learned, against that version, with all learned classes and without "
+        "the suite's own. Holdouts of other updates, with the "
         "classes of zero-shot suites to choose from too, may lose this or `holdout_tolerance`; "
         "against the settled version this or `swallow_tolerance`, whichever is larger.",
     )
@@ -85,8 +87,8 @@ class GatePolicy:
         optional="not judged one by one",
         description="Each class with test images in a suite, in several suites together, in the "
         "holdout of another update or in several small ones together, against all versions that "
-        "these are compared with, and each in the update's own holdout, against the parent and the "
-        "live version. It can fail a version and never lets one pass. "
+        "these are compared with; in several of any size, and in the update's own, against the "
+        "parent and the live version. It can fail a version and never lets one pass. "
         "Null: classes are not judged one by one.",
     )
     wanted_gain: float = limited(

@@ -15,6 +15,7 @@ from perennial.terminal.arguments import (
     wait_option,
 )
 from perennial.terminal.output import (
+    LISTS,
     accuracies,
     json_option,
     measure_name,
@@ -40,11 +41,6 @@ from perennial.types import Comparison, Grouping, Report
 
 WORST = 10  # classes shown
 FEWEST = 10  # test images of a class that is shown, as on the page
-TAKEN = {  # over which list
-    "with_suites": ", with suites",
-    "default": ", by default",
-    "learned": ", learned alone",
-}
 
 
 @click.command(
@@ -148,7 +144,7 @@ def _print_taken(found: Report) -> None:
             ("of", "against", "class", "answered now", "images", "of lost"),
             [
                 (
-                    row["name"] + TAKEN.get(row["asked"], ""),
+                    row["name"] + LISTS.get(row["asked"], ""),
                     row["baseline"],
                     row["class_name"],
                     row["answered"],

@@ -75,7 +75,7 @@ def test_versions_are_listed_reported_on_and_compared(
     told = capsys.readouterr().out
     assert "trained on several machines, in order cpu (x); cuda (y)\n" in told
     assert ["suite, all classes", "pets"] in rows(told, 2)
-    assert ["pets, with suites", "parent", "handbag", "bag", "7", "9"] in rows(told, 6)
+    assert ["pets, with suites' classes", "parent", "handbag", "bag", "7", "9"] in rows(told, 6)
     assert "If 'handbag' and 'bag' mean the same, name the pair in the policy's same_names" in told
     lost = {**report["changes"][0]["classes"][0], "difference": -0.5, "right_before": 9, "right": 4}
     rare = {**lost, "class_name": "ember", "images": reports.FEWEST - 1}
