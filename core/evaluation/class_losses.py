@@ -1,5 +1,6 @@
 """Losses of each single class, since all versions that a candidate is compared with."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -7,7 +8,14 @@ from core.evaluation.comparison import Comparison, name_of
 from core.evaluation.comparisons import comparisons
 from core.evaluation.exams import ClassExam
 from core.evaluation.other_classes import editions_of
-from core.evaluation.paired_hits import PairedHits, firsts, lasts, of_each_class, tells
+from core.evaluation.paired_hits import (
+    PairedHits,
+    first_of_each_class,
+    firsts,
+    last_of_each_class,
+    lasts,
+    tells,
+)
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import RetrievalQuery, searches
 from core.evaluation.results import EvaluationResults
@@ -26,20 +34,51 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     these. Where classes of suites and learned ones compete, none is compared: a name that overlaps
     with a class may take all of it, and be right. Nor is any over default lists, which differ.
     """
+    judged = _judged_by_class(comparisons(results.plan))
+    for one in (*judged, *(joined for _, joined in _joined(results.plan, judged))):
+        yield from _of_each(results, one)
+
+
+def joined_hits(
+    results: EvaluationResults, compared: Iterable[Comparison]
+) -> Iterator[tuple[Comparison, PairedHits]]:
+    """Yield the hits on classes that several suites or holdouts show, by all their images.
+
+    Then those by the images of each earlier edition. Each comes with the first of the comparisons
+    that are joined.
+    """
+    for first, joined in _joined(results.plan, _judged_by_class(compared)):
+        shown = Counter[str]()
+        for query, _ in results.on_each(joined, results.plan.candidate):
+            shown.update({results.meanings.get(name, name) for name in query.truths})
+        for hits in editions_of(results.paired(joined)):
+            names = (results.meanings.get(name, name) for name in hits.truths)
+            if any(kept := [shown[name] > 1 for name in names]):
+                yield first, hits.only(kept)
+
+
+def _judged_by_class(compared: Iterable[Comparison]) -> Sequence[Comparison]:
+    """Return the comparisons of which each single class is judged."""
     judged: list[Comparison] = []
-    for one in comparisons(results.plan):
+    for one in compared:
         (exam, _), *_ = one.pairs
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
         if isinstance(exam, ClassExam) and not (overlaps or again):
             judged.append(one)
-    several = (*_suites_together(judged), *_holdouts_together(results.plan, judged))
-    for one in (*judged, *several):
-        yield from _of_each(results, one)
+    return judged
 
 
-def _suites_together(judged: Iterable[Comparison]) -> Iterator[Comparison]:
+def _joined(
+    plan: EvaluationPlan, judged: Sequence[Comparison]
+) -> Iterator[tuple[Comparison, Comparison]]:
+    """Yield the comparisons of several suites or holdouts as one, each after the first of them."""
+    yield from _suites_together(judged)
+    yield from _holdouts_together(plan, judged)
+
+
+def _suites_together(judged: Iterable[Comparison]) -> Iterator[tuple[Comparison, Comparison]]:
     """Yield the comparisons of all suites with each version that several are compared with."""
     alike: dict[tuple[str, int | None, ClassList, bool], list[Comparison]] = {}
     for one in judged:
@@ -49,10 +88,12 @@ def _suites_together(judged: Iterable[Comparison]) -> Iterator[Comparison]:
     for first, *others in alike.values():
         if others:
             pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
-            yield replace(first, name=f"{len(pairs)} suites", pairs=pairs)
+            yield first, replace(first, name=f"{len(pairs)} suites", pairs=pairs)
 
 
-def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[Comparison]:
+def _holdouts_together(
+    plan: EvaluationPlan, judged: Sequence[Comparison]
+) -> Iterator[tuple[Comparison, Comparison]]:
     """Yield the comparisons of earlier holdouts, large ones included, with parent and live version.
 
     Small ones alone are judged together as they are.
@@ -71,8 +112,8 @@ def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> It
     for (role, asked, own_prompts), (first, *others) in alike.items():
         pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
         if others and (asked, own_prompts, pairs) not in small:
-            name = f"{name_of(plan, pairs)} (large ones included)"
-            yield replace(first, kind=MeasureKind.HOLDOUTS, name=name, baseline=role, pairs=pairs)
+            kind, name = MeasureKind.HOLDOUTS, f"{name_of(plan, pairs)} (large ones included)"
+            yield first, replace(first, kind=kind, name=name, baseline=role, pairs=pairs)
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -87,98 +128,134 @@ def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
     return sorted(found, key=lambda loss: (loss.right - loss.right_before) / loss.images)
 
 
-def class_parts(results: EvaluationResults, one: Comparison) -> Sequence[PairedHits]:
-    """Return the parts of a comparison's images that are asked class by class, beginning with all.
+@dataclass(frozen=True, kw_only=True)
+class ClassParts:
+    """The parts of a comparison's images that are asked class by class; none if there are none."""
 
-    The others are those of earlier editions, and in each edition the first image of each class in a
-    group of near-duplicates, and the last. There are none of the gain, of captions and of
-    unlabelled images, nor over lists in which suites' classes compete, or which differ from version
-    to version.
+    whole: Sequence[PairedHits] = ()  # all, earlier editions, and the first image of each class
+    latest: Sequence[PairedHits] = ()  # the last image of each class in a group, in each edition
+
+
+def class_parts(results: EvaluationResults, one: Comparison) -> ClassParts:
+    """Return the parts of a comparison's images that are asked class by class.
+
+    There are none of captions and of unlabelled images, nor over lists in which suites' classes
+    compete, or which differ from version to version; of the gain only the last images.
     """
-    (exam, _), *_ = one.pairs
+    (exam, _), *others = one.pairs
     lists = {ClassList.OWN, ClassList.UNION, ClassList.LEARNED}
-    if one.kind is MeasureKind.GAIN or one.asked not in lists or not isinstance(exam, ClassExam):
-        return []
-    parts = [*editions_of(results.paired(one))]
-    if len(one.pairs) == 1:
+    if one.asked not in lists or not isinstance(exam, ClassExam):
+        return ClassParts()
+    whole, latest = list[PairedHits | None](), list[PairedHits | None]()
+    if one.kind is not MeasureKind.GAIN:
+        whole += editions_of(results.paired(one))
+    if not others:
         ((query, hits),) = results.on_each(one, results.plan.candidate)
-        if len({entry.group for entry in query.entries}) == len(query.entries):
-            return parts
-        for edition in sorted({entry.edition for entry in query.entries}, reverse=True):
+        copies = len({entry.group for entry in query.entries}) < len(query.entries)
+        editions = {entry.edition for entry in query.entries} if copies else set[int]()
+        for edition in sorted(editions, reverse=True):
             had = [entry.edition <= edition for entry in query.entries]
-            parts += of_each_class(query.only(had), hits.only(had))
-    return parts
+            if whole:
+                whole.append(first_of_each_class(query.only(had), hits.only(had)))
+            latest.append(last_of_each_class(query.only(had), hits.only(had)))
+    return ClassParts(
+        whole=[hits for hits in whole if hits], latest=[hits for hits in latest if hits]
+    )
 
 
 def class_mean(
     results: EvaluationResults,
     one: Comparison,
-    parts: Sequence[PairedHits],
+    parts: ClassParts,
     others: Sequence[PairedHits],
 ) -> ClassMean | None:
     """Return the mean of the changes of classes; None where it is not asked.
 
     It is the worst of `parts`, which are asked class by class, and of the `others`, which have not
-    improved; of the gain, that of the classes' own images. Of captions it is that of what they
-    tell, where images share some: one that thousands share would hide what is lost on all others.
-    Or it is that of the last images of the groups of near-duplicates, if that is worse.
+    improved; of the gain, that of the classes' own images. Of captions, but for the gain, it is
+    that of what they tell, where images share some: one that thousands share would hide what is
+    lost on all others. Or it is that of the last images of the groups of near-duplicates, if what
+    it surely does not exceed is worse.
     """
-    if one.is_of_captions:
-        return _mean_of_captions(results, one)
-    if one.kind is MeasureKind.GAIN:
-        return ClassMean.of(_own_flips(results, one), 0.0)
-    asked = [_flips(results, hits) for hits in (*parts, *others)] if parts else []
     z = surely(pooled=one.pooled)
-    means = [ClassMean.of(flips, z) for flips in asked if len(flips) > 1]
-    return min(means, key=lambda found: found.at_most, default=None)
-
-
-def _mean_of_captions(results: EvaluationResults, one: Comparison) -> ClassMean | None:
-    if one.kind is MeasureKind.GAIN or one.depth > 1:
-        return None
-    z, found = surely(pooled=one.pooled), list[ClassMean]()
-    hits = results.paired(one)
-    flips = _flips_of_each(zip(hits.truths, hits.changed, strict=True))
-    if 1 < len(flips) < len(hits.now):
-        found.append(ClassMean.of(flips, z))
-    (exam, _), *others = one.pairs
-    entries = exam.own.entries
-    if not others and len({entry.group for entry in entries}) < len(entries):
-        ((query, every),) = results.found_on_each(one, results.plan.candidate, one.kind)
-        for edition in {entry.edition for entry in entries}:
-            last = _of_last(query, every, one.kind, edition)
-            if len(last) > 1:
-                found.append(replace(ClassMean.of(last, z), latest=True))
+    if one.is_of_captions:
+        found = _means_of_captions(results, one, z)
+    elif one.kind is MeasureKind.GAIN:
+        last = [_flips(results, hits) for hits in parts.latest]
+        found = [ClassMean.of(_own_flips(results, one), 0.0)]
+        found += [replace(ClassMean.of(flips, z), latest=True) for flips in last]
+    else:
+        asked = (*parts.whole, *others) if parts.whole else ()
+        found = [
+            replace(ClassMean.of(flips, z), latest=latest)
+            for each, latest in ((asked, False), (parts.latest, True))
+            for flips in (_flips(results, hits) for hits in each)
+            if len(flips) > 1
+        ]
     return min(found, key=lambda mean: mean.at_most, default=None)
 
 
+def _means_of_captions(results: EvaluationResults, one: Comparison, z: float) -> list[ClassMean]:
+    if one.depth > 1:
+        return []
+    (exam, _), *others = one.pairs
+    found, entries = list[ClassMean](), exam.own.entries
+    if one.kind is not MeasureKind.GAIN:
+        hits = results.paired(one)
+        flips = _flips_of_each(zip(hits.truths, hits.changed, strict=True))
+        if 1 < len(flips) < len(hits.now):
+            found.append(ClassMean.of(flips, z))
+    if not others and len({entry.group for entry in entries}) < len(entries):
+        each = [
+            (way, *every)
+            for way in one.directions
+            for every in results.found_on_each(one, results.plan.candidate, way)
+        ]
+        for edition in {entry.edition for entry in entries}:
+            changes = [change for every in each for change in _of_last(*every, edition)]
+            last = _flips_of_each(changes)
+            if len(last) > 1:
+                found.append(replace(ClassMean.of(last, z), latest=True))
+    return found
+
+
 def _of_last(
-    query: RetrievalQuery, hits: PairedHits, direction: MeasureKind, edition: int
-) -> list[Flips]:
-    """Return the flips of the last image that an edition had of each group of near-duplicates."""
+    direction: MeasureKind, query: RetrievalQuery, every: PairedHits, edition: int
+) -> Iterator[tuple[str, int]]:
+    """Yield the group and the change of each search of the last image that an edition had of it."""
     had = RetrievalQuery(entries=tuple(one for one in query.entries if one.edition <= edition))
     last = {had.entries[place].pixels for place in lasts(had)}
     entries = [query.entries[place] for place, _ in searches(query, direction)]
-    each = zip(entries, hits.changed, strict=True)
-    return _flips_of_each((entry.group, change) for entry, change in each if entry.pixels in last)
+    for entry, change in zip(entries, every.changed, strict=True):
+        if entry.pixels in last:
+            yield entry.group, change
 
 
 _OVERLAP = 0.5  # of a class that a newer name takes: more of it may well be what the name means
 
 
 def losing(
-    results: EvaluationResults, one: Comparison, parts: Sequence[PairedHits]
+    results: EvaluationResults,
+    one: Comparison,
+    parts: ClassParts,
+    joined: Iterable[PairedHits],
 ) -> Losing | None:
     """Return the change on images of whose class the others show a loss; None if not asked.
 
-    It is the worst of the `parts` that are asked class by class. Over newer lists a name that
-    overlaps with a class of a suite may take all of it, and be right: such classes are left out.
+    It is the worst of the `parts` that are asked class by class, and of what several suites or
+    holdouts show together (`joined`). Over newer lists a name that overlaps with a class of a suite
+    may take all of it, and be right: such classes are left out.
     """
     most = _OVERLAP if one.kind in SUITES and one.asked is ClassList.UNION else 1.0
     limit, z = results.plan.policy.class_tolerance, surely(pooled=one.pooled)
-    found = [Losing.worst(_changes(results, hits), z, limit=limit, most=most) for hits in parts]
-    shown = (each for each in found if each is not None)
-    return min(shown, key=lambda each: each.at_most, default=None)
+    found: list[Losing] = []
+    alone = (*parts.whole, *parts.latest) if parts.whole else ()
+    for together, each in ((False, alone), (True, joined)):
+        for hits in each:
+            worst = Losing.worst(_changes(results, hits), z, limit=limit, most=most)
+            if worst is not None:
+                found.append(replace(worst, joined=together))
+    return min(found, key=lambda each: each.at_most, default=None)
 
 
 def _changes(results: EvaluationResults, hits: PairedHits) -> list[tuple[str, int]]:

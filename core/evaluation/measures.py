@@ -1,13 +1,13 @@
 """The measures of an evaluation: all paired comparisons that the gate judges."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, groupby
 from math import sqrt
 
 from core.datasets.manifests import ManifestEntry
-from core.evaluation.class_losses import class_mean, class_parts, losing
+from core.evaluation.class_losses import class_mean, class_parts, joined_hits, losing
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
@@ -31,7 +31,11 @@ def measures(results: EvaluationResults) -> list[Measure]:
     These compare suites and other updates' holdouts with versions that the candidate may replace
     and with versions further back, and the own holdout with the parent (the gain).
     """
-    found = [m for one in comparisons(results.plan) for m in _measured(results, one)]
+    compared = [*comparisons(results.plan)]
+    joined = [*joined_hits(results, compared)]
+    found: list[Measure] = []
+    for one in compared:
+        found += _measured(results, one, [hits for first, hits in joined if first is one])
     showing = [one for one in found if can_show_a_loss(one)]
     limited = {one.name for one in showing if one.tolerance < 1}
     uncounted = _uncounted(results, {one.name: one.name in limited for one in showing})
@@ -94,10 +98,13 @@ def _not_improved(results: EvaluationResults, exam: ClassExam) -> set[Digest]:
     }
 
 
-def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Measure]:
+def _measured(
+    results: EvaluationResults, comparison: Comparison, joined: Sequence[PairedHits]
+) -> Iterator[Measure]:
     """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
 
-    Of an unlabelled suite it is unknown which answers were right.
+    Of an unlabelled suite it is unknown which answers were right. `joined` are the hits on classes
+    that several suites or holdouts show, of which this one is the first.
     """
     (exam, version), *_ = comparison.pairs
     if isinstance(exam, UnlabelledExam):
@@ -118,7 +125,7 @@ def _measured(results: EvaluationResults, comparison: Comparison) -> Iterator[Me
     alone = results.in_own_galleries(comparison) if comparison.asked is ClassList.OWN else {}
     by_class = class_parts(results, comparison)
     in_the_mean = class_mean(results, comparison, by_class, others.parts)
-    by_some = losing(results, comparison, by_class)
+    by_some = losing(results, comparison, by_class, joined)
     for compared, tolerance, formerly_right in measured:
         yield Measure.of(
             comparison.kind,

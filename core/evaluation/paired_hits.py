@@ -263,18 +263,24 @@ def one_a_group(parts: Iterable[tuple[ClassQuery, PairedHits]], *, by_class: boo
     return _worst_of_each(found, views)
 
 
-def of_each_class(query: ClassQuery, hits: PairedHits) -> Iterator[PairedHits]:
-    """Yield the hits on the first image of each class in each group, then on the last.
+def first_of_each_class(query: ClassQuery, hits: PairedHits) -> PairedHits | None:
+    """Return the hits on the first image of each class in each group of near-duplicates.
 
-    The groups are those of near-duplicates. The first ones are left out where no group shows
-    several classes, and a last one where it is the first. Without these, pictures of a scene that
-    came later, as by a camera that has got dusty, would count nowhere by themselves.
+    None if no group shows several classes.
     """
-    first, last = firsts(query, by_class=True), lasts(query, by_class=True)
-    if len(first) > len(firsts(query)):
-        yield hits.at(first)
-    if last:
-        yield hits.at(last)
+    first = firsts(query, by_class=True)
+    return hits.at(first) if len(first) > len(firsts(query)) else None
+
+
+def last_of_each_class(query: ClassQuery, hits: PairedHits) -> PairedHits | None:
+    """Return the hits on the last image of each class in each group of near-duplicates.
+
+    A last one is left out where it is the first; None if no others are left. Without these,
+    pictures of a scene that came later, as by a camera that has got dusty, would count nowhere by
+    themselves.
+    """
+    last = lasts(query, by_class=True)
+    return hits.at(last) if last else None
 
 
 def captions_of_one_a_group(

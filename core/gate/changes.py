@@ -187,7 +187,7 @@ class ClassMean:
 
     classes: int = field(
         metadata=description(
-            "How many classes are shown; with `latest`, groups of near-duplicates."
+            "How many classes are shown; of captions with `latest`, groups of near-duplicates."
         )
     )
     mean: float = field(
@@ -199,14 +199,14 @@ class ClassMean:
     at_most: float = field(
         metadata=description(
             "What it surely does not exceed (one-sided 5 %, of one of several small holdouts 1 %), "
-            "by which it decides; of a gain the mean itself."
+            "by which it decides; of a gain the mean itself, unless `latest`."
         )
     )
     latest: bool = field(
         default=False,
         metadata=description(
-            "Whether it is of the last image of each group of several near-duplicates, with its "
-            "captions, and not of what the captions tell."
+            "Whether it is of the last image of each group of several near-duplicates, or of each "
+            "class in one, and not of all images."
         ),
     )
 
@@ -255,6 +255,13 @@ class Losing:
         metadata=description(
             "The share of the other images of each class that was lost is larger than this: 0 or "
             "the limit for a single class."
+        ),
+    )
+    joined: bool = field(
+        default=False,
+        metadata=description(
+            "Whether these classes are shown by several suites, or by several holdouts, and the "
+            "images are those of all, not of this one alone."
         ),
     )
 

@@ -198,35 +198,36 @@ def _in_doubt(ruling: Ruling) -> str:
 
 
 def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
-    """Return why a measure does not hold in which a class with many images hides others."""
-    what, one = class_count(classes.classes), "class"
+    """Return why a measure does not hold in the mean of classes or on the last near-duplicates."""
+    falls = f"does not reach {limit(measure)}"
+    if measure.kind is not MeasureKind.GAIN:
+        falls = f"exceeds {limit(measure)}"
+    beyond = f"{points(classes.mean)} points, which {falls}"
+    if classes.at_most > classes.mean:
+        surely = f"and surely no better than {points(classes.at_most)}"
+        beyond = f"{points(classes.mean)} points, {surely}, which {falls}"
     if classes.latest:
-        groups = counted(classes.classes, "group")
-        return (
-            f"{change(measure)}, near-duplicates counted once. On the last image of each of the "
-            f"{groups} that have several it is {points(classes.mean)} points, and surely no better "
-            f"than {points(classes.at_most)}, which exceeds {limit(measure)}."
-        )
+        last = f"of the {counted(classes.classes, 'group')} that have several"
+        if not measure.is_of_captions:
+            last = f"class among near-duplicates, in the mean of {class_count(classes.classes)},"
+        told = f"{change(measure)}, near-duplicates counted once. On the last image of each"
+        return f"{told} {last} it is {beyond}."
+    what, one = class_count(classes.classes), "class"
     if measure.is_of_captions:
         what, one = counted(classes.classes, "different caption"), "caption"
     told = f"{change(measure)}. In the mean of {what} it is"
-    if measure.kind is MeasureKind.GAIN:
-        limits = f"{points(classes.mean)} points, which does not reach {limit(measure)}"
-    else:
-        limits = (
-            f"{points(classes.mean)} points, and surely no better than {points(classes.at_most)}, "
-            f"which exceeds {limit(measure)}"
-        )
-    return f"{told} {limits}: a {one} with many images hides others."
+    return f"{told} {beyond}: a {one} with many images hides others."
 
 
 def _by_some(measure: Measure, losing: Losing) -> str:
     """Return why a measure does not hold of which some classes lose."""
     limit_of_one = f" of more than {points(losing.beyond, signed=False)} points"
     beyond = limit_of_one if losing.beyond else ""
+    several = f" in several {'suites' if measure.is_of_suite else 'holdouts'}"
+    where = several if losing.joined else ""
     return (
         f"{change(measure)}. On the {counted(losing.images, 'image')} of "
-        f"{class_count(losing.classes)} whose other images show a loss{beyond}, it is "
+        f"{class_count(losing.classes)}{where} whose other images show a loss{beyond}, it is "
         f"{points(losing.mean)} points, and surely no better than {points(losing.at_most)}, which "
         f"exceeds {limit(measure)}: what other classes gain does not make up for it."
     )

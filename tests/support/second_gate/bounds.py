@@ -22,6 +22,7 @@ from tests.support.second_gate.classes import (
     certainty,
     editions,
     kept_without_gain,
+    last_of_each_class,
     last_of_each_group,
     losing,
     mean_of_classes,
@@ -171,6 +172,13 @@ def bounded(
     if about["kind"] == "gain" and "classes" in about["pairs"][0][0]["own"]:
         changes = of_its_own(evidence, about)
         lower = min(lower, centre(changes, 1), centre(changes, 30))
+        for later in last_of_each_class(evidence, about):
+            worst = mean_of_classes(by_label(evidence, later), certainty(about), least=1)
+            lower = lower if worst is None else min(lower, worst)
+    elif about["kind"] == "gain" and about["depth"] == 1:
+        for each in last_of_each_group(evidence, about):
+            of_each = mean_of_classes(each, certainty(about))
+            lower = lower if of_each is None else min(lower, of_each)
     elif about["kind"] in DIRECTIONS and about["depth"] == 1 and not about["flips"]:
         told = by_label(evidence, rows)
         several = [told] if len(told) < len(rows) else []

@@ -8,7 +8,7 @@ from typing import Any
 from scipy.special import ndtri
 
 from tests.support.second_gate.answers import answers_on, by_class, first_ones, paired
-from tests.support.second_gate.evidence import Evidence, Json, Row, asked_of
+from tests.support.second_gate.evidence import DIRECTIONS, Evidence, Json, Row, asked_of
 
 OF_CLASSES = {"zero_shot", "holdout", "holdouts"}
 
@@ -55,9 +55,9 @@ def worst_mean(evidence: Evidence, about: Json) -> float | None:
     return min((one for one in means if one is not None), default=None)
 
 
-def mean_of_classes(each: Sequence[Sequence[int]], errors: float) -> float | None:
+def mean_of_classes(each: Sequence[Sequence[int]], errors: float, least: int = 2) -> float | None:
     """The best that the mean of the classes' changes can be, by so many standard errors."""
-    if len(each) < 2:
+    if len(each) < least:
         return None
     return min(
         centre(each, most) + errors * sqrt(spread)
@@ -87,13 +87,32 @@ def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
     if not apart(about):
         return None
     most = 0.5 if (about["kind"], about["asked"]) == ("zero_shot", "union") else 1.0
+    return worst_of(evidence, by_classes(evidence, about), most, certainty(about)) or None
+
+
+def joined_losing(evidence: Evidence, joined: Json) -> dict[str, Any] | None:
+    """The same of those classes that several suites or holdouts show, by all their images."""
+    each = [asked_of(exam, joined["asked"])["entries"] for exam, _ in joined["pairs"]]
+    shown = [name for one in each for name in {evidence.meaning(entry[-1]) for entry in one}]
+    parts = [
+        [row for row in rows if shown.count(evidence.meaning(str(row[4]))) > 1]
+        for rows in editions(paired(evidence, joined, evidence.plan["candidate"]))
+    ]
+    found = worst_of(evidence, parts, 1.0, certainty(joined))
+    return found | {"joined": True} if found else None
+
+
+def worst_of(
+    evidence: Evidence, parts: Iterable[Sequence[Row]], most: float, errors: float
+) -> dict[str, Any]:
+    """The worst change of several parts, none where no class loses."""
     found = [
         worst
-        for rows in by_classes(evidence, about)
+        for rows in parts
         for least in sorted({0.0, evidence.policy["class_tolerance"] or 0.0})
-        if (worst := of_losers(evidence, rows, (least, most), certainty(about))) is not None
+        if (worst := of_losers(evidence, rows, (least, most), errors)) is not None
     ]
-    return min(found, key=lambda one: one["at_most"], default=None)
+    return min(found, key=lambda one: one["at_most"], default={})
 
 
 def of_losers(
@@ -115,7 +134,8 @@ def of_losers(
         return None
     at_most = (sum(lost) + errors * sqrt(sum(map(abs, lost)))) / len(lost)
     mean = sum(lost) / len(lost)
-    return {"images": len(lost), "mean": mean, "at_most": at_most, "beyond": least}
+    told = {"images": len(lost), "mean": mean, "at_most": at_most, "beyond": least}
+    return {**told, "joined": False}
 
 
 def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
@@ -128,10 +148,17 @@ def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:
     found = editions(paired(evidence, about, now))
     for rows, query in of_each_edition(evidence, about):
         first = first_ones(query, each_class=True)
-        last = {*first_ones(query, each_class=True, newest=True)} - {*first}
         if len(first) > len(first_ones(query, each_class=False)):
             found.append([rows[place] for place in first])
-        if last:
+    return found + last_of_each_class(evidence, about)
+
+
+def last_of_each_class(evidence: Evidence, about: Json) -> list[list[Row]]:
+    """The answers about the one of each class of a group that an edition had last, of several."""
+    found = []
+    for rows, query in of_each_edition(evidence, about):
+        first = {*first_ones(query, each_class=True)}
+        if last := {*first_ones(query, each_class=True, newest=True)} - first:
             found.append([rows[place] for place in sorted(last)])
     return found
 
@@ -146,6 +173,8 @@ def last_of_each_group(evidence: Evidence, about: Json) -> list[list[list[int]]]
         last = {entries[at][0] for at in later}
         searched = [one for one in entries for _ in one[3:]]
         told = entries if about["kind"] == "image_to_text" else searched
+        if about["kind"] == "gain":
+            told = [*entries, *searched]
         changes: dict[str, list[int]] = {}
         for row, (pixels, *_) in zip(rows, told, strict=True):
             if pixels in last:
@@ -163,7 +192,14 @@ def of_each_edition(evidence: Evidence, about: Json) -> list[tuple[list[Row], Js
     if len(about["pairs"]) > 1:
         return []
     ((exam, version),) = about["pairs"]
-    every = answers_on(evidence, about, evidence.plan["candidate"], exam, version)
+    both = about["kind"] == "gain" and "among" in exam
+    every = [
+        row
+        for kind in (DIRECTIONS if both else (about["kind"],))
+        for row in answers_on(
+            evidence, {**about, "kind": kind}, evidence.plan["candidate"], exam, version
+        )
+    ]
     query = asked_of(exam, about["asked"])
     found = []
     for edition in {born for _, _, born, *_ in query["entries"]}:

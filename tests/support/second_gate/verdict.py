@@ -5,12 +5,14 @@ docs/how-to/policy.md, ADR 12, 21 and 41; Tango (1998), Laud (2017), Obuchowski 
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any
 
 import pytest
 
 from tests.support.second_gate.answers import by_class, taught_since
 from tests.support.second_gate.bounds import only_fails
+from tests.support.second_gate.classes import joined_losing
 from tests.support.second_gate.comparisons import GALLERY, measures
 from tests.support.second_gate.evidence import Evidence, Json
 from tests.support.second_gate.formulas import class_p
@@ -28,6 +30,10 @@ def others_gain(changes: Sequence[int], own: int) -> bool:
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     """The verdict, and the measures with their outcomes."""
     found, alpha = list(measures(evidence)), evidence.policy["alpha"]
+    for first, joined in some_together(evidence, asked_class_by_class(found)):
+        lose = joined_losing(evidence, joined)
+        if lose is not None and lose["at_most"] < (first["losing"] or {"at_most": inf})["at_most"]:
+            first["losing"], first["lower"] = lose, min(first["lower"], lose["at_most"])
     family = [*found]
     for one in found:
         if others := one.get("untaught"):
@@ -193,35 +199,34 @@ def asked_class_by_class(found: Sequence[Json]) -> list[Json]:
 
 
 def with_some_together(evidence: Evidence, found: Sequence[Json]) -> list[Json]:
-    """The measures, and once more those of suites against the same version, as one.
+    """The measures, and once more those of several suites or holdouts, as one."""
+    return [*found, *(joined for _, joined in some_together(evidence, found))]
+
+
+def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[Json, Json]]:
+    """Those of suites against the same version as one, each with the first of them.
 
     So are those of earlier holdouts, against the parent and against the live version.
     """
-    alike: dict[tuple[Any, ...], list[Json]] = {}
+    alike: dict[tuple[Any, ...], list[tuple[Json, Json]]] = {}
     own = f"version {evidence.plan['candidate']['number']}"
     for one in found:
         roles = [*{"parent", "live version"} & {*one["baseline"].split(" and ")}]
         if one["kind"] == "zero_shot":
             same = one["baseline"], one["pairs"][0][1]["number"], one["asked"], one["own_prompts"]
-            alike.setdefault(same, []).append(one)
+            alike.setdefault(same, []).append((one, one))
         elif one["kind"] == "holdout" and roles and own not in one["name"]:
             beside = {"kind": "holdouts", "baseline": roles[0], "live": None}
             what = roles[0], one["asked"], one["own_prompts"]
-            alike.setdefault(what, []).append({**one, **beside})
+            alike.setdefault(what, []).append((one, {**one, **beside}))
     several = [
-        {**each[0], "pairs": [pair for one in each for pair in one["pairs"]]}
+        (each[0][0], {**each[0][1], "pairs": [pair for _, one in each for pair in one["pairs"]]})
         for each in alike.values()
         if len(each) > 1
     ]
-    there = [(one["pairs"], one["asked"], one["own_prompts"], one["kind"]) for one in found]
-    return [
-        *found,
-        *(
-            one
-            for one in several
-            if (one["pairs"], one["asked"], one["own_prompts"], one["kind"]) not in there
-        ),
-    ]
+    keys = "pairs", "asked", "own_prompts", "kind"
+    there = [[one[key] for key in keys] for one in found]
+    return [(first, one) for first, one in several if [one[key] for key in keys] not in there]
 
 
 def useless(evidence: Evidence) -> bool:

@@ -24,6 +24,7 @@ from tests.support.evaluation.evaluations import (
     policy,
     report_of,
     suite,
+    taught,
     third_update,
 )
 from tests.support.factories import digest
@@ -312,6 +313,56 @@ def test_what_is_gained_elsewhere_hides_no_loss_on_later_pictures_of_the_same_sc
         assert {one.class_mean.latest for one in found if one.class_mean} == {True}
         told = "On the last image of each of the 400 groups that have several it is"
         assert any(told in one for one in report.reasons)
+
+
+@pytest.mark.parametrize("lost", [0, 16])
+@pytest.mark.parametrize("has_captions", [False, True])
+def test_a_gain_is_told_by_the_last_of_near_duplicates_too(
+    *, has_captions: bool, lost: int
+) -> None:
+    """All plain drawings are gained, and of so many of 40 the copy with a detail is lost."""
+    names = [(f"thing {n}" if has_captions else f"kind {n % 4}",) for n in range(40)]
+    plain, details = entries("plain", names), entries("detail", names)
+    details = tuple(
+        replace(
+            one,
+            texts=(f"{one.texts[0]}, dotted",) if has_captions else one.texts,
+            near_duplicate_of=original.pixels,
+        )
+        for original, one in zip(plain, details, strict=True)
+    )
+    more = entries("more", names)
+    images, changed = plain + more + details, {one.pixels for one in details[:lost]}
+    own = HeldOutUpdate(
+        version=taught(SECOND, THIRD.number, () if has_captions else sorted({n for (n,) in names})),
+        holdout=() if has_captions else images,
+        captions=images if has_captions else (),
+    )
+    line = suite("line", entries("line", [("cat",), ("dog",)] * 200), SuiteKind.ZERO_SHOT)
+    plan = third_update(candidate=own, suites=[line], policy=policy(minimum_count=100))
+
+    def right(who: Version, question: EvalQuery, index: int) -> bool:
+        pixels = question.entries[index % len(question.entries)].pixels
+        if pixels in {one.pixels for one in plain + more}:
+            return who.number == THIRD.number
+        return who.number != THIRD.number or pixels not in changed
+
+    report = report_of(plan, right)
+    (gain,) = (one for one in report.measures if one.kind is MeasureKind.GAIN and one.depth == 1)
+    assert gain.every_image is not None
+    assert gain.every_image > 0.3
+    assert gain.outcome is (Outcome.OPEN if lost else Outcome.HOLDS)
+    if lost:
+        assert gain.class_mean is not None
+        assert gain.class_mean.latest
+        told = (
+            "each of the 40 groups that have several"
+            if has_captions
+            else ("each class among near-duplicates, in the mean of 4 classes,")
+        )
+        assert f"On the last image of {told} it is −40.0 points, and surely" in " ".join(
+            report.reasons
+        )
 
 
 def test_no_copy_in_the_same_edition_takes_the_place_of_its_original() -> None:

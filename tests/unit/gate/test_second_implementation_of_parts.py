@@ -18,6 +18,7 @@ from tests.support.evaluation.evaluations import (
     policy,
     second_update,
     suite,
+    taught,
     third_update,
 )
 from tests.support.evaluation.evidence import evidence_of
@@ -114,6 +115,8 @@ def test_classes_that_several_suites_have_lost_together_are_recomputed() -> None
     assert {one["class_name"].lower() for one in lost} >= {"bag", "cat"}
     assert {one["baseline"] for one in lost} >= {"parent", "live version", "root"}
     assert {one["edition"] for one in lost} == {None, 1}
+    losing = [one["losing"] for one in Evidence(file).report["measures"] if one["losing"]]
+    assert any(one["joined"] for one in losing)
 
 
 @pytest.mark.parametrize("kind", list(SuiteKind)[:2])
@@ -166,6 +169,46 @@ def test_the_last_of_near_duplicates_are_recomputed_in_each_edition(kind: SuiteK
     agrees(file)
     found = [one for one in Evidence(file).report["measures"] if one["name"] == "things"]
     assert all(one["every_image"] > 0.1 > 0 > one["lower"] for one in found if one["depth"] == 1)
+
+
+@pytest.mark.parametrize("has_captions", [False, True])
+@pytest.mark.parametrize("kinds", [1, 5])
+def test_a_gain_by_the_last_of_near_duplicates_is_recomputed(
+    kinds: int, *, has_captions: bool
+) -> None:
+    """The first drawings are gained, and of their copies, which have another caption, most lost."""
+    names = [(f"kind {n % kinds}",) for n in range(60)]
+    first, more = entries("first", names), entries("more", names)
+    copies = tuple(
+        replace(copy, near_duplicate_of=one.pixels)
+        for one, copy in zip(first, entries("copy", names), strict=True)
+    )
+    if has_captions:
+        copies = tuple(replace(one, texts=(*one.texts, "dotted")) for one in copies)
+    images = first + more + copies
+    own = HeldOutUpdate(
+        version=taught(FIRST, 3, () if has_captions else sorted({name for (name,) in names})),
+        holdout=() if has_captions else images,
+        captions=images if has_captions else (),
+    )
+    plan = second_update(candidate=own, parent=FIRST, policy=policy(minimum_count=100))
+    right, lost = flipping(0, 0.02), {one.pixels for one in copies[:45]}
+
+    def learns(who: Any, question: Any, index: int) -> bool:
+        pixels = question.entries[index % len(question.entries)].pixels
+        if pixels in {one.pixels for one in images}:
+            return (who.number == 3) is (pixels not in lost)
+        return right(who, question, index)
+
+    file = evidence_of(plan, answered(plan, learns))
+    agrees(file)
+    (gain,) = (
+        one
+        for one in Evidence(file).report["measures"]
+        if one["kind"] == "gain" and one["depth"] == 1
+    )
+    assert gain["lower"] == gain["class_mean"]["at_most"] < 0
+    assert gain["class_mean"]["latest"]
 
 
 def test_default_lists_of_suites_are_recomputed_where_no_name_is_new() -> None:
