@@ -228,7 +228,14 @@ def blame_report(
     """Return the report as JSON: a function of the plan and the groups' answers."""
     without = [[*zip(plan.queries, one.answers, strict=True)] for one in finished]
     blames = [
-        blame_groups(name, plan.groups, own=plan.own, without=without, alpha=plan.alpha)
+        blame_groups(
+            name,
+            plan.groups,
+            own=plan.own,
+            without=without,
+            alpha=plan.alpha,
+            meanings=plan.meanings,
+        )
         for name in plan.classes
     ]
     return {

@@ -12,7 +12,7 @@ from core.datasets.manifests import ManifestEntry, Side
 from core.datasets.rows import Datasets
 from core.errors import AnswersMissing, FieldInvalid, TooFewClasses
 from core.evaluation.answers import ClassAnswers
-from core.evaluation.queries import ClassQuery, NamedQuery
+from core.evaluation.queries import ClassQuery, NamedQuery, meaning_of
 from core.evaluation.stored_answers import StoredAnswers, read_answers
 from core.gate.rows import Policies
 from core.jobs.orders import BlameOrder
@@ -37,6 +37,7 @@ class BlamePlan:
     asked: tuple[str, ...]  # suites and holdouts
     own: Answered
     alpha: float
+    meanings: Mapping[str, str]  # of the policy: `GatePolicy.meanings`
 
     @property
     def queries(self) -> tuple[ClassQuery, ...]:
@@ -73,7 +74,7 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
                 pointer="/version",
             )
         inputs = inputs_of_version(work, version)
-        alpha = work[Policies].get(model.policy).alpha
+        policy = work[Policies].get(model.policy)
         added_at = _added_at(work, inputs, order.by)
     images = read_manifest(platform.artifacts, inputs.data.manifest).on(Side.TRAIN)
     groups = image_groups(
@@ -85,7 +86,9 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
     )
     for group in groups:
         _require_learnable(inputs, images, group)
-    classes, asked, own = queries_of(platform, model, version, inputs.parent, order)
+    classes, asked, own = queries_of(
+        platform, model, version, inputs.parent, order, policy.meanings
+    )
     return BlamePlan(
         model=model,
         version=version,
@@ -95,7 +98,8 @@ def plan_blame(platform: Platform, model: Model, order: BlameOrder) -> BlamePlan
         classes=classes,
         asked=asked,
         own=own,
-        alpha=alpha,
+        alpha=policy.alpha,
+        meanings=policy.meanings,
     )
 
 
@@ -126,7 +130,12 @@ def _require_learnable(
 
 
 def queries_of(
-    platform: Platform, model: Model, version: Version, parent: Version, order: BlameOrder
+    platform: Platform,
+    model: Model,
+    version: Version,
+    parent: Version,
+    order: BlameOrder,
+    meanings: Mapping[str, str],
 ) -> tuple[tuple[str, ...], tuple[str, ...], Answered]:
     """Return the classes, the suites and holdouts that ask about them, and the version's answers.
 
@@ -140,15 +149,15 @@ def queries_of(
             pointer="/suite",
         )
     if order.class_name is None:
-        classes = _fallen(queries, stored, parent, version)
+        classes = _fallen(queries, stored, parent, version, meanings)
     else:
-        classes = (_spelling(queries, order.class_name, order.suite),)
+        classes = (_spelling(queries, order.class_name, order.suite, meanings),)
     asked: list[str] = []
     own: list[tuple[ClassQuery, ClassAnswers]] = []
     for named in queries:
         answers = stored.answers.get((version.digest, named.query.digest))
         if isinstance(named.query, ClassQuery) and isinstance(answers, ClassAnswers):
-            found = of_classes(named.query, answers, classes)
+            found = of_classes(named.query, answers, classes, meanings)
             asked += [named.name for _ in found]
             own += found
     if not own:
@@ -157,12 +166,22 @@ def queries_of(
 
 
 def _fallen(
-    queries: Sequence[NamedQuery], stored: StoredAnswers, parent: Version, version: Version
+    queries: Sequence[NamedQuery],
+    stored: StoredAnswers,
+    parent: Version,
+    version: Version,
+    meanings: Mapping[str, str],
 ) -> tuple[str, ...]:
     for one in (parent, version):
         if not any((one.digest, named.query.digest) in stored.answers for named in queries):
             raise _unanswered(one)
-    found = classes_that_fell(queries, stored.answers, parent=parent.digest, version=version.digest)
+    found = classes_that_fell(
+        queries,
+        stored.answers,
+        parent=parent.digest,
+        version=version.digest,
+        meanings=meanings,
+    )
     if not found:
         raise FieldInvalid(
             f"No class has fallen from version {parent.number} to version {version.number}: name "
@@ -172,12 +191,15 @@ def _fallen(
     return found
 
 
-def _spelling(queries: Sequence[NamedQuery], class_name: str, suite: str | None) -> str:
+def _spelling(
+    queries: Sequence[NamedQuery], class_name: str, suite: str | None, meanings: Mapping[str, str]
+) -> str:
     """Return a class as test images have it, whatever its case. Raises FieldInvalid."""
-    for named in queries:
-        for entry in named.query.entries:
-            if entry.class_name.lower() == class_name.lower():
-                return entry.class_name
+    wanted = meaning_of(class_name, meanings)
+    shown = [entry.class_name for named in queries for entry in named.query.entries]
+    same = [name for name in shown if meaning_of(name, meanings) == wanted]
+    for name in (*(one for one in same if one.lower() == class_name.lower()), *same):
+        return name
     where = f"{suite!r} has" if suite else "No suite of the model and no holdout of the line has"
     negated = "no test images" if suite else "test images"
     raise FieldInvalid(f"{where} {negated} of the class {class_name!r}.", pointer="/class")

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from core.datasets.image_lists import ImageGroup
 from core.evaluation.answers import ClassAnswers
-from core.evaluation.queries import ClassQuery, NamedQuery
+from core.evaluation.queries import NO_MEANINGS, ClassQuery, NamedQuery, meaning_of
 from core.evaluation.report import Change
 from core.evaluation.report_tables import class_change
 from core.evaluation.results import AnswersByQuery
@@ -78,10 +78,12 @@ def blame(
     answers: AnswersByQuery,
     *,
     alpha: float,
+    meanings: Mapping[str, str] = NO_MEANINGS,
 ) -> Blame:
     """Return the accuracy of a class along a line, root first.
 
-    Names are compared without case. Versions that have not answered a query are left out of its
+    Names are compared without case, and those are one that the policy calls the same (`meanings`,
+    as in `ClassAnswers.hits`). Versions that have not answered a query are left out of its
     curve. A step compares a version with its parent image by image, on the images that both have
     answered; an image of several queries counts once. The steps share the error `alpha` evenly, so
     that one of many is not blamed by chance.
@@ -90,7 +92,7 @@ def blame(
         (version.number, query.name): found
         for query in queries
         for version in line
-        if (found := _hits_of_version(query, answers, version, class_name))
+        if (found := _hits_of_version(query, answers, version, class_name, meanings))
     }
     curves = [
         ClassCurve(
@@ -116,18 +118,17 @@ def blame(
 
 
 def _hits_of_version(
-    named: NamedQuery, answers: AnswersByQuery, version: Version, class_name: str
+    named: NamedQuery,
+    answers: AnswersByQuery,
+    version: Version,
+    class_name: str,
+    meanings: Mapping[str, str],
 ) -> Hits | None:
     query = named.query
     found = answers.get((version.digest, query.digest))
     if not isinstance(query, ClassQuery) or not isinstance(found, ClassAnswers):
         return None
-    wanted = class_name.lower()
-    return {
-        entry.pixels: hit
-        for entry, hit in zip(query.entries, found.hits(query), strict=True)
-        if entry.class_name.lower() == wanted
-    }
+    return _hits_on_class([(query, found)], class_name, meanings)
 
 
 def _score(version: int, hits: Hits, alpha: float) -> ClassScore:
@@ -207,14 +208,23 @@ class ClassBlame:
     groups: tuple[GroupChange, ...]
 
 
-def of_classes(query: ClassQuery, answers: ClassAnswers, wanted: Sequence[str]) -> Answered:
+def of_classes(
+    query: ClassQuery,
+    answers: ClassAnswers,
+    wanted: Sequence[str],
+    meanings: Mapping[str, str] = NO_MEANINGS,
+) -> Answered:
     """Return a query's images of some classes alone, with their answers; empty without any.
 
     The classes that compete stay.
     """
-    names = {name.lower() for name in wanted}
+    names = {meaning_of(name, meanings) for name in wanted}
     pairs = zip(query.entries, answers.predicted, strict=True)
-    kept = [(entry, answer) for entry, answer in pairs if entry.class_name.lower() in names]
+    kept = [
+        (entry, answer)
+        for entry, answer in pairs
+        if meaning_of(entry.class_name, meanings) in names
+    ]
     if not kept:
         return ()
     entries, predicted = zip(*kept, strict=True)
@@ -222,11 +232,17 @@ def of_classes(query: ClassQuery, answers: ClassAnswers, wanted: Sequence[str]) 
 
 
 def classes_that_fell(
-    queries: Sequence[NamedQuery], answers: AnswersByQuery, *, parent: Digest, version: Digest
+    queries: Sequence[NamedQuery],
+    answers: AnswersByQuery,
+    *,
+    parent: Digest,
+    version: Digest,
+    meanings: Mapping[str, str] = NO_MEANINGS,
 ) -> tuple[str, ...]:
     """Return the classes that a version has less often right than its parent, worst first.
 
-    What both have answered counts, each image of a class once.
+    What both have answered counts, each image of a class once. Of several names with one meaning
+    the first is told.
     """
     pairs: dict[str, dict[Digest, tuple[bool, bool]]] = {}
     names: dict[str, str] = {}
@@ -237,8 +253,10 @@ def classes_that_fell(
             continue
         if not isinstance(old, ClassAnswers) or not isinstance(new, ClassAnswers):
             continue
-        for entry, now, before in zip(query.entries, new.hits(query), old.hits(query), strict=True):
-            name = names.setdefault(entry.class_name.lower(), entry.class_name)
+        hits = new.hits(query, meanings), old.hits(query, meanings)
+        for entry, now, before in zip(query.entries, *hits, strict=True):
+            meaning = meaning_of(entry.class_name, meanings)
+            name = names.setdefault(meaning, entry.class_name)
             pairs.setdefault(name, {}).setdefault(entry.pixels, (now, before))
     shares = {
         name: sum(now - before for now, before in found.values()) / len(found)
@@ -255,6 +273,7 @@ def blame_groups(
     own: Answered,
     without: Sequence[Answered],
     alpha: float,
+    meanings: Mapping[str, str] = NO_MEANINGS,
 ) -> ClassBlame:
     """Return what a class gains or loses without each group.
 
@@ -262,11 +281,11 @@ def blame_groups(
     the same queries. `alpha` is the error of all lower bounds together, so that one of many groups
     is not blamed by chance.
     """
-    before = _hits_on_class(own, class_name)
+    before = _hits_on_class(own, class_name, meanings)
     level = alpha / len(groups)
     changes = []
     for number, (group, answered) in enumerate(zip(groups, without, strict=True), start=1):
-        now = _hits_on_class(answered, class_name)
+        now = _hits_on_class(answered, class_name, meanings)
         pairs = [(now[pixels], hit) for pixels, hit in before.items()]
         change = class_change(class_name, pairs, level)
         changes.append(GroupChange(group=number, name=group.name, change=change))
@@ -281,12 +300,13 @@ def blame_groups(
     )
 
 
-def _hits_on_class(answered: Answered, class_name: str) -> Mapping[Digest, bool]:
+def _hits_on_class(answered: Answered, class_name: str, meanings: Mapping[str, str]) -> Hits:
     """Return whether each image of a class was right; an image of several queries counts once."""
     found: dict[Digest, bool] = {}
+    wanted = meaning_of(class_name, meanings)
     for query, answers in answered:
-        for entry, hit in zip(query.entries, answers.hits(query), strict=True):
-            if entry.class_name.lower() == class_name.lower():
+        for entry, hit in zip(query.entries, answers.hits(query, meanings), strict=True):
+            if meaning_of(entry.class_name, meanings) == wanted:
                 found.setdefault(entry.pixels, hit)
     return found
 

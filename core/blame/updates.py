@@ -26,7 +26,7 @@ def blame_updates(
             version = work[Aliases].get(found.id, PRODUCTION).version
         last = work[Versions].get(found.id, version)
         line = [*ancestors(work, last), last]
-        alpha = work[Policies].get(found.policy).alpha
+        policy = work[Policies].get(found.policy)
     stored = read_answers(platform, found, line, about=class_name)
     if not stored.queries:
         raise ClassNotFound(
@@ -34,7 +34,14 @@ def blame_updates(
             class_name=class_name,
             version=last.number,
         )
-    result = blame(line, class_name, stored.queries, stored.answers, alpha=alpha)
+    result = blame(
+        line,
+        class_name,
+        stored.queries,
+        stored.answers,
+        alpha=policy.alpha,
+        meanings=policy.meanings,
+    )
     if not result.curves:
         raise AnswersMissing(
             f"No version up to version {last.number} has stored answers about this class: order "

@@ -2,10 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any
 
-from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery, searches
+from core.evaluation.queries import (
+    NO_MEANINGS,
+    ClassQuery,
+    EvalQuery,
+    RetrievalQuery,
+    meaning_of,
+    searches,
+)
 from core.gate.kinds import MeasureKind
 from core.rejection.rules import Calibration
 from core.values import Json
@@ -25,7 +31,7 @@ class ClassAnswers:
     views: tuple[tuple[int, ...], ...] = field(default=(), compare=False)
 
     def hits(
-        self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
+        self, query: ClassQuery, meanings: Mapping[str, str] = NO_MEANINGS
     ) -> tuple[bool, ...]:
         """Return, image by image, whether the answer is right.
 
@@ -36,7 +42,7 @@ class ClassAnswers:
         return hits
 
     def view_hits(
-        self, query: ClassQuery, meanings: Mapping[str, str] = MappingProxyType({})
+        self, query: ClassQuery, meanings: Mapping[str, str] = NO_MEANINGS
     ) -> tuple[int, ...] | None:
         """Return, image by image, how many answers to views of it are right.
 
@@ -51,10 +57,9 @@ class ClassAnswers:
 def _hits(
     answers: Iterable[tuple[int, ...]], query: ClassQuery, meanings: Mapping[str, str]
 ) -> Iterator[tuple[bool, ...]]:
-    lower = (name.lower() for name in query.classes)
-    names: list[str | None] = [meanings.get(name, name) for name in lower]
+    names: list[str | None] = [meaning_of(name, meanings) for name in query.classes]
     names.append(None)  # no class was best
-    truths = [meanings.get(truth, truth) for truth in query.truths]
+    truths = [meaning_of(truth, meanings) for truth in query.truths]
     for predicted in answers:
         yield tuple(names[one] == truth for one, truth in zip(predicted, truths, strict=True))
 

@@ -17,7 +17,7 @@ from core.evaluation.paired_hits import (
     tells,
 )
 from core.evaluation.plan import EvaluationPlan
-from core.evaluation.queries import RetrievalQuery, searches
+from core.evaluation.queries import RetrievalQuery, meaning_of, searches
 from core.evaluation.results import EvaluationResults
 from core.gate.changes import ClassMean, Losing, surely
 from core.gate.classes import ClassLoss
@@ -345,7 +345,8 @@ def _images_of_classes(results: EvaluationResults, one: Comparison) -> Iterator[
                 before=hits.before[place],
                 at_live=standing[place],
             )
-            found.setdefault(query.truths[place], {}).setdefault(entry.group, []).append(image)
+            name = meaning_of(entry.class_name, results.meanings)
+            found.setdefault(name, {}).setdefault(entry.group, []).append(image)
     for images in found.values():
         if len(parts) == 1 or len({one.exam for each in images.values() for one in each}) > 1:
             yield [

@@ -6,6 +6,7 @@ from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.rules import SuiteKind
 from core.evaluation.exams import ScoredSuite, entries_in
 from core.evaluation.plan import EvaluationPlan
+from core.evaluation.queries import meaning_of
 from core.evaluation.report import Unguarded
 from core.gate.rules import GatePolicy
 
@@ -35,12 +36,8 @@ def without_images(
     Case is ignored.
     """
     meanings = policy.meanings
-
-    def meant(name: str) -> str:
-        return meanings.get(name.lower(), name.lower())
-
-    shown = {meant(entry.class_name) for entry in images}
-    return tuple(name for name in classes if meant(name) not in shown)
+    shown = {meaning_of(entry.class_name, meanings) for entry in images}
+    return tuple(name for name in classes if meaning_of(name, meanings) not in shown)
 
 
 def guarding_images(suite: ScoredSuite) -> tuple[ManifestEntry, ...]:

@@ -5,12 +5,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import compress
+from types import MappingProxyType
 
 from core.datasets.manifests import ManifestEntry
 from core.gate.kinds import MeasureKind
 from core.recipes.fields import PromptTemplate
 from core.rejection.queries import CalibrationQuery
 from core.values import Digest, canonical_json, sha256
+
+NO_MEANINGS: Mapping[str, str] = MappingProxyType({})
+
+
+def meaning_of(name: str, meanings: Mapping[str, str] = NO_MEANINGS) -> str:
+    """Return the one name for all that a policy calls the same, in lower case."""
+    return meanings.get(name.lower(), name.lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +56,7 @@ class ClassQuery:
 
     def choices(self, meanings: Mapping[str, str]) -> int:
         """Return the number of classes to choose from; those that mean the same are one."""
-        return len({meanings.get(name.lower(), name.lower()) for name in self.classes})
+        return len({meaning_of(name, meanings) for name in self.classes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,9 +112,12 @@ class NamedQuery:
         return MeasureKind.HOLDOUT if self.holdout else MeasureKind.ZERO_SHOT
 
 
-def asks_for(query: NamedQuery, class_name: str) -> bool:
-    """Return whether a query has an image of a class."""
-    return isinstance(query.query, ClassQuery) and class_name.lower() in query.query.truths
+def asks_for(query: NamedQuery, class_name: str, meanings: Mapping[str, str] = NO_MEANINGS) -> bool:
+    """Return whether a query has an image of a class, by this name or one that means the same."""
+    if not isinstance(query.query, ClassQuery):
+        return False
+    wanted = meaning_of(class_name, meanings)
+    return any(meaning_of(one, meanings) == wanted for one in query.query.truths)
 
 
 def searches(query: RetrievalQuery, direction: MeasureKind) -> Sequence[tuple[int, str]]:

@@ -19,6 +19,7 @@ from core.evaluation.holdouts import captions_name, holdout_name, holdout_query
 from core.evaluation.queries import NamedQuery, RetrievalQuery, asks_for, probabilities_of
 from core.evaluation.results import AnswersByQuery
 from core.evaluation.rows import AnswerCache
+from core.gate.rows import Policies
 from core.platform import Platform
 from core.registry.read import (
     added_images,
@@ -52,7 +53,8 @@ def read_answers(
     """Return what versions answered about suites, and about holdouts of their lineages.
 
     The suites are those of the model and those in the reports of the first and the last version.
-    With `about`, only queries that have an image of this class count; with `probabilities`, answers
+    With `about`, only queries that have an image of this class count, or of one that the model's
+    policy calls the same; with `probabilities`, answers
     have those that are stored. Answers whose bytes are gone or damaged are left out, as if they had
     never been given.
     """
@@ -64,11 +66,12 @@ def read_answers(
     }
     with platform.transactions(read_only=True) as work:
         distinct: dict[Digest, NamedQuery] = {}
+        meanings = work[Policies].get(model.policy).meanings
         for named in (
             *_on_suites(work, artifacts, model, reports.values()),
             *_on_holdouts(work, artifacts, versions),
         ):
-            if about is None or asks_for(named, about):
+            if about is None or asks_for(named, about, meanings):
                 distinct.setdefault(named.query.digest, named)
         digests = {version.digest for version in versions}
         kept = work[AnswerCache].stored(digests, distinct.keys())

@@ -241,7 +241,7 @@ def by_class(evidence: Evidence, one: Json) -> dict[tuple[str, int | None], list
             at_live = answers_on(evidence, one, evidence.plan["live"], exam, version)
         for place in first_ones(query, each_class=True):
             now, before, group, born, *_ = rows[place]
-            of_class = classes.setdefault(query["entries"][place][-1].lower(), {})
+            of_class = classes.setdefault(evidence.meaning(query["entries"][place][-1]), {})
             row = now, before, at_live[place][0], born, number
             of_class.setdefault(group, []).append(row)
     found: dict[tuple[str, int | None], list[ClassRow]] = {}

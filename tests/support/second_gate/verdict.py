@@ -266,7 +266,7 @@ def agrees(file: bytes) -> str:
     stated_lost = [
         one
         | {
-            "class_name": one["class_name"].lower(),
+            "class_name": evidence.meaning(one["class_name"]),
             "name": one["name"].split(" of ")[0].removesuffix(" (large ones included)"),
         }
         for one in evidence.report["lost_classes"]

@@ -134,3 +134,20 @@ def test_a_query_without_the_class_has_no_curve() -> None:
     assert [curve.name for curve in found.curves] == ["zoo"]
     assert not asks_for(other, "cat")
     assert asks_for(SUITE, "CAT")
+
+
+def test_names_that_the_policy_calls_the_same_are_one_class() -> None:
+    """Images of both count, and either name is right."""
+    suite = query("zoo", *["cat"] * 4, *["kitten"] * 4, *["dog"] * 2)
+    sun = [2, 2]  # "sun" is what the policy calls a cat, too
+    given = answers({suite: {1: [0] * 8 + [1, 1], 2: sun * 4 + [1, 1], 3: [1] * 8 + [1, 1]}})
+    meanings = {"cat": "cat", "kitten": "cat", "sun": "cat"}
+    found = blame(LINE, "Kitten", [suite], given, alpha=0.03, meanings=meanings)
+    (curve,) = found.curves
+    assert [(one.images, one.right) for one in curve.scores] == [(8, 8), (8, 8), (8, 0)]
+    assert found.fell is not None
+    assert (found.fell.version, found.fell.lost) == (3, 8)
+    without = blame(LINE, "kitten", [suite], given, alpha=0.03)
+    assert [(one.images, one.right) for one in without.curves[0].scores] == [(4, 0), (4, 0), (4, 0)]
+    assert asks_for(suite, "SUN", meanings)
+    assert not asks_for(suite, "sun")

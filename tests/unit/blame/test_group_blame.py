@@ -130,3 +130,29 @@ def test_what_only_one_version_has_answered_does_not_count() -> None:
         classes_that_fell([asked], answers, parent=digest("parent"), version=digest("version"))
         == ()
     )
+
+
+def test_groups_are_blamed_by_names_that_the_policy_calls_the_same() -> None:
+    asked = query("zoo", *["cat"] * 3, *["kitten"] * 3, *["dog"] * 2)
+    meanings = {"cat": "cat", "kitten": "cat", "owl": "cat"}
+    own, without = given(0, 0, 2, 1, 1, 1, 1, 1), given(0, 0, 0, 0, 2, 2, 1, 1)
+    (kept,) = of_classes(asked, own, ["Kitten"], meanings)
+    assert [entry.class_name for entry in kept[0].entries] == ["cat"] * 3 + ["kitten"] * 3
+    found = blame_groups(
+        "cat",
+        GROUPS[:1],
+        own=[(asked, own)],
+        without=[[(asked, without)]],
+        alpha=0.03,
+        meanings=meanings,
+    )
+    assert (found.images, found.right, found.groups[0].change.right) == (6, 3, 6)
+    answers = {
+        (digest("parent"), asked.digest): without,
+        (digest("version"), asked.digest): own,
+    }
+    named = NamedQuery(name="zoo", holdout=False, query=asked)
+    fallen = classes_that_fell(
+        [named], answers, parent=digest("parent"), version=digest("version"), meanings=meanings
+    )
+    assert fallen == ("cat",)

@@ -308,3 +308,34 @@ def test_a_class_of_the_update_itself_that_is_lost_fails_it_though_others_gain_m
     whose = "this update's own holdout" if by == "parent" else "the holdout of version 2"
     assert f"bag of {whose}" in report.reasons[0]
     assert judge_again(report, plan.policy).verdict is Verdict.FAILED
+
+
+def test_names_that_the_policy_calls_the_same_are_one_class_of_several_suites() -> None:
+    """Ten images by each of four names are too few to tell, and forty are not."""
+    names = {"drawn": "cat", "emoji": "kitten", "photo": "cat face", "sketch": "house cat"}
+    suites = [
+        suite(where, entries(where, [(name,), ("dog",), ("sun",)] * 10), SuiteKind.ZERO_SHOT)
+        for where, name in names.items()
+    ]
+    pairs = tuple(("cat", name) for name in [*names.values()][1:])
+    found: list[tuple[Verdict, set[tuple[str, int]]]] = []
+    for same_names in ((), pairs):
+        plan = second_update(
+            policy=policy(**WIDE, same_names=same_names),
+            suites=suites,
+            earlier=[],
+            candidate=EARLIER[1],
+            parent=FIRST,
+        )
+
+        def right(who: Version, question: EvalQuery, index: int) -> bool:
+            lost = question.entries[index].class_name in names.values()
+            return who is not SECOND or not lost
+
+        report = report_of(plan, right)
+        lost = {(one.name, one.images) for one in report.lost_classes}
+        found.append((report.verdict, lost))
+    assert found == [
+        (Verdict.INCONCLUSIVE, set()),
+        (Verdict.FAILED, {("4 suites", 40)}),
+    ]
