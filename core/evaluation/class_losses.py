@@ -40,14 +40,16 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
 
 
 def joined_hits(
-    results: EvaluationResults, compared: Iterable[Comparison]
+    results: EvaluationResults, compared: Sequence[Comparison]
 ) -> Iterator[tuple[Comparison, PairedHits]]:
     """Yield the hits on classes that several suites or holdouts show, by all their images.
 
     Then those by the images of each earlier edition. Each comes with the first of the comparisons
-    that are joined.
+    that are joined, of which suites over newer lists are some, too.
     """
-    for first, joined in _joined(results.plan, _judged_by_class(compared)):
+    newer = [one for one in compared if one.kind in SUITES and one.asked is ClassList.UNION]
+    judged = [*_judged_by_class(compared), *(one for one in newer if _is_of_classes(one))]
+    for first, joined in _joined(results.plan, judged):
         shown = Counter[str]()
         for query, _ in results.on_each(joined, results.plan.candidate):
             shown.update({results.meanings.get(name, name) for name in query.truths})
@@ -61,13 +63,16 @@ def _judged_by_class(compared: Iterable[Comparison]) -> Sequence[Comparison]:
     """Return the comparisons of which each single class is judged."""
     judged: list[Comparison] = []
     for one in compared:
-        (exam, _), *_ = one.pairs
         overlaps = one.asked in {ClassList.WITH_SUITES, ClassList.DEFAULT}
         overlaps |= one.kind in SUITES and one.asked is ClassList.UNION
         again = one.kind is MeasureKind.HOLDOUTS and one.pooled  # in a larger pool, too
-        if isinstance(exam, ClassExam) and not (overlaps or again):
+        if _is_of_classes(one) and not (overlaps or again):
             judged.append(one)
     return judged
+
+
+def _is_of_classes(one: Comparison) -> bool:
+    return isinstance(one.pairs[0][0], ClassExam)
 
 
 def _joined(
@@ -96,20 +101,23 @@ def _holdouts_together(
 ) -> Iterator[tuple[Comparison, Comparison]]:
     """Yield the comparisons of earlier holdouts, large ones included, with parent and live version.
 
-    Small ones alone are judged together as they are.
+    Small ones alone are judged together as they are. What the live version has not learned is apart
+    from the others beside it, as what is gained there would hide what is lost to its callers.
     """
     small = [
         (one.asked, one.own_prompts, one.pairs)
         for one in judged
         if one.kind is MeasureKind.HOLDOUTS
     ]
-    alike: dict[tuple[str, ClassList, bool], list[Comparison]] = {}
+    alike: dict[tuple[str, bool, ClassList, bool], list[Comparison]] = {}
     for one in judged:
         replaced = [role for role in one.baseline.split(" and ") if role in {PARENT, LIVE}]
         of_own = plan.own is not None and one.pairs[0][0] == plan.own.exam
         if one.kind is MeasureKind.HOLDOUT and replaced and not of_own:
-            alike.setdefault((replaced[0], one.asked, one.own_prompts), []).append(one)
-    for (role, asked, own_prompts), (first, *others) in alike.items():
+            (exam, _), role = one.pairs[0], replaced[0]
+            known = role != LIVE or plan.learners_of([exam]) <= plan.live_lineage
+            alike.setdefault((role, known, one.asked, one.own_prompts), []).append(one)
+    for (role, _, asked, own_prompts), (first, *others) in alike.items():
         pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
         if others and (asked, own_prompts, pairs) not in small:
             kind, name = MeasureKind.HOLDOUTS, f"{name_of(plan, pairs)} (large ones included)"

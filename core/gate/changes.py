@@ -243,6 +243,11 @@ class Losing:
 
     images: int = field(metadata=description("How many, near-duplicates counted once."))
     classes: int = field(metadata=description("How many classes these images show."))
+    names: tuple[str, ...] = field(
+        metadata=description(
+            "Up to three of these classes in lower case, those that lost most answers first."
+        )
+    )
     mean: float = field(metadata=description("The change on them."))
     at_most: float = field(
         metadata=description(
@@ -297,6 +302,7 @@ class Losing:
         return cls(
             images=len(lost),
             classes=len({name for name, _ in lost}),
+            names=tuple(sorted({name for name, _ in lost}, key=lambda one: (net[one], one))[:3]),
             mean=mean,
             at_most=mean + z * deviation,
             beyond=beyond,

@@ -221,15 +221,19 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
 
 def _by_some(measure: Measure, losing: Losing) -> str:
     """Return why a measure does not hold of which some classes lose."""
-    limit_of_one = f" of more than {points(losing.beyond, signed=False)} points"
-    beyond = limit_of_one if losing.beyond else ""
-    several = f" in several {'suites' if measure.is_of_suite else 'holdouts'}"
-    where = several if losing.joined else ""
+    more = losing.classes - len(losing.names)
+    names = ", ".join((*losing.names, *([f"and {more:,} more"] if more else [])))
+    shown = f"{class_count(losing.classes)} ({names})"
+    if losing.joined:
+        shown += f" in several {'suites' if measure.is_of_suite else 'holdouts'}"
+    loss = "a loss"
+    if losing.beyond:
+        loss += f" of more than {points(losing.beyond, signed=False)} points"
     return (
-        f"{change(measure)}. On the {counted(losing.images, 'image')} of "
-        f"{class_count(losing.classes)}{where} whose other images show a loss{beyond}, it is "
-        f"{points(losing.mean)} points, and surely no better than {points(losing.at_most)}, which "
-        f"exceeds {limit(measure)}: what other classes gain does not make up for it."
+        f"{change(measure)}. On the {counted(losing.images, 'image')} of {shown} whose other "
+        f"images show {loss}, it is {points(losing.mean)} points, and surely no better than "
+        f"{points(losing.at_most)}, which exceeds {limit(measure)}: what other classes gain does "
+        "not make up for it."
     )
 
 

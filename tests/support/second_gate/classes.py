@@ -86,8 +86,7 @@ def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
     """
     if not apart(about):
         return None
-    most = 0.5 if (about["kind"], about["asked"]) == ("zero_shot", "union") else 1.0
-    return worst_of(evidence, by_classes(evidence, about), most, certainty(about)) or None
+    return worst_of(evidence, by_classes(evidence, about), about) or None
 
 
 def joined_losing(evidence: Evidence, joined: Json) -> dict[str, Any] | None:
@@ -98,19 +97,18 @@ def joined_losing(evidence: Evidence, joined: Json) -> dict[str, Any] | None:
         [row for row in rows if shown.count(evidence.meaning(str(row[4]))) > 1]
         for rows in editions(paired(evidence, joined, evidence.plan["candidate"]))
     ]
-    found = worst_of(evidence, parts, 1.0, certainty(joined))
+    found = worst_of(evidence, parts, joined)
     return found | {"joined": True} if found else None
 
 
-def worst_of(
-    evidence: Evidence, parts: Iterable[Sequence[Row]], most: float, errors: float
-) -> dict[str, Any]:
+def worst_of(evidence: Evidence, parts: Iterable[Sequence[Row]], about: Json) -> dict[str, Any]:
     """The worst change of several parts, none where no class loses."""
+    most = 0.5 if (about["kind"], about["asked"]) == ("zero_shot", "union") else 1.0
     found = [
         worst
         for rows in parts
         for least in sorted({0.0, evidence.policy["class_tolerance"] or 0.0})
-        if (worst := of_losers(evidence, rows, (least, most), errors)) is not None
+        if (worst := of_losers(evidence, rows, (least, most), certainty(about))) is not None
     ]
     return min(found, key=lambda one: one["at_most"], default={})
 
@@ -125,17 +123,18 @@ def of_losers(
     for name, change in each:
         of_class.setdefault(name, []).append(change)
     sums = {name: (sum(changes), len(changes) - 1) for name, changes in of_class.items()}
-    lost = []
+    lost, losers = [], set()
     for name, change in each:
         net, others = sums[name][0] - change, sums[name][1]
         if least * others < -net <= most * others:
             lost.append(change)
+            losers.add(name)
     if not lost:
         return None
     at_most = (sum(lost) + errors * sqrt(sum(map(abs, lost)))) / len(lost)
     mean = sum(lost) / len(lost)
     told = {"images": len(lost), "mean": mean, "at_most": at_most, "beyond": least}
-    return {**told, "joined": False}
+    return {**told, "names": losers, "joined": False}
 
 
 def by_classes(evidence: Evidence, about: Json) -> list[list[Row]]:

@@ -30,7 +30,13 @@ def others_gain(changes: Sequence[int], own: int) -> bool:
 def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
     """The verdict, and the measures with their outcomes."""
     found, alpha = list(measures(evidence)), evidence.policy["alpha"]
-    for first, joined in some_together(evidence, asked_class_by_class(found)):
+    newer = [
+        one
+        for one in found
+        if (one["kind"], one["asked"], one["flips"]) == ("zero_shot", "union", False)
+        and not {"labels", "among"} & one["pairs"][0][0].keys()
+    ]
+    for first, joined in some_together(evidence, [*asked_class_by_class(found), *newer]):
         lose = joined_losing(evidence, joined)
         if lose is not None and lose["at_most"] < (first["losing"] or {"at_most": inf})["at_most"]:
             first["losing"], first["lower"] = lose, min(first["lower"], lose["at_most"])
@@ -140,7 +146,7 @@ def replaced(evidence: Evidence, one: Json) -> bool:
     return known and bool({"live version", "root"} & {*one["baseline"].split(" and ")})
 
 
-def of_this_line(evidence: Evidence, one: Json) -> bool:
+def of_this_line(evidence: Evidence, one: Json, least: int = 2) -> bool:
     """True if holdouts are together that the live version has not learned and it compares with."""
     plan, names = evidence.plan, {name.removesuffix(GALLERY) for name in one["name"]}
     learned = {
@@ -149,7 +155,8 @@ def of_this_line(evidence: Evidence, one: Json) -> bool:
         for other in plan[kind]
         if other["learner"]["number"] in plan["live_lineage"]
     }
-    return len(names) > 1 and one["baseline"] == "live version" and not names & learned
+    several = len(names) >= least
+    return several and one["baseline"] == "live version" and not names & learned
 
 
 def lost_classes(evidence: Evidence, found: Sequence[Json]) -> dict[tuple[Any, ...], bool]:
@@ -217,7 +224,8 @@ def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[Json,
             alike.setdefault(same, []).append((one, one))
         elif one["kind"] == "holdout" and roles and own not in one["name"]:
             beside = {"kind": "holdouts", "baseline": roles[0], "live": None}
-            what = roles[0], one["asked"], one["own_prompts"]
+            known = roles == ["live version"] and of_this_line(evidence, {**one, **beside}, 0)
+            what = roles[0], known, one["asked"], one["own_prompts"]
             alike.setdefault(what, []).append((one, {**one, **beside}))
     several = [
         (each[0][0], {**each[0][1], "pairs": [pair for _, one in each for pair in one["pairs"]]})
@@ -307,8 +315,13 @@ def agrees(file: bytes) -> str:
                 if told[others] is not None:
                     assert told[others][field] == SAME(one[others][field]), (key, others, field)
         assert (told["losing"] is None) == (one.get("losing") is None), key
-        for field, value in (one.get("losing") or {}).items():
-            assert told["losing"][field] == SAME(value, abs=1e-9), (key, field)
+        if lose := {**(one.get("losing") or {})}:
+            names = lose.pop("names")
+            assert {evidence.meaning(name) for name in told["losing"]["names"]} <= names, key
+            assert len(told["losing"]["names"]) == min(3, told["losing"]["classes"]), key
+            assert told["losing"]["classes"] == len(names), key
+            for field, value in lose.items():
+                assert told["losing"][field] == SAME(value, abs=1e-9), (key, field)
         assert told["live_difference"] == (None if one["live"] is None else SAME(one["live"]))
         assert told["level"] == (None if one["level"] is None else SAME(one["level"]))
     assert evidence.report["verdict"] == given

@@ -8,7 +8,7 @@ import pytest
 from core.datasets.manifests import ManifestEntry
 from core.datasets.rules import SuiteKind
 from core.evaluation.holdouts import HeldOutUpdate
-from core.evaluation.plan import plan_queries
+from core.evaluation.plan import LiveLineage, plan_queries
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
 from core.gate.changes import Losing
@@ -146,8 +146,10 @@ def test_classes_that_lose_an_image_by_chance_do_not_hide_a_few_that_lose_half_o
     assert own.difference > -0.02
     assert own.losing is not None
     assert (own.losing.classes, own.losing.beyond) == (3, 0.3)
+    assert {*own.losing.names} == {"kind 0", "kind 1", "kind 2"}
     assert (report.verdict, report.lost_classes) == (Verdict.INCONCLUSIVE, ())
-    assert "3 classes whose other images show a loss of more than 30.0 points" in report.reasons[0]
+    named = f"3 classes ({', '.join(own.losing.names)}) whose other images show a loss of more than"
+    assert f"{named} 30.0 points" in report.reasons[0]
 
 
 def test_names_that_overlap_may_take_most_of_a_class_of_a_suite() -> None:
@@ -227,7 +229,11 @@ def test_an_image_does_not_tell_by_itself_that_its_class_loses() -> None:
     hats = [("hat", -1), ("hat", -1), ("hat", 1), ("hat", 0)]  # of the third, they show two
     found = Losing.of([*bags, *hats, ("cup", 1)], 1.645)
     assert found == Losing(
-        images=4, classes=2, mean=1 / 4, at_most=pytest.approx(1 / 4 + 1.6449 / 4, abs=1e-4)
+        images=4,
+        classes=2,
+        names=("bag", "hat"),
+        mean=1 / 4,
+        at_most=pytest.approx(1 / 4 + 1.6449 / 4, abs=1e-4),
     )
     assert Losing.of([("cup", -1), ("pot", 1)], 1.645) is None
 
@@ -256,7 +262,10 @@ def test_a_class_with_a_few_images_in_each_of_several_suites_holds_a_version_bac
         assert one.losing is not None
         assert one.losing.joined
         assert one.losing.classes == 1
-    assert "images of one class in several suites whose other images show" in report.reasons[0]
+    assert (
+        "images of one class (kind 7) in several suites whose other images show"
+        in report.reasons[0]
+    )
     assert Report.from_json(report.to_json()).measures == report.measures
 
 
@@ -286,3 +295,70 @@ def test_a_class_with_a_few_images_in_each_of_several_holdouts_holds_a_version_b
     assert report.verdict is (Verdict.INCONCLUSIVE if loses else Verdict.PASSED)
     if loses:
         assert "in several holdouts whose other images show a loss" in " ".join(report.reasons)
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_names_that_take_some_of_what_several_suites_show_hold_a_version_back(
+    *, newer: bool
+) -> None:
+    """Each of six suites shows four images of a class, of which a newer name takes some."""
+
+    def changed(image: ManifestEntry, query: ClassQuery) -> float:
+        return -0.4 if newer and "sun" in query.classes and number_of(image) < 10 else 0.0
+
+    suites = [entries(f"suite {n}", [(f"kind {n % 250}",) for n in range(1000)]) for n in range(6)]
+    report = passed(*suites, changed=changed)
+    found = [one for one in report.measures if one.lost_by_some]
+    joined = {(one.name, one.asked) for one in found if one.losing and one.losing.joined}
+    assert joined == ({("things", ClassList.UNION)} if newer else set())
+    assert report.verdict is (Verdict.INCONCLUSIVE if newer else Verdict.PASSED)
+    assert report.lost_classes == ()
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_what_a_branch_was_taught_hides_no_class_of_the_line_that_is_live(*, loses: bool) -> None:
+    """Four live updates held out six images each of a class, and the branch sixty others of it.
+
+    The branch gains all of its own, has lost those of the line, and is the candidate's parent.
+    """
+    extra, updates, line = "kind 7777", list[HeldOutUpdate](), ROOT
+    for number in range(2, 7):
+        names = [f"kind {100 * number + n}" for n in range(100)]
+        images = [(extra,)] * (60 if number == 6 else 6) + [(name,) for name in names] * 4
+        before = updates[-2].version if number == 6 else line
+        line = replace(
+            taught(before, number, (extra, *names)),
+            classes=tuple(dict.fromkeys((*before.classes, extra, *names))),
+        )
+        holdout = entries(f"update {number}", images)
+        updates.append(HeldOutUpdate(version=line, holdout=holdout, passed=number < 6))
+    *lived, latest, branch = updates
+    candidate = replace(OWN, version=taught(branch.version, 7, ("sun", "moon")))
+    plan = plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=candidate,
+        parent=branch.version,
+        root=ROOT,
+        earlier=[*lived, branch],
+        suites=[suite("things", SHOWN, SuiteKind.ZERO_SHOT)],
+        live=LiveLineage(version=latest.version, lineage=frozenset(range(1, 6)), updates=(latest,)),
+    )
+    theirs = {one.pixels for one in branch.holdout}
+
+    def right(who: Version, query: EvalQuery, index: int) -> bool:
+        image, of_branch = query.entries[index], who.number >= branch.version.number
+        if image.texts[0] in {"sun", "moon"}:
+            return who.number == candidate.version.number or index % 3 == 0
+        if image.texts[0] == extra and image.pixels in theirs:
+            return of_branch
+        if image.texts[0] == extra and loses:
+            return not of_branch or int(image.pixels[:8], 16) % 3 == 0
+        return int(image.pixels[:8], 16) % 50 > 0
+
+    report = report_of(plan, right)
+    found = [one for one in report.measures if one.lost_by_some]
+    assert {(one.name, one.baseline) for one in found if one.losing and one.losing.joined} == (
+        {("version 2", "live version")} if loses else set()
+    )
+    assert report.verdict is (Verdict.INCONCLUSIVE if loses else Verdict.PASSED)
