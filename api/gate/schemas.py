@@ -129,7 +129,8 @@ class NewPolicy(RequestModel):
         [],
         max_length=100,
         description="Pairs of class names that mean the same: an answer of one counts for the "
-        "other, whatever the case. The report of a version lists pairs to consider.",
+        "other, whatever the case, and their images are one class where single classes are judged. "
+        "The report of a version lists pairs to consider.",
         examples=[[["bag", "handbag"]]],
     )
     reason: Reason = Field(

@@ -39,24 +39,37 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
         yield from _of_each(results, one)
 
 
-def joined_hits(
+def joined_losing(
     results: EvaluationResults, compared: Sequence[Comparison]
-) -> Iterator[tuple[Comparison, PairedHits]]:
-    """Yield the hits on classes that several suites or holdouts show, by all their images.
+) -> Iterator[tuple[Comparison, Losing]]:
+    """Yield the change on images of classes that several suites or holdouts show, which lose.
 
-    Then those by the images of each earlier edition. Each comes with the first of the comparisons
-    that are joined, of which suites over newer lists are some, too.
+    Each comes with the first of the comparisons that are joined which shows such a class: of suites
+    over newer lists, too, and by all images as by those of each earlier edition. See `losing`.
     """
     newer = [one for one in compared if one.kind in SUITES and one.asked is ClassList.UNION]
     judged = [*_judged_by_class(compared), *(one for one in newer if _is_of_classes(one))]
-    for first, joined in _joined(results.plan, judged):
-        shown = Counter[str]()
-        for query, _ in results.on_each(joined, results.plan.candidate):
-            shown.update({results.meanings.get(name, name) for name in query.truths})
+    for members, joined in _joined(results.plan, judged):
+        shown = [_meanings_shown(results, one) for one in members]
+        often = Counter(name for names in shown for name in names)
         for hits in editions_of(results.paired(joined)):
-            names = (results.meanings.get(name, name) for name in hits.truths)
-            if any(kept := [shown[name] > 1 for name in names]):
-                yield first, hits.only(kept)
+            changes = [one for one in _changes(results, hits) if often[one[0]] > 1]
+            if (found := _worst_losing(results, joined, changes)) is not None:
+                first = next(
+                    one
+                    for one, names in zip(members, shown, strict=True)
+                    if any(often[name] > 1 for name in names)
+                )
+                yield first, replace(found, joined=True)
+
+
+def _meanings_shown(results: EvaluationResults, one: Comparison) -> set[str]:
+    """Return the classes of a comparison's images."""
+    return {
+        meaning_of(entry.class_name, results.meanings)
+        for exam, _ in one.pairs
+        for entry in exam.own.entries
+    }
 
 
 def _judged_by_class(compared: Iterable[Comparison]) -> Sequence[Comparison]:
@@ -75,30 +88,29 @@ def _is_of_classes(one: Comparison) -> bool:
     return isinstance(one.pairs[0][0], ClassExam)
 
 
-def _joined(
-    plan: EvaluationPlan, judged: Sequence[Comparison]
-) -> Iterator[tuple[Comparison, Comparison]]:
-    """Yield the comparisons of several suites or holdouts as one, each after the first of them."""
+_Several = tuple[Sequence[Comparison], Comparison]  # several, and these as one
+
+
+def _joined(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[_Several]:
+    """Yield the comparisons of several suites or holdouts, and these as one."""
     yield from _suites_together(judged)
     yield from _holdouts_together(plan, judged)
 
 
-def _suites_together(judged: Iterable[Comparison]) -> Iterator[tuple[Comparison, Comparison]]:
+def _suites_together(judged: Iterable[Comparison]) -> Iterator[_Several]:
     """Yield the comparisons of all suites with each version that several are compared with."""
     alike: dict[tuple[str, int | None, ClassList, bool], list[Comparison]] = {}
     for one in judged:
         if one.kind in SUITES:
             same = one.baseline, one.version, one.asked, one.own_prompts
             alike.setdefault(same, []).append(one)
-    for first, *others in alike.values():
-        if others:
-            pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
-            yield first, replace(first, name=f"{len(pairs)} suites", pairs=pairs)
+    for each in alike.values():
+        if len(each) > 1:
+            pairs = tuple(pair for one in each for pair in one.pairs)
+            yield each, replace(each[0], name=f"{len(pairs)} suites", pairs=pairs)
 
 
-def _holdouts_together(
-    plan: EvaluationPlan, judged: Sequence[Comparison]
-) -> Iterator[tuple[Comparison, Comparison]]:
+def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[_Several]:
     """Yield the comparisons of earlier holdouts, large ones included, with parent and live version.
 
     Small ones alone are judged together as they are. What the live version has not learned is apart
@@ -117,11 +129,18 @@ def _holdouts_together(
             (exam, _), role = one.pairs[0], replaced[0]
             known = role != LIVE or plan.learners_of([exam]) <= plan.live_lineage
             alike.setdefault((role, known, one.asked, one.own_prompts), []).append(one)
-    for (role, _, asked, own_prompts), (first, *others) in alike.items():
-        pairs = tuple(pair for one in (first, *others) for pair in one.pairs)
-        if others and (asked, own_prompts, pairs) not in small:
-            kind, name = MeasureKind.HOLDOUTS, f"{name_of(plan, pairs)} (large ones included)"
-            yield first, replace(first, kind=kind, name=name, baseline=role, pairs=pairs)
+    for (role, _, asked, own_prompts), each in alike.items():
+        pairs = tuple(pair for one in each for pair in one.pairs)
+        if len(each) > 1 and (asked, own_prompts, pairs) not in small:
+            joined = replace(
+                each[0],
+                kind=MeasureKind.HOLDOUTS,
+                name=f"{name_of(plan, pairs)} (large ones included)",
+                baseline=role,
+                pairs=pairs,
+                pooled=False,
+            )
+            yield each, joined
 
 
 def worse_classes(results: EvaluationResults) -> list[ClassLoss]:
@@ -221,7 +240,7 @@ def _means_of_captions(results: EvaluationResults, one: Comparison, z: float) ->
         ]
         for edition in {entry.edition for entry in entries}:
             changes = [change for every in each for change in _of_last(*every, edition)]
-            last = _flips_of_each(changes)
+            last = _as_one_each(changes)
             if len(last) > 1:
                 found.append(replace(ClassMean.of(last, z), latest=True))
     return found
@@ -246,7 +265,7 @@ def losing(
     results: EvaluationResults,
     one: Comparison,
     parts: ClassParts,
-    joined: Iterable[PairedHits],
+    joined: Iterable[Losing],
 ) -> Losing | None:
     """Return the change on images of whose class the others show a loss; None if not asked.
 
@@ -254,16 +273,18 @@ def losing(
     holdouts show together (`joined`). Over newer lists a name that overlaps with a class of a suite
     may take all of it, and be right: such classes are left out.
     """
+    each = (*parts.whole, *parts.latest) if parts.whole else ()
+    alone = (_worst_losing(results, one, _changes(results, hits)) for hits in each)
+    found = (*(worst for worst in alone if worst is not None), *joined)
+    return min(found, key=lambda worst: worst.at_most, default=None)
+
+
+def _worst_losing(
+    results: EvaluationResults, one: Comparison, changes: Sequence[tuple[str, int]]
+) -> Losing | None:
     most = _OVERLAP if one.kind in SUITES and one.asked is ClassList.UNION else 1.0
     limit, z = results.plan.policy.class_tolerance, surely(pooled=one.pooled)
-    found: list[Losing] = []
-    alone = (*parts.whole, *parts.latest) if parts.whole else ()
-    for together, each in ((False, alone), (True, joined)):
-        for hits in each:
-            worst = Losing.worst(_changes(results, hits), z, limit=limit, most=most)
-            if worst is not None:
-                found.append(replace(worst, joined=together))
-    return min(found, key=lambda each: each.at_most, default=None)
+    return Losing.worst(changes, z, limit=limit, most=most)
 
 
 def _changes(results: EvaluationResults, hits: PairedHits) -> list[tuple[str, int]]:
@@ -293,6 +314,15 @@ def _flips_of_each(changes: Iterable[tuple[str, int]]) -> list[Flips]:
     return [
         Flips(count=len(each), gained=each.count(1), lost=each.count(-1)) for each in found.values()
     ]
+
+
+def _as_one_each(changes: Iterable[tuple[str, int]]) -> list[Flips]:
+    """Return the mean change of each group as one answer, since its searches may flip together."""
+    found: dict[str, list[int]] = {}
+    for name, change in changes:
+        found.setdefault(name, []).append(change)
+    means = [sum(each) / len(each) for each in found.values()]
+    return [Flips(count=1, gained=max(0.0, mean), lost=max(0.0, -mean)) for mean in means]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from itertools import compress, groupby
 from math import sqrt
 
 from core.datasets.manifests import ManifestEntry
-from core.evaluation.class_losses import class_mean, class_parts, joined_hits, losing
+from core.evaluation.class_losses import class_mean, class_parts, joined_losing, losing
 from core.evaluation.comparison import Comparison
 from core.evaluation.comparisons import comparisons
 from core.evaluation.estimates import estimated
@@ -17,7 +17,7 @@ from core.evaluation.paired_hits import PairedHits
 from core.evaluation.queries import searches
 from core.evaluation.results import EvaluationResults
 from core.evaluation.unlabelled import UnlabelledExam
-from core.gate.changes import Edition, surely
+from core.gate.changes import Edition, Losing, surely
 from core.gate.guards import can_show_a_loss
 from core.gate.kinds import ROOT, SETTLED, SUITES, ClassList, MeasureKind
 from core.gate.levels import Spending
@@ -32,10 +32,10 @@ def measures(results: EvaluationResults) -> list[Measure]:
     and with versions further back, and the own holdout with the parent (the gain).
     """
     compared = [*comparisons(results.plan)]
-    joined = [*joined_hits(results, compared)]
+    joined = [*joined_losing(results, compared)]
     found: list[Measure] = []
     for one in compared:
-        found += _measured(results, one, [hits for first, hits in joined if first is one])
+        found += _measured(results, one, [worst for first, worst in joined if first is one])
     showing = [one for one in found if can_show_a_loss(one)]
     limited = {one.name for one in showing if one.tolerance < 1}
     uncounted = _uncounted(results, {one.name: one.name in limited for one in showing})
@@ -99,11 +99,11 @@ def _not_improved(results: EvaluationResults, exam: ClassExam) -> set[Digest]:
 
 
 def _measured(
-    results: EvaluationResults, comparison: Comparison, joined: Sequence[PairedHits]
+    results: EvaluationResults, comparison: Comparison, joined: Sequence[Losing]
 ) -> Iterator[Measure]:
     """Yield the measure of all answers and, if the policy limits flips, of formerly right ones.
 
-    Of an unlabelled suite it is unknown which answers were right. `joined` are the hits on classes
+    Of an unlabelled suite it is unknown which answers were right. `joined` is what classes lose
     that several suites or holdouts show, of which this one is the first.
     """
     (exam, version), *_ = comparison.pairs

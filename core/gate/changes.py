@@ -243,11 +243,6 @@ class Losing:
 
     images: int = field(metadata=description("How many, near-duplicates counted once."))
     classes: int = field(metadata=description("How many classes these images show."))
-    names: tuple[str, ...] = field(
-        metadata=description(
-            "Up to three of these classes in lower case, those that lost most answers first."
-        )
-    )
     mean: float = field(metadata=description("The change on them."))
     at_most: float = field(
         metadata=description(
@@ -262,11 +257,17 @@ class Losing:
             "the limit for a single class."
         ),
     )
+    names: tuple[str, ...] = field(
+        default=(),
+        metadata=description(
+            "Up to three of these classes in lower case, those that lost most answers first."
+        ),
+    )
     joined: bool = field(
         default=False,
         metadata=description(
-            "Whether these classes are shown by several suites, or by several holdouts, and the "
-            "images are those of all, not of this one alone."
+            "Whether several suites, or several holdouts, show these classes, and the images are "
+            "those of all, not of this one alone."
         ),
     )
 

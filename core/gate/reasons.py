@@ -209,7 +209,8 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
     if classes.latest:
         last = f"of the {counted(classes.classes, 'group')} that have several"
         if not measure.is_of_captions:
-            last = f"class among near-duplicates, in the mean of {class_count(classes.classes)},"
+            several = f", in the mean of {class_count(classes.classes)},"
+            last = f"class among near-duplicates{several if classes.classes > 1 else ''}"
         told = f"{change(measure)}, near-duplicates counted once. On the last image of each"
         return f"{told} {last} it is {beyond}."
     what, one = class_count(classes.classes), "class"
@@ -221,11 +222,11 @@ def _in_the_mean(measure: Measure, classes: ClassMean) -> str:
 
 def _by_some(measure: Measure, losing: Losing) -> str:
     """Return why a measure does not hold of which some classes lose."""
-    more = losing.classes - len(losing.names)
+    more = losing.classes - len(losing.names) if losing.names else 0
     names = ", ".join((*losing.names, *([f"and {more:,} more"] if more else [])))
-    shown = f"{class_count(losing.classes)} ({names})"
+    shown = f"{class_count(losing.classes)} ({names})" if names else class_count(losing.classes)
     if losing.joined:
-        shown += f" in several {'suites' if measure.is_of_suite else 'holdouts'}"
+        shown += f", in several {'suites' if measure.is_of_suite else 'holdouts'},"
     loss = "a loss"
     if losing.beyond:
         loss += f" of more than {points(losing.beyond, signed=False)} points"

@@ -68,12 +68,12 @@ def mean_of_classes(each: Sequence[Sequence[int]], errors: float, least: int = 2
     )
 
 
-def share(one: Sequence[int], each: Iterable[Sequence[int]], most: int) -> float:
+def share(one: Sequence[float], each: Iterable[Sequence[float]], most: int) -> float:
     """The weight of a class in the mean: by its images, which count up to so many."""
     return min(len(one), most) / sum(min(len(other), most) for other in each)
 
 
-def centre(each: Iterable[Sequence[int]], most: int) -> float:
+def centre(each: Iterable[Sequence[float]], most: int) -> float:
     """The mean of the classes' changes."""
     every = [*each]
     return sum(share(one, every, most) * mean(one) for one in every)
@@ -89,16 +89,23 @@ def losing(evidence: Evidence, about: Json) -> dict[str, Any] | None:
     return worst_of(evidence, by_classes(evidence, about), about) or None
 
 
-def joined_losing(evidence: Evidence, joined: Json) -> dict[str, Any] | None:
-    """The same of those classes that several suites or holdouts show, by all their images."""
-    each = [asked_of(exam, joined["asked"])["entries"] for exam, _ in joined["pairs"]]
-    shown = [name for one in each for name in {evidence.meaning(entry[-1]) for entry in one}]
+def joined_losing(evidence: Evidence, joined: Json) -> tuple[int, dict[str, Any] | None]:
+    """The same of those classes that several suites or holdouts show, by all their images.
+
+    With the place of the first that shows such a class.
+    """
+    each = [
+        {evidence.meaning(entry[-1]) for entry in asked_of(exam, joined["asked"])["entries"]}
+        for exam, _ in joined["pairs"]
+    ]
+    several = {name for names in each for name in names if sum(name in one for one in each) > 1}
     parts = [
-        [row for row in rows if shown.count(evidence.meaning(str(row[4]))) > 1]
+        [row for row in rows if evidence.meaning(str(row[4])) in several]
         for rows in editions(paired(evidence, joined, evidence.plan["candidate"]))
     ]
+    place = next((place for place, names in enumerate(each) if names & several), 0)
     found = worst_of(evidence, parts, joined)
-    return found | {"joined": True} if found else None
+    return place, (found | {"joined": True} if found else None)
 
 
 def worst_of(evidence: Evidence, parts: Iterable[Sequence[Row]], about: Json) -> dict[str, Any]:
@@ -162,8 +169,8 @@ def last_of_each_class(evidence: Evidence, about: Json) -> list[list[Row]]:
     return found
 
 
-def last_of_each_group(evidence: Evidence, about: Json) -> list[list[list[int]]]:
-    """The changes of the captions of the last image that an edition had of each group."""
+def last_of_each_group(evidence: Evidence, about: Json) -> list[list[list[float]]]:
+    """The mean change of the captions of the last image that an edition had of each group."""
     found = []
     for rows, query in of_each_edition(evidence, about):
         entries = query["entries"]
@@ -179,7 +186,7 @@ def last_of_each_group(evidence: Evidence, about: Json) -> list[list[list[int]]]
             if pixels in last:
                 changes.setdefault(row[2], []).append(row[0] - row[1])
         if last:
-            found.append([*changes.values()])
+            found.append([[mean(each)] for each in changes.values()])
     return found
 
 

@@ -36,8 +36,9 @@ def verdict(evidence: Evidence) -> tuple[str, list[dict[str, Any]]]:
         if (one["kind"], one["asked"], one["flips"]) == ("zero_shot", "union", False)
         and not {"labels", "among"} & one["pairs"][0][0].keys()
     ]
-    for first, joined in some_together(evidence, [*asked_class_by_class(found), *newer]):
-        lose = joined_losing(evidence, joined)
+    for members, joined in some_together(evidence, [*asked_class_by_class(found), *newer]):
+        place, lose = joined_losing(evidence, joined)
+        first = members[place]
         if lose is not None and lose["at_most"] < (first["losing"] or {"at_most": inf})["at_most"]:
             first["losing"], first["lower"] = lose, min(first["lower"], lose["at_most"])
     family = [*found]
@@ -210,8 +211,8 @@ def with_some_together(evidence: Evidence, found: Sequence[Json]) -> list[Json]:
     return [*found, *(joined for _, joined in some_together(evidence, found))]
 
 
-def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[Json, Json]]:
-    """Those of suites against the same version as one, each with the first of them.
+def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[list[Json], Json]]:
+    """Those of suites against the same version, and as one.
 
     So are those of earlier holdouts, against the parent and against the live version.
     """
@@ -223,18 +224,21 @@ def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[Json,
             same = one["baseline"], one["pairs"][0][1]["number"], one["asked"], one["own_prompts"]
             alike.setdefault(same, []).append((one, one))
         elif one["kind"] == "holdout" and roles and own not in one["name"]:
-            beside = {"kind": "holdouts", "baseline": roles[0], "live": None}
-            known = roles == ["live version"] and of_this_line(evidence, {**one, **beside}, 0)
-            what = roles[0], known, one["asked"], one["own_prompts"]
+            beside = {"kind": "holdouts", "baseline": roles[0], "live": None, "pooled": False}
+            unknown = roles == ["live version"] and of_this_line(evidence, {**one, **beside}, 0)
+            what = roles[0], unknown, one["asked"], one["own_prompts"]
             alike.setdefault(what, []).append((one, {**one, **beside}))
     several = [
-        (each[0][0], {**each[0][1], "pairs": [pair for _, one in each for pair in one["pairs"]]})
+        (
+            [one for one, _ in each],
+            {**each[0][1], "pairs": [pair for _, one in each for pair in one["pairs"]]},
+        )
         for each in alike.values()
         if len(each) > 1
     ]
     keys = "pairs", "asked", "own_prompts", "kind"
     there = [[one[key] for key in keys] for one in found]
-    return [(first, one) for first, one in several if [one[key] for key in keys] not in there]
+    return [(each, one) for each, one in several if [one[key] for key in keys] not in there]
 
 
 def useless(evidence: Evidence) -> bool:

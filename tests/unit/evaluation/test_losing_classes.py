@@ -1,5 +1,6 @@
 """Small gains of most classes hide no loss of the others."""
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -238,6 +239,36 @@ def test_an_image_does_not_tell_by_itself_that_its_class_loses() -> None:
     assert Losing.of([("cup", -1), ("pot", 1)], 1.645) is None
 
 
+def test_the_classes_that_lose_most_are_named() -> None:
+    worse = [("a", -1)] * 2 + [("b", -1)] * 5 + [("c", -1)] * 3 + [("d", -1)] * 4
+    found = Losing.of(worse, 1.645)
+    assert found is not None
+    assert (found.names, found.classes) == (("b", "d", "c"), 4)
+
+    def changed(image: ManifestEntry, query: ClassQuery) -> float:
+        del query
+        return -0.45 if number_of(image) < 4 else 0.0
+
+    report = passed(SHOWN, changed=changed)
+    told = [
+        f"{one.losing.classes} classes ({', '.join(one.losing.names)}, and 1 more) whose other"
+        for one in report.measures
+        if one.losing is not None and one.lost_by_some
+    ]
+    assert any(sentence in reason for sentence in told for reason in report.reasons)
+
+
+def test_a_report_that_did_not_name_them_yet_is_read() -> None:
+    report = passed(SHOWN, changed=lambda image, query: -0.15 if number_of(image) % 4 else 0.05)
+    stored = json.loads(json.dumps(report.to_json()))
+    for one in stored["measures"]:
+        for newer in ("names", "joined"):
+            (one["losing"] or {}).pop(newer, None)
+    (own, *_) = Report.from_json(stored).measures
+    assert own.losing is not None
+    assert (own.losing.names, own.losing.joined) == ((), False)
+
+
 @pytest.mark.parametrize("loses", [False, True])
 def test_a_class_with_a_few_images_in_each_of_several_suites_holds_a_version_back(
     *, loses: bool
@@ -257,44 +288,64 @@ def test_a_class_with_a_few_images_in_each_of_several_suites_holds_a_version_bac
         assert (report.verdict, found) == (Verdict.PASSED, [])
         return
     assert report.verdict is Verdict.INCONCLUSIVE
-    assert {(one.name, one.asked) for one in found} == {("things", ClassList.OWN)}
+    assert {(one.name, one.asked) for one in found} == {("things1", ClassList.OWN)}
     for one in found:
         assert one.losing is not None
         assert one.losing.joined
         assert one.losing.classes == 1
     assert (
-        "images of one class (kind 7) in several suites whose other images show"
+        "images of one class (kind 7), in several suites, whose other images show"
         in report.reasons[0]
     )
     assert Report.from_json(report.to_json()).measures == report.measures
+
+
+def updates_with(*images: int) -> list[HeldOutUpdate]:
+    """Updates that each held out six images of one class, and so many of each of 100 others."""
+    earlier, line = list[HeldOutUpdate](), ROOT
+    for number, each in enumerate(images, 2):
+        names = [f"kind {100 * number + n}" for n in range(100)]
+        line = replace(
+            taught(line, number, ("kind 7777", *names)),
+            classes=tuple(dict.fromkeys((*line.classes, "kind 7777", *names))),
+        )
+        shown = [("kind 7777",)] * 6 + [(name,) for name in names] * each
+        holdout = entries(f"update {number}", shown)
+        earlier.append(HeldOutUpdate(version=line, holdout=holdout, passed=True))
+    return earlier
+
+
+def only_the_common_class(image: ManifestEntry, query: ClassQuery) -> float:
+    del query
+    return -0.6 if image.class_name == "kind 7777" else 0.0
 
 
 @pytest.mark.parametrize("loses", [False, True])
 def test_a_class_with_a_few_images_in_each_of_several_holdouts_holds_a_version_back(
     *, loses: bool
 ) -> None:
-    """Each of four updates of 100 classes taught one class more, with six images in each."""
-    earlier, line = list[HeldOutUpdate](), ROOT
-    for number in range(2, 6):
-        names = [f"kind {100 * number + n}" for n in range(100)]
-        images = [("kind 7777",)] * 6 + [(name,) for name in names] * 4
-        line = replace(
-            taught(line, number, ("kind 7777", *names)),
-            classes=tuple(dict.fromkeys((*line.classes, "kind 7777", *names))),
-        )
-        holdout = entries(f"update {number}", images)
-        earlier.append(HeldOutUpdate(version=line, holdout=holdout, passed=True))
-
-    def changed(image: ManifestEntry, query: ClassQuery) -> float:
-        del query
-        return -0.6 if loses and image.class_name == "kind 7777" else 0.0
-
-    report = passed(SHOWN, changed=changed, earlier=earlier)
+    changed = only_the_common_class if loses else (lambda image, query: 0.0)
+    report = passed(SHOWN, changed=changed, earlier=updates_with(4, 4, 4, 4))
     found = [one for one in report.measures if one.losing is not None and one.losing.joined]
     assert {one.name for one in found if one.lost_by_some} == ({"version 2"} if loses else set())
     assert report.verdict is (Verdict.INCONCLUSIVE if loses else Verdict.PASSED)
     if loses:
-        assert "in several holdouts whose other images show a loss" in " ".join(report.reasons)
+        assert ", in several holdouts, whose other images show a loss" in " ".join(report.reasons)
+
+
+@pytest.mark.parametrize("images", [(2, 2, 4, 4), (4, 4, 2, 2)], ids=["small first", "small last"])
+def test_holdouts_together_are_judged_alike_whichever_is_the_first(images: Sequence[int]) -> None:
+    """A small one beside others has to lose more surely, and several together do not."""
+    report = passed(SHOWN, changed=only_the_common_class, earlier=updates_with(*images))
+    found = {
+        one.losing
+        for one in report.measures
+        if one.losing and one.losing.joined and one.baseline.startswith("parent")
+    }
+    for one in found:
+        flips = round(one.images * -one.mean)
+        assert one.at_most == pytest.approx(one.mean + 1.6449 * flips**0.5 / one.images, abs=1e-3)
+    assert found
 
 
 @pytest.mark.parametrize("newer", [False, True])
