@@ -263,7 +263,11 @@ class Stage:
         self.site.close()
 
     def describe(self) -> str:
-        """Tell who runs, the newest jobs with the last one's events, and the end of the log."""
+        """Tell who runs, the newest jobs with the last one's events, and what was logged.
+
+        That is the last 100 lines that are no information, such as warnings and tracebacks of
+        processes that died, and the end of the log.
+        """
         processes = [
             f"{process.pid} {process.status()} {_command(process)}"
             for process in self.site.processes()
@@ -271,7 +275,9 @@ class Stage:
         with self.platform.transactions(read_only=True) as work:
             newest = work[Jobs].page(3, None)
             events = work[Jobs].events(newest[0].id, 10_000, 0) if newest else []
-        return "\n".join(map(str, (*processes, *newest, *events, self.site.log[-2000:])))
+        log = self.site.log
+        odd = [text for text in log.splitlines() if '"level": "info"' not in text][-100:]
+        return "\n".join(map(str, (*processes, *newest, *events, *odd, log[-2000:])))
 
     def lines(self, start: int) -> Iterator[dict[str, Any]]:
         """What the processes have logged since the log was `start` characters long."""
