@@ -318,10 +318,7 @@ def _flips_of_each(changes: Iterable[tuple[str, int]]) -> list[Flips]:
 
 def _as_one_each(changes: Iterable[tuple[str, int]]) -> list[Flips]:
     """Return the mean change of each group as one answer, since its searches may flip together."""
-    found: dict[str, list[int]] = {}
-    for name, change in changes:
-        found.setdefault(name, []).append(change)
-    means = [sum(each) / len(each) for each in found.values()]
+    means = (each.difference for each in _flips_of_each(changes))
     return [Flips(count=1, gained=max(0.0, mean), lost=max(0.0, -mean)) for mean in means]
 
 
