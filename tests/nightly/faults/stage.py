@@ -265,8 +265,8 @@ class Stage:
     def describe(self) -> str:
         """Tell who runs, the newest jobs with the last one's events, and what was logged.
 
-        That is the last 100 lines that are no information, such as warnings and tracebacks of
-        processes that died, and the end of the log.
+        That is the last 100 lines that are not of the level `info`, such as warnings and
+        tracebacks of processes that died, and the end of the log.
         """
         processes = [
             f"{process.pid} {process.status()} {_command(process)}"

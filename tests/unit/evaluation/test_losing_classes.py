@@ -392,7 +392,7 @@ def test_what_a_branch_was_taught_hides_no_class_of_the_line_that_is_live(*, los
         parent=branch.version,
         root=ROOT,
         earlier=[*lived, branch],
-        suites=[suite("things", SHOWN, SuiteKind.ZERO_SHOT)],
+        suites=[suite("things", SHOWN[:1000], SuiteKind.ZERO_SHOT)],
         live=LiveLineage(version=latest.version, lineage=frozenset(range(1, 6)), updates=(latest,)),
     )
     theirs = {one.pixels for one in branch.holdout}
