@@ -18,6 +18,14 @@ def default(exam: Json, version: Json) -> Json:
 
 def answers_on(evidence: Evidence, about: Json, now: Json, exam: Json, before: Json) -> list[Row]:
     """The answers about each image, or each caption, that are right now, and before."""
+    said = tuple(about.get(name) for name in ("kind", "asked", "own_prompts", "depth"))
+    key = id(exam), now["digest"], before["digest"], *said
+    if key not in evidence.rows:
+        evidence.rows[key] = exam, _rows(evidence, about, now, exam, before)
+    return evidence.rows[key][1]
+
+
+def _rows(evidence: Evidence, about: Json, now: Json, exam: Json, before: Json) -> list[Row]:
     kind, asked, given = about["kind"], about["asked"], []
     for who in (now, before):
         query = default(exam, who) if asked == "default" else asked_of(exam, asked)
@@ -110,7 +118,7 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
             rows = [row for row, label in zip(rows, labels, strict=True) if label not in taught]
             shown = zip(query["entries"], labels, strict=True)
             query = {**query, "entries": [one for one, label in shown if label not in taught]}
-        counted = first_ones(query, each_class=earlier)
+        counted = {*first_ones(query, each_class=earlier)}
         if about["kind"] == "text_to_image":
             told = [
                 (place, text)
@@ -120,7 +128,8 @@ def paired(evidence: Evidence, about: Json, now: Json, *, others: bool = False) 
         else:
             told = [(place, "") for place in range(len(query["entries"]))]
         if len(about["pairs"]) > 1 and about["kind"] == "text_to_image":
-            told = [(place, numbered(query, place, text, fewest(about))) for place, text in told]
+            few = fewest(about)
+            told = [(place, numbered(query, place, text, few)) for place, text in told]
         for (place, text), row in zip(told, rows, strict=True):
             if place in counted and text is not None:
                 found.setdefault((row[2], text), []).append((version["number"], row))

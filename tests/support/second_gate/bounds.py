@@ -223,10 +223,9 @@ def above(evidence: Evidence, about: Json, rows: Sequence[Row]) -> float:
     if about["kind"] in DIRECTIONS:
         queries = [exam["own"] for exam, _ in about["pairs"]]
         images = [
-            texts
+            query["entries"][place][3:]
             for query in queries
-            for place, (_, _, _, *texts) in enumerate(query["entries"])
-            if place in first_ones(query, each_class=False)
+            for place in first_ones(query, each_class=False)
         ]
         every = [text for texts in images for text in texts]
         same = most([text for texts in images for text in {*texts}])

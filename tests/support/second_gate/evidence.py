@@ -39,6 +39,7 @@ class Evidence:
         self.policy: Json = self.plan["policy"]
         self.to_label: list[str] = []  # suites with too few labels for one of the comparisons
         self.said = {(one["version"], one["query"]): one["file"] for one in self.facts["answers"]}
+        self.rows: dict[tuple[Any, ...], tuple[Json, list[Row]]] = {}  # with the exam, by its id
         self._meanings: dict[str, str] = {}
 
     def filled(self, value: Any) -> Any:
