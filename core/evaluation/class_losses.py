@@ -35,7 +35,14 @@ def class_losses(results: EvaluationResults) -> Iterator[ClassLoss]:
     with a class may take all of it, and be right. Nor is any over default lists, which differ.
     """
     judged = _judged_by_class(comparisons(results.plan))
-    for one in (*judged, *(joined for _, joined in _joined(results.plan, judged))):
+    small = [
+        (one.asked, one.own_prompts, one.pairs)
+        for one in judged
+        if one.kind is MeasureKind.HOLDOUTS
+    ]
+    together = (joined for _, joined in _joined(results.plan, judged))
+    others = (one for one in together if (one.asked, one.own_prompts, one.pairs) not in small)
+    for one in (*judged, *others):
         yield from _of_each(results, one)
 
 
@@ -113,14 +120,9 @@ def _suites_together(judged: Iterable[Comparison]) -> Iterator[_Several]:
 def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> Iterator[_Several]:
     """Yield the comparisons of earlier holdouts, large ones included, with parent and live version.
 
-    Small ones alone are judged together as they are. What the live version has not learned is apart
-    from the others beside it, as what is gained there would hide what is lost to its callers.
+    What the live version has not learned is apart from the others beside it, as what is gained
+    there would hide what is lost to its callers.
     """
-    small = [
-        (one.asked, one.own_prompts, one.pairs)
-        for one in judged
-        if one.kind is MeasureKind.HOLDOUTS
-    ]
     alike: dict[tuple[str, bool, ClassList, bool], list[Comparison]] = {}
     for one in judged:
         replaced = [role for role in one.baseline.split(" and ") if role in {PARENT, LIVE}]
@@ -129,9 +131,9 @@ def _holdouts_together(plan: EvaluationPlan, judged: Sequence[Comparison]) -> It
             (exam, _), role = one.pairs[0], replaced[0]
             known = role != LIVE or plan.learners_of([exam]) <= plan.live_lineage
             alike.setdefault((role, known, one.asked, one.own_prompts), []).append(one)
-    for (role, _, asked, own_prompts), each in alike.items():
+    for (role, *_), each in alike.items():
         pairs = tuple(pair for one in each for pair in one.pairs)
-        if len(each) > 1 and (asked, own_prompts, pairs) not in small:
+        if len(each) > 1:
             joined = replace(
                 each[0],
                 kind=MeasureKind.HOLDOUTS,

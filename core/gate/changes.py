@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 from core.gate.intervals import Flips, errors_below, quantile, score_bound
@@ -239,6 +239,9 @@ class Losing:
     lost, those that lost an image by chance hide it. No image is chosen by its own answer, as in
     `Ungained`, so the mean is that of the versions' true changes, and without a loss it is near 0.
     It holds a version back, and never fails one.
+
+    One lost image makes a class of two or three lose. Hundreds of such classes would hide what is
+    lost of a large one, so those with at least 10 and at least 30 images are asked alone, too.
     """
 
     images: int = field(metadata=description("How many, near-duplicates counted once."))
@@ -256,6 +259,10 @@ class Losing:
             "The share of the other images of each class that was lost is larger than this: 0 or "
             "the limit for a single class."
         ),
+    )
+    at_least: int = field(
+        default=1,
+        metadata=description("Each of these classes has at least so many images: 1, 10 or 30."),
     )
     names: tuple[str, ...] = field(
         default=(),
@@ -320,12 +327,20 @@ class Losing:
     ) -> "Losing | None":
         """Return those of all classes that lose, or of those that lose beyond `limit`, if worse.
 
-        `limit` is that for a single class; the rest is as in `of`.
+        Of all of these, or of those with at least 10 or 30 images. `limit` is that for a single
+        class; the rest is as in `of`.
         """
         shares = [0.0] if limit is None else sorted({0.0, limit})
-        found = [cls.of(changes, z, beyond=beyond, most=most) for beyond in shares]
-        shown = (one for one in found if one is not None)
-        return min(shown, key=lambda one: one.at_most, default=None)
+        images, found = Counter(name for name, _ in changes), list[Losing]()
+        for at_least in _SIZES:
+            large = [change for change in changes if images[change[0]] >= at_least]
+            for beyond in shares:
+                if (some := cls.of(large, z, beyond=beyond, most=most)) is not None:
+                    found.append(replace(some, at_least=at_least))
+        return min(found, key=lambda one: one.at_most, default=None)
+
+
+_SIZES = (1, 10, _FULL_WEIGHT)  # least images of the classes that are asked together
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -225,6 +225,8 @@ def _by_some(measure: Measure, losing: Losing) -> str:
     more = losing.classes - len(losing.names) if losing.names else 0
     names = ", ".join((*losing.names, *([f"and {more:,} more"] if more else [])))
     shown = f"{class_count(losing.classes)} ({names})" if names else class_count(losing.classes)
+    if losing.at_least > 1:
+        shown += f" with at least {losing.at_least} images"
     if losing.joined:
         shown += f", in several {'suites' if measure.is_of_suite else 'holdouts'},"
     loss = "a loss"

@@ -1,5 +1,6 @@
 """The rules of classes: the mean of their changes, and those that lose."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import sqrt
 from statistics import mean
@@ -112,12 +113,21 @@ def worst_of(evidence: Evidence, parts: Iterable[Sequence[Row]], about: Json) ->
     """The worst change of several parts, none where no class loses."""
     most = 0.5 if (about["kind"], about["asked"]) == ("zero_shot", "union") else 1.0
     found = [
-        worst
+        worst | {"at_least": size}
         for rows in parts
+        for size in (1, 10, 30)
+        for large in [of_size(evidence, rows, size)]
         for least in sorted({0.0, evidence.policy["class_tolerance"] or 0.0})
-        if (worst := of_losers(evidence, rows, (least, most), certainty(about))) is not None
+        if (worst := of_losers(evidence, large, (least, most), certainty(about))) is not None
     ]
     return min(found, key=lambda one: one["at_most"], default={})
+
+
+def of_size(evidence: Evidence, rows: Sequence[Row], least: int) -> list[Row]:
+    """The rows of the classes that have at least so many."""
+    names = [evidence.meaning(str(row[4])) for row in rows]
+    sizes = Counter(names)
+    return [row for row, name in zip(rows, names, strict=True) if sizes[name] >= least]
 
 
 def of_losers(

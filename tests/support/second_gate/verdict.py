@@ -207,8 +207,11 @@ def asked_class_by_class(found: Sequence[Json]) -> list[Json]:
 
 
 def with_some_together(evidence: Evidence, found: Sequence[Json]) -> list[Json]:
-    """The measures, and once more those of several suites or holdouts, as one."""
-    return [*found, *(joined for _, joined in some_together(evidence, found))]
+    """The measures, and those of several suites or holdouts as one, unless they are among them."""
+    keys = "pairs", "asked", "own_prompts", "kind"
+    there = [[one[key] for key in keys] for one in found]
+    joined = [one for _, one in some_together(evidence, found)]
+    return [*found, *(one for one in joined if [one[key] for key in keys] not in there)]
 
 
 def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[list[Json], Json]]:
@@ -228,7 +231,7 @@ def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[list[
             unknown = roles == ["live version"] and of_this_line(evidence, {**one, **beside}, 0)
             what = roles[0], unknown, one["asked"], one["own_prompts"]
             alike.setdefault(what, []).append((one, {**one, **beside}))
-    several = [
+    return [
         (
             [one for one, _ in each],
             {**each[0][1], "pairs": [pair for _, one in each for pair in one["pairs"]]},
@@ -236,9 +239,6 @@ def some_together(evidence: Evidence, found: Sequence[Json]) -> list[tuple[list[
         for each in alike.values()
         if len(each) > 1
     ]
-    keys = "pairs", "asked", "own_prompts", "kind"
-    there = [[one[key] for key in keys] for one in found]
-    return [(each, one) for each, one in several if [one[key] for key in keys] not in there]
 
 
 def useless(evidence: Evidence) -> bool:

@@ -153,6 +153,56 @@ def test_classes_that_lose_an_image_by_chance_do_not_hide_a_few_that_lose_half_o
     assert f"{named} 30.0 points" in report.reasons[0]
 
 
+MANY_SMALL = entries("many small", [(f"kind {n % 500}",) for n in range(2000)])
+TWO_LARGE = entries("two large", [(f"kind {900 + n % 2}",) for n in range(80)])
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_classes_of_four_images_do_not_hide_that_half_of_a_large_one_is_lost(lost: int) -> None:
+    """One image that is lost by chance makes a small class lose, and there are hundreds of them."""
+
+    def changed(image: ManifestEntry, query: ClassQuery) -> float:
+        del query
+        return -0.5 if 900 <= number_of(image) < 900 + lost else 0.0
+
+    report = passed([*MANY_SMALL, *TWO_LARGE], changed=changed)
+    (own, *_) = report.measures
+    if not lost:
+        assert (report.verdict, held_back(report)) == (Verdict.PASSED, set())
+        return
+    assert (report.verdict, report.lost_classes) == (Verdict.INCONCLUSIVE, ())
+    assert own.difference > -0.02
+    assert own.losing is not None
+    assert (own.losing.classes, own.losing.at_least) == (lost, 10)
+    assert ") with at least 10 images whose other images show a loss" in report.reasons[0]
+
+
+@pytest.mark.parametrize("loses", [False, True])
+def test_small_classes_of_small_holdouts_do_not_hide_one_that_all_of_these_show(
+    *, loses: bool
+) -> None:
+    """Each of six holdouts has too few images of it, and their pool has hundreds of classes."""
+    earlier, line = list[HeldOutUpdate](), ROOT
+    for number in range(2, 8):
+        names = [f"kind {100 * number + n}" for n in range(60)]
+        line = replace(
+            taught(line, number, ("kind 7777", *names)),
+            classes=tuple(dict.fromkeys((*line.classes, "kind 7777", *names))),
+        )
+        shown = [("kind 7777",)] * 6 + [(name,) for name in names] * 2
+        holdout = entries(f"small {number}", shown)
+        earlier.append(HeldOutUpdate(version=line, holdout=holdout, passed=True))
+
+    def changed(image: ManifestEntry, query: ClassQuery) -> float:
+        del query
+        return -0.45 if loses and image.class_name == "kind 7777" else 0.0
+
+    report = passed(SHOWN, changed=changed, earlier=earlier)
+    found = {one.name for one in report.measures if one.lost_by_some and one.losing.joined}  # type: ignore[union-attr]
+    assert found == ({"version 2"} if loses else set())
+    assert report.lost_classes == ()
+
+
 def test_names_that_overlap_may_take_most_of_a_class_of_a_suite() -> None:
     def changed(image: ManifestEntry, query: ClassQuery) -> float:
         return -0.9 if "sun" in query.classes and number_of(image) < 3 else 0.0
@@ -239,6 +289,17 @@ def test_an_image_does_not_tell_by_itself_that_its_class_loses() -> None:
     assert Losing.of([("cup", -1), ("pot", 1)], 1.645) is None
 
 
+def test_of_classes_that_lose_those_with_more_images_are_asked_alone_too() -> None:
+    """Of each class of twelve, the ten images that count have gained one."""
+    small = [(f"small {n}", change) for n in range(30) for change in (-1, -1, 1, *[0] * 9)]
+    large = [("large", -1)] * 12 + [("large", 0)] * 18
+    found = Losing.worst([*small, *large], 1.645, limit=None)
+    assert found is not None
+    assert (found.classes, found.images, found.at_least) == (1, 30, 30)
+    alone = Losing.of(large, 1.645)
+    assert alone == replace(found, at_least=1)
+
+
 def test_the_classes_that_lose_most_are_named() -> None:
     worse = [("a", -1)] * 2 + [("b", -1)] * 5 + [("c", -1)] * 3 + [("d", -1)] * 4
     found = Losing.of(worse, 1.645)
@@ -262,11 +323,11 @@ def test_a_report_that_did_not_name_them_yet_is_read() -> None:
     report = passed(SHOWN, changed=lambda image, query: -0.15 if number_of(image) % 4 else 0.05)
     stored = json.loads(json.dumps(report.to_json()))
     for one in stored["measures"]:
-        for newer in ("names", "joined"):
+        for newer in ("names", "joined", "at_least"):
             (one["losing"] or {}).pop(newer, None)
     (own, *_) = Report.from_json(stored).measures
     assert own.losing is not None
-    assert (own.losing.names, own.losing.joined) == ((), False)
+    assert (own.losing.names, own.losing.joined, own.losing.at_least) == ((), False, 1)
 
 
 @pytest.mark.parametrize("loses", [False, True])
