@@ -66,15 +66,18 @@ def _unproven(
 ) -> tuple[tuple[Version, VersionVerdict | None], ...]:
     """Return the ancestors since the nearest of `let_live` that has not failed since.
 
-    Where something else is live, only what a conversion was made from: that was asked to gain as a
-    conversion is not, and is to be judged beside what is live, too. The root is none of them. Each
-    has its worst verdict, by any policy and suites; passes under a looser policy than the model's
-    do not count.
+    Where something else is live, only what a conversion was made from, and what was imported. The
+    first was asked to gain as a conversion is not, and is to be judged beside what is live, too.
+    The second may have been taught images of suites and holdouts here, as nothing shows. The root
+    is none of them. Each has its worst verdict, by any policy and suites; passes under a looser
+    policy than the model's do not count.
     """
     passed, found = let_live(work, model), list[tuple[Version, VersionVerdict | None]]()
+    converted = True
     for child, one in pairwise([version, *reversed(ancestors(work, version))]):
-        if live and (live.version in {child.number, one.number} or not child.is_conversion):
+        if live and live.version in {child.number, one.number}:
             break
+        converted = converted and child.is_conversion
         verdicts = work[Verdicts].counting(one)
         strict = _no_looser(work, model, {given.policy for given in verdicts})
         counting = [
@@ -88,7 +91,8 @@ def _unproven(
         if one.is_root or (one.number in passed and not failed):
             break
         compared = live is None or any(given.beside == live.version for given in counting)
-        found.append((one, verdict if compared or failed else None))
+        if live is None or converted or one.origin is not None:
+            found.append((one, verdict if compared or failed else None))
     return tuple(found)
 
 

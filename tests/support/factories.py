@@ -25,7 +25,7 @@ from core.jobs.rules import Job, model_of
 from core.principal import Principal, Role
 from core.recipes.fields import DEFAULT_PROMPT
 from core.registry.aliases import Alias, AliasMove, MoveKind
-from core.registry.versions import Model, ServingPrecision, Version
+from core.registry.versions import Model, Origin, ServingPrecision, Version
 from core.trials.rules import Arm, Prediction, Trial, TrialMode
 from core.values import (
     DatasetId,
@@ -203,6 +203,19 @@ def a_version(job: Job, number: int = 1, **changes: Any) -> Version:
         created_at=NOW,
     )
     return replace(made, **changes)
+
+
+def an_origin(*learned_from: str) -> Origin:
+    """What a bundle states of its version."""
+    return Origin(
+        model="demo",
+        version=3,
+        signed_by="lab",
+        key_id="k",
+        bundle=digest("bundle"),
+        record=digest("record"),
+        learned_from=tuple(map(Digest, learned_from)),
+    )
 
 
 def a_move(alias: Alias, **changes: Any) -> AliasMove:

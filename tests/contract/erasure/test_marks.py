@@ -26,14 +26,14 @@ from core.recipes.rules import Recipe
 from core.registry.evidence import grow_holdout
 from core.registry.marks import Marks
 from core.registry.version_rows import Versions
-from core.registry.versions import Model, Origin, Version
+from core.registry.versions import Model, Version
 from core.upkeep.delete import delete_dataset, delete_dataset_version, delete_version
 from core.values import Digest
 from tests.support.api.seeds import a_verdict
 from tests.support.erasures import entry_of, erase, followed
 from tests.support.evaluation.each_class import knowing_each
 from tests.support.evaluation.judged import CATS, SUITES, a_judged_model, go_live
-from tests.support.factories import digest
+from tests.support.factories import an_origin, digest
 from tests.support.ordering import an_unimported_model
 from tests.support.scene import Scene
 
@@ -51,12 +51,6 @@ def put(scene: Scene, version: Version, into: Model, **changes: Any) -> None:
         work.commit()
 
 
-def from_bundle(*learned_from: str) -> Origin:
-    said = {"model": "demo", "version": 3, "signed_by": "lab", "key_id": "k"}
-    sums = {"bundle": digest("bundle"), "record": digest("record")}
-    return Origin(**said, **sums, learned_from=learned_from)  # type: ignore[arg-type]
-
-
 def marks(scene: Scene, model: Model) -> list[bool]:
     return [version.erasure is not None for version in scene.versions(model)]
 
@@ -70,10 +64,10 @@ def test_the_same_weights_are_marked_in_every_model_and_so_is_what_came_from_the
     taught = scene.version(model, 2)
     put(scene, taught, copy)
     scene.learn(copy, scene.frozen("owl", "elk", offset=50, forms=MANY), parent=2)
-    named, manifest = from_bundle(taught.digest), from_bundle(data.manifest)
+    named, manifest = an_origin(taught.digest), an_origin(data.manifest)
     put(scene, taught, copy, digest=digest("grandchild"), origin=named)
     put(scene, taught, copy, digest=digest("of a deleted line"), origin=manifest)
-    put(scene, taught, copy, digest=digest("clean"), origin=from_bundle(digest("x")))
+    put(scene, taught, copy, digest=digest("clean"), origin=an_origin(digest("x")))
     erasure = erase(scene, entry_of(scene, data, Side.TRAIN).pixels)
     assert (marks(scene, model), marks(scene, copy)) == (
         [False, True],
@@ -109,7 +103,7 @@ def test_what_an_imported_version_learned_from_stays_known(
         scene.version(copy, 1),
         copy,
         digest=digest("x"),
-        origin=from_bundle(name(data.manifest)),
+        origin=an_origin(name(data.manifest)),
     )
     with pytest.raises(InUse) as refused:
         delete_dataset_version(scene.platform, dataset=data.dataset, version=1)
@@ -172,7 +166,7 @@ def test_a_bundle_is_known_by_every_image_that_its_line_learned_from(scene: Scen
     scene.learn(model, data, parent=1)
     chosen, other = (bundled(scene, model, number) for number in (2, 3))
     for number, bundle in ((2, chosen), (3, other)):
-        learned_from = from_bundle(*bundle.version.learned_from)
+        learned_from = an_origin(*bundle.version.learned_from)
         version = scene.version(model, number)
         put(scene, version, copy, digest=bundle.version.digest, origin=learned_from)
     erased = {
@@ -213,7 +207,7 @@ def test_an_update_that_was_fitted_has_learned_from_suites_and_earlier_holdouts(
     fit = Recipe(method=Method.FT, mixing_choice=MixingChoice.FIT)
     scene.learn(model, own, parent=2, recipe=fit)
     bundle = bundled(scene, model, 3)
-    learned_from = from_bundle(*bundle.version.learned_from)
+    learned_from = an_origin(*bundle.version.learned_from)
     version = scene.version(model, 3)
     put(scene, version, copy, digest=bundle.version.digest, origin=learned_from)
     grow(scene, model, after)

@@ -36,7 +36,7 @@ from tests.support.evaluation.judged import (
     judged_by,
     update,
 )
-from tests.support.factories import NOW
+from tests.support.factories import NOW, an_origin
 from tests.support.scene import Scene
 
 PASSED, FAILED, INCONCLUSIVE = Verdict.PASSED, Verdict.FAILED, Verdict.INCONCLUSIVE
@@ -397,6 +397,32 @@ def test_a_loss_does_not_go_live_under_a_new_alias_by_a_child_that_learns_nothin
         (row,) = work[Aliases].history(model.id, "fresh")
         assert (row.override, row.verdict) == (True, FAILED)
         assert 4 not in {number for number, _ in work[Aliases].passed(model.id)}
+
+
+@pytest.mark.parametrize("between", [False, True], ids=["child", "grandchild"])
+def test_what_was_imported_and_has_not_gone_live_counts_for_what_is_taught_after_it(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch, between: bool
+) -> None:
+    """Elsewhere it may have been taught the images of suites here, and descendants keep that."""
+    each = (SUITES, CATS, OWLS, ANTS, HARD, ("sun",))
+    knowing_each(scene, model, monkeypatch, {n: sum(each[:n], ()) for n in range(1, 7)})
+    update(scene, model, *CATS)
+    a_candidate(
+        scene.platform, model, parent=2, teaches=OWLS, origin=an_origin(), verdict=INCONCLUSIVE
+    )
+    last = 3
+    for classes in (ANTS, HARD) if between else (ANTS,):
+        ended = update(scene, model, *classes, parent=last)
+        last += 1
+        assert ended.result is not None
+        assert not ended.result["promotion"]["moved"]
+    assert (scene.version(model, last).verdict, scene.live(model)) == (PASSED, 2)
+    with pytest.raises(GateFailed, match="What version 3 was taught elsewhere may be images") as no:
+        go_live(scene, model, last)
+    assert no.value.facts["version"] == 3
+    go_live(scene, model, last, reason="whoever trained it has none of the suites' images")
+    update(scene, model, *each[last], parent=last)
+    assert scene.live(model) == last + 1
 
 
 def test_under_a_new_alias_the_child_of_an_undecided_version_takes_a_reason(

@@ -21,6 +21,7 @@ from core.registry.verdicts import VersionVerdict
 from core.registry.version_rows import Versions
 from core.registry.versions import (
     Model,
+    Origin,
     ServingPrecision,
     TensorEntry,
     Version,
@@ -88,6 +89,7 @@ def a_candidate(
     teaches: tuple[str, ...] = (),
     precision: ServingPrecision = ServingPrecision.FP32,
     weights_of: int | None = None,
+    origin: Origin | None = None,
 ) -> Version:
     """A version trained from another one; judged, if a verdict is given.
 
@@ -111,6 +113,7 @@ def a_candidate(
             classes=tuple(dict.fromkeys(before.classes + teaches)),
             feature_statistics={**before.feature_statistics, **statistics},
             precision=precision,
+            origin=origin,
         )
         work[Versions].add(version)
         if verdict is not None:

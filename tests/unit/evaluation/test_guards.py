@@ -14,8 +14,7 @@ from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Unguarded
 from core.gate.guards import Guarding, is_guard
 from core.gate.kinds import ClassList, MeasureKind
-from core.registry.versions import Origin, Version
-from core.values import Digest
+from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     EARLIER,
     FIRST,
@@ -31,13 +30,10 @@ from tests.support.evaluation.evaluations import (
     taught,
     third_update,
 )
-
-ORIGIN = Origin(
-    model="demo", version=7, signed_by="lab", key_id="k", bundle=Digest("b"), record=Digest("r")
-)
+from tests.support.factories import an_origin
 
 # Version 2 was taught bag and shirt elsewhere, so its holdout is not here.
-IMPORTED = HeldOutUpdate(version=replace(FIRST, origin=ORIGIN), holdout=())
+IMPORTED = HeldOutUpdate(version=replace(FIRST, origin=an_origin()), holdout=())
 
 PICTURES = suite("pictures", entries("pictures", [("cat",), ("sun",)] * 10), SuiteKind.ZERO_SHOT)
 
