@@ -35,7 +35,7 @@ class PromotionRequirements:
     unlisted: tuple[str, ...] = ()
     # Where nothing is live to compare with: the ancestors since the nearest that a passing verdict
     # let go live, each with the worst verdict beside its parent. Of a conversion of what is not
-    # live, that version. And those that were imported and have not gone live.
+    # live, that version. Where something is live, imported ancestors without a verdict, too.
     unproven: tuple[tuple[Version, VersionVerdict | None], ...] = ()
     added: Mapping[int, SuiteId] = field(default_factory=dict)  # to the holdouts of the line's
     # updates and of the lost ones, by the version's number
@@ -293,10 +293,16 @@ def _descends_from_unproven(
         told = f"and its verdict is {verdict.verdict.value!r}"
     failed = outcome is Verdict.FAILED
     needed = f"{'an override and ' if failed else ''}a reason"
+    if now.live is not None and not version.is_conversion:
+        return errors.GateFailed(
+            f"Version {version.number} descends from version {ancestor.number}, which was imported "
+            f"and has not gone live: what it was taught elsewhere may be images of suites here. To "
+            f"let version {version.number} go live requires {needed}.",
+            version=ancestor.number,
+            scores=scores(None),
+        )
     why = f"Nothing is live as {now.alias!r} to compare version {version.number} with"
-    if now.live is not None and ancestor.origin is not None:
-        why = f"What version {ancestor.number} was taught elsewhere may be images of suites here"
-    elif now.live is not None:
+    if now.live is not None:
         why = f"Version {version.number} was converted and not taught"
     return errors.GateFailed(
         f"{why}, so what it descends from counts, too. No passing verdict has let version "

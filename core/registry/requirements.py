@@ -1,6 +1,6 @@
 """The suites, policy and live version that a promotion is checked against."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 
 from core.database.work import Work
@@ -42,7 +42,10 @@ def promotion_requirements(work: Work, version: Version, alias: str) -> Promotio
         unlisted=tuple(
             name for name in (live.classes if live else ()) if name.lower() not in known
         ),
-        unproven=_unproven(work, model, version, work[Aliases].find(model.id, alias)),
+        unproven=(
+            *_unproven(work, model, version, work[Aliases].find(model.id, alias)),
+            *((one, None) for one in imported_ancestors(work, version) if live),
+        ),
         added={
             number: suite.id
             for number, suite in added_images(work, model.id).items()
@@ -66,18 +69,15 @@ def _unproven(
 ) -> tuple[tuple[Version, VersionVerdict | None], ...]:
     """Return the ancestors since the nearest of `let_live` that has not failed since.
 
-    Where something else is live, only what a conversion was made from, and what was imported. The
-    first was asked to gain as a conversion is not, and is to be judged beside what is live, too.
-    The second may have been taught images of suites and holdouts here, as nothing shows. The root
-    is none of them. Each has its worst verdict, by any policy and suites; passes under a looser
-    policy than the model's do not count.
+    Where something else is live, only what a conversion was made from: that was asked to gain as a
+    conversion is not, and is to be judged beside what is live, too. The root is none of them. Each
+    has its worst verdict, by any policy and suites; passes under a looser policy than the model's
+    do not count.
     """
     passed, found = let_live(work, model), list[tuple[Version, VersionVerdict | None]]()
-    converted = True
     for child, one in pairwise([version, *reversed(ancestors(work, version))]):
-        if live and live.version in {child.number, one.number}:
+        if live and (live.version in {child.number, one.number} or not child.is_conversion):
             break
-        converted = converted and child.is_conversion
         verdicts = work[Verdicts].counting(one)
         strict = _no_looser(work, model, {given.policy for given in verdicts})
         counting = [
@@ -91,9 +91,21 @@ def _unproven(
         if one.is_root or (one.number in passed and not failed):
             break
         compared = live is None or any(given.beside == live.version for given in counting)
-        if live is None or converted or one.origin is not None:
-            found.append((one, verdict if compared or failed else None))
+        found.append((one, verdict if compared or failed else None))
     return tuple(found)
+
+
+def imported_ancestors(work: Work, version: Version) -> Iterator[Version]:
+    """Yield the imported ancestors since the nearest version of the line that has ever gone live.
+
+    They may have been taught images of suites and holdouts here, as no bundle shows. Whoever let
+    one go live, or what descends from it, has decided about that.
+    """
+    for one in (version, *reversed(ancestors(work, version))):
+        if one.is_root or work[Aliases].has_moved_to(version.model, one.number):
+            return
+        if one.origin is not None and one.number != version.number:
+            yield one
 
 
 def let_live(work: Work, model: Model) -> Collection[int]:
