@@ -114,6 +114,7 @@ def evaluate_version(
     failed = any(given.verdict is Verdict.FAILED for given in verdicts)  # which stands
     labels = looks.with_labels(looks.labels if failed else labelled_suites(plan, answers))
     with platform.transactions() as work:
+        work[Models].hold(model_of(job))  # no canary of what has its tensors starts meanwhile
         version = work[Versions].get(model_of(job), number, lock=True)
         newest = [
             VersionVerdict(

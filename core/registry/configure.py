@@ -48,9 +48,11 @@ def configure_model(
     with platform.transactions() as work:
         if suites is not None or policy is not None:
             work.principal.require(Role.ADMIN)
-        found = work[Models].get(model)
-        if suites is not None:
-            work[Models].set_suites(found.id, work[Suites].chosen(suites))
+        chosen = None if suites is None else work[Suites].chosen(suites)
+        work[Models].hold(work[Models].get(model).id)
+        found = work[Models].get(model)  # as whoever held it before has left it
+        if chosen is not None:
+            work[Models].set_suites(found.id, chosen)
         if isinstance(policy, GatePolicy):
             policy = clean_policy(policy)
             add_policy(work, policy)

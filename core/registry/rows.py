@@ -119,6 +119,15 @@ class Models(Rows):
         if self._connection.scalar(lock) is None:
             raise ModelNotFound(model=model)
 
+    def hold(self, model: ModelId) -> None:
+        """Keep others that hold the model from going on before commit; raises ModelNotFound.
+
+        Jobs and versions can be added. Whoever holds a version too holds the model first.
+        """
+        held = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
+        if self._connection.scalar(held) is None:
+            raise ModelNotFound(model=model)
+
     def lock_all(self) -> Sequence[Model]:
         """Return all models, and keep others from adding versions to any.
 
@@ -142,10 +151,7 @@ class Models(Rows):
 
     def set_suites(self, model: ModelId, suites: Sequence[SuiteId]) -> None:
         """Replace the suites that judge the model's next versions."""
-        # Without the lock, two concurrent choices would mix row by row.
-        lock = select(models.c.id).where(models.c.id == model).with_for_update(key_share=True)
-        if self._connection.scalar(lock) is None:
-            raise ModelNotFound(model=model)
+        self.hold(model)  # else two concurrent choices would mix row by row
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
 

@@ -54,6 +54,8 @@ def start_trial(
     _require_same_input(platform.artifacts, current, tried)
     now = platform.clock()
     with platform.transactions() as work:
+        if mode is TrialMode.CANARY:  # a verdict on a version that has its tensors would end it
+            work[Models].hold(found.id)
         tried = work[Versions].get(found.id, candidate, lock=True)  # it is not collected meanwhile
         present = work[Aliases].get(found.id, alias)
         require_revision(present, expected_revision)  # so it still points at `current`
