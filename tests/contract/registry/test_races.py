@@ -16,9 +16,9 @@ from core.errors import EvaluationStale, FieldInvalid
 from core.gate.rules import Verdict
 from core.jobs.orders import ConvertOrder, EvaluateOrder
 from core.registry.configure import configure_model
+from core.registry.promotable import require_canary
 from core.registry.rows import Models
 from core.registry.versions import Model, ServingPrecision
-from core.trials import run
 from core.trials.rows import Trials
 from core.trials.rules import TrialMode
 from core.trials.run import start_trial
@@ -113,7 +113,7 @@ def test_a_canary_of_what_has_just_failed_in_another_form_ends(
         work.connection.execute(delete(answers))  # else they are not asked for again
         work.commit()
     scene.order(model, EvaluateOrder(version=2))
-    allowed = run.require_canary
+    allowed = require_canary
     with ThreadPoolExecutor(1) as pool:
 
         def while_judged(*args: Any, **named: Any) -> None:
@@ -124,7 +124,7 @@ def test_a_canary_of_what_has_just_failed_in_another_form_ends(
             )
 
         judged = list[Any]()
-        monkeypatch.setattr(run, "require_canary", while_judged)
+        monkeypatch.setattr("core.trials.run.require_canary", while_judged)
         start_trial(
             scene.platform,
             model=model.name,
