@@ -50,7 +50,7 @@ def configure_model(
             work.principal.require(Role.ADMIN)
         chosen = None if suites is None else work[Suites].chosen(suites)
         work[Models].hold(work[Models].get(model).id)
-        found = work[Models].get(model)  # as whoever held it before has left it
+        found = work[Models].get(model)  # again: another choice may have come first
         if chosen is not None:
             work[Models].set_suites(found.id, chosen)
         if isinstance(policy, GatePolicy):

@@ -206,7 +206,7 @@ def a_version(job: Job, number: int = 1, **changes: Any) -> Version:
 
 
 def an_origin(*learned_from: str) -> Origin:
-    """What a bundle states of its version."""
+    """The origin that a bundle states of its version."""
     return Origin(
         model="demo",
         version=3,

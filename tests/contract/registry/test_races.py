@@ -1,4 +1,4 @@
-"""What judges a model, and a canary, where somebody else is at it too.
+"""Choices of suites and policies, and canaries, beside what somebody else does at once.
 
 On PostgreSQL alone: SQLite's writers take turns.
 """
@@ -70,7 +70,7 @@ def choose(scene: Scene, model: Model, **chosen: Any) -> None:
 def test_a_policy_that_is_chosen_again_undoes_no_stricter_one(
     scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever sends what was in force needs no reason, but for what is by then."""
+    """To send the policy in force takes no reason; by the time that counts, it is another."""
     knowing_each(scene, model, monkeypatch, {1: SUITES, 2: ("hat", *CATS)})
     judged_by(scene, model, name="loose", parent_tolerance=1.0, root_tolerance=1.0)
     update(scene, model, *CATS, auto_promote=False)
