@@ -209,6 +209,7 @@ def test_a_reader_finds_how_to_promote_in_the_reference(
             page.emulate_media(color_scheme="dark")
             page.mouse.move(0, 0)  # Redoc's rows have too little contrast below the pointer
             page.reload()  # as by a link to the operation
+            expect(page.get_by_text("Loading...")).to_have_count(0)  # nothing moves while axe reads
         expect(page.get_by_role("heading", name="Promote a version")).to_be_in_viewport()
         expect(page.get_by_text("Role: operator.").first).to_be_visible()
         assert page.url == f"{site[0]}/docs#/aliases/move_alias"
