@@ -173,6 +173,11 @@ def clean_caption(caption: str) -> str:
     return cleaned
 
 
+def clean_reason(reason: str) -> str:
+    """Return a reason without blanks around it, "" if nothing of it can be seen."""
+    return reason.strip() if _is_visible(reason) else ""
+
+
 def clean_file_label(name: str | None) -> str:
     """Return what is shown of an uploaded file's name.
 

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic.config import JsonDict
 
 from core.errors import FieldInvalid
+from core.values import clean_reason
 
 _DIGITS = re.compile(r"[0-9]{1,10}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -60,8 +61,14 @@ Time = Annotated[datetime, Strict(False), BeforeValidator(_rfc_3339), AfterValid
 
 _NEXT = "The `next` of the previous page."
 
-Reason = Annotated[str, StringConstraints(strip_whitespace=True, max_length=500)]
-ReasonQuery = Annotated[str, Query(max_length=500, description="Why; kept in the audit log.")]
+Reason = Annotated[
+    str, StringConstraints(strip_whitespace=True, max_length=500), AfterValidator(clean_reason)
+]
+ReasonQuery = Annotated[
+    str,
+    Query(max_length=500, description="Why; kept in the audit log."),
+    AfterValidator(clean_reason),
+]
 
 After = Annotated[str | None, Query(max_length=100, description=_NEXT)]
 

@@ -16,7 +16,7 @@ from pydantic import BeforeValidator, Field
 
 from api.http.json_bodies import require_storable
 from core import errors
-from core.values import canonical_json, sha256
+from core.values import canonical_json, clean_reason, sha256
 
 TOKEN = "token"  # noqa: S105 - the name of the field
 FORM_TYPE = "application/x-www-form-urlencoded"
@@ -118,7 +118,7 @@ def reason_field(fields: Mapping[str, str]) -> str:
 
 def optional_reason_field(fields: Mapping[str, str]) -> str:
     """Return the reason in a form, "" if there is none. Raises FieldInvalid for a long one."""
-    return short_field(fields, "reason", LONGEST_REASON)
+    return clean_reason(short_field(fields, "reason", LONGEST_REASON))
 
 
 def short_field(fields: Mapping[str, str], name: str, longest: int) -> str:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from core.errors import FieldInvalid
-from core.values import Digest, Json, KeyId, canonical_json, sha256
+from core.values import Digest, Json, KeyId, canonical_json, clean_reason, sha256
 
 
 class Action(StrEnum):
@@ -74,11 +74,11 @@ class Action(StrEnum):
 
 def given_reason(reason: str, step: str) -> str:
     """Return the reason of a step, which begins the refusal. Raises FieldInvalid without one."""
-    if not reason.strip():
+    if not (reason := clean_reason(reason)):
         raise FieldInvalid(
             f"{step} requires a reason: it is kept in the audit log.", pointer="/reason"
         )
-    return reason.strip()
+    return reason
 
 
 # What may change which version may go live, beside moves of aliases.

@@ -23,7 +23,7 @@ from core.registry.aliases import Alias
 from core.registry.read import ancestors
 from core.registry.versions import Version
 from core.trials.rows import TrialSamples
-from core.values import Digest, ErasureId, JobId, ModelId, new_id
+from core.values import Digest, ErasureId, JobId, ModelId, clean_reason, new_id
 
 LANE = "erasures"  # they run one after another
 PRIORITY = 10  # above all that can be asked for
@@ -43,7 +43,7 @@ def order_erasure(
     Raises ImageNotFound with those that are not stored or were erased before, or FieldInvalid
     without a reason.
     """
-    if not reason.strip():
+    if not (reason := clean_reason(reason)):
         raise FieldInvalid("An erasure requires a reason.", pointer="/reason")
     now = platform.clock()
     with platform.transactions() as work:
@@ -58,7 +58,7 @@ def order_erasure(
         erasure = Erasure(
             id=erasure_id,
             images=wanted,
-            reason=reason.strip(),
+            reason=reason,
             retraining=retraining,
             actor=request.principal.name,
             job=job.id,

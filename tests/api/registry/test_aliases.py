@@ -93,12 +93,16 @@ def test_an_inconclusive_version_needs_a_reason(service: Service, model: Model) 
     put(service, 2)
     with service.untouched():
         assert code_of(put(service, 4, '"2"')) == (409, "gate_failed")
+        unseen = put(service, 4, '"2"', reason="\u200b\u2060")  # both without width
+        assert code_of(unseen) == (409, "gate_failed")
     assert put(service, 4, '"2"', reason="enough for us").status_code == 200
 
 
 def test_an_override_needs_a_reason_and_is_recorded(service: Service, model: Model) -> None:
     with service.untouched():
-        assert code_of(put(service, 3, override=True)) == (422, "field_invalid")
+        for unseen in ({}, {"reason": "\u200b"}):
+            refused = put(service, 3, override=True, **unseen)
+            assert code_of(refused) == (422, "field_invalid")
     assert put(service, 3, override=True, reason="only boots matter").status_code == 200
     row = service.client.get(PRODUCTION + "/history").json()["data"][-1]
     assert (row["to_version"], row["reason"], row["actor"]) == (3, "only boots matter", "admin")

@@ -12,6 +12,7 @@ from core.values import (
     clean_class,
     clean_file_label,
     clean_name,
+    clean_reason,
     counted,
     new_id,
     sha256,
@@ -105,6 +106,7 @@ def test_text_that_nobody_could_see_is_no_name_and_no_caption(text: str) -> None
         clean_class(text)
     with pytest.raises(CaptionInvalid):
         clean_caption(text)
+    assert clean_reason(text) == ""
 
 
 @pytest.mark.parametrize("text", ["a", "7", "!", "🙂", "👩‍🚀", "❤️", "東京", "R&D", "e\u0301"])
