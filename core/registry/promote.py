@@ -89,6 +89,7 @@ def promote(
     require_served(to)
     now = platform.clock()
     with platform.transactions() as work:
+        work[Models].hold(found.id)  # the policy that decides is the one that the move names
         to = work[Versions].get(found.id, version, lock=True)
         to.require_weights()
         present = work[Aliases].find(found.id, alias)

@@ -15,6 +15,7 @@ from core.datasets.version_rows import Suites
 from core.errors import EvaluationStale, FieldInvalid
 from core.gate.rules import Verdict
 from core.jobs.orders import ConvertOrder, EvaluateOrder
+from core.registry.alias_rows import Aliases
 from core.registry.configure import configure_model
 from core.registry.promotable import require_canary
 from core.registry.rows import Models
@@ -80,6 +81,21 @@ def test_a_policy_that_is_chosen_again_undoes_no_stricter_one(
         choose(scene, model, policy="loose")
     with pytest.raises(EvaluationStale):
         go_live(scene, model, 2)
+
+
+def test_a_promotion_is_decided_by_the_policy_that_its_move_names(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A policy chosen meanwhile waits, or is the one that decides: no pass counts as one by it."""
+    knowing_each(scene, model, monkeypatch, {1: SUITES, 2: ("hat", *CATS)})
+    judged_by(scene, model, name="loose", parent_tolerance=1.0, root_tolerance=1.0)
+    update(scene, model, *CATS, auto_promote=False)
+    before(monkeypatch, Models, "hold", lambda: judged_by(scene, model, name="strict"))
+    with pytest.raises(EvaluationStale):
+        go_live(scene, model, 2)
+    with scene.platform.transactions(read_only=True) as work:
+        moves = work[Aliases].history(model.id, "production")
+        assert [one.to_version for one in moves] == [1]
 
 
 def test_suites_that_are_chosen_again_take_away_none_that_was_added(
