@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from core.bundles.rules import ENVELOPE_FILE, Envelope, Statement
 from core.errors import PerennialError
-from core.evaluation.evidence import FORMAT, REPEATED, Difference, differences
+from core.evaluation.evidence import FORMAT, Difference, differences, is_repeated
 from core.values import Digest, Json, sha256
 
 PREDICATE_TYPE = "urn:perennial:predicate:evidence:v1"
@@ -43,7 +43,7 @@ class EvidenceFile:
     @property
     def images(self) -> int:
         """The number of test images that were judged."""
-        whole = (one for one in self.facts["images"] if not one["name"].endswith(REPEATED))
+        whole = (one for one in self.facts["images"] if not is_repeated(one["name"]))
         return sum(int(one["count"]) for one in whole)
 
     def differences(self) -> list[Difference]:

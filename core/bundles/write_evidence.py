@@ -13,7 +13,7 @@ from core.database.work import Work
 from core.datasets.manifests import ManifestEntry, Part
 from core.datasets.version_rows import Suites
 from core.errors import ArtifactMissing, SigningKeyMissing, SuiteNotFound, VersionNotFound
-from core.evaluation.evidence import EVIDENCE, REPEATED
+from core.evaluation.evidence import EVIDENCE, is_repeated
 from core.evaluation.exams import entries_in
 from core.evaluation.holdouts import captions_name
 from core.evaluation.rows import AnswerCache
@@ -50,7 +50,7 @@ def write_evidence(
         erased = {
             one["name"]: max(1, one["count"] - left)
             for one, is_kept in zip(lists, kept, strict=True)
-            if not (is_kept or one["name"].endswith(REPEATED))
+            if not (is_kept or is_repeated(one["name"]))
             for left in [_left(work, artifacts, version, report, facts["plan"], one["name"])]
         }
     parts = [one["file"] for one, is_kept in zip(lists, kept, strict=True) if is_kept]

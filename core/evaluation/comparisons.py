@@ -11,10 +11,10 @@ with those of the model's zero-shot suites, too, what callers get who ask with e
 versions choose from the same list there. Over their default lists each chooses from what it has
 learned itself, as for callers who send none; of suites, on images of what the other version has
 learned. On these both also choose from all learned classes alone, as a suite's own may hide what
-these callers lose. Earlier holdouts with fewer images than the policy's
-minimum are also compared together. A larger one shows by itself what it lost; among the others it
-would hide their losses. So would, compared with the live version, what that one has not learned and
-the candidate has: such holdouts are together apart from the others.
+these callers lose; there, settled versions are asked, too. Earlier holdouts with fewer images than
+the policy's minimum are also compared together. A larger one shows by itself what it lost; among
+the others it would hide their losses. So would, compared with the live version, what that one has
+not learned and the candidate has: such holdouts are together apart from the others.
 
 Captions have no class lists: an update's holdout is asked as a suite is, in both directions, and
 the gain counts the answers of both. R@1 is compared, and then R@5, which can only fail a version.
@@ -34,7 +34,7 @@ from functools import partial
 from itertools import product
 
 from core.evaluation.comparison import Comparison, Pairs, Roles, choices_of, with_each
-from core.evaluation.exams import Exam, RetrievalExam
+from core.evaluation.exams import ClassExam, Exam, RetrievalExam
 from core.evaluation.holdouts import CaptionedHoldout, ClassHoldout
 from core.evaluation.plan import EvaluationPlan
 from core.evaluation.pools import KNOWN, judged_mildly, pools_of, small_of
@@ -56,6 +56,9 @@ def comparisons(plan: EvaluationPlan) -> Iterator[Comparison]:
         yield from with_each(plan, MeasureKind.ZERO_SHOT, over)
         yield from with_each(plan, MeasureKind.ZERO_SHOT, learned, pooled=learned)
         yield from _with_settled(plan, MeasureKind.ZERO_SHOT, suite)
+        for pair in _settled_among_learned(plan, suite):
+            learned = {ClassList.LEARNED: {SETTLED: (pair,)}}
+            yield from with_each(plan, MeasureKind.ZERO_SHOT, learned, pooled=learned)
     for captioned in plan.retrieval:
         for kind, depth in product(DIRECTIONS, DEPTHS):
             roles = _over_both(_of_suite(plan, captioned))
@@ -154,12 +157,27 @@ def _among_learned(plan: EvaluationPlan, suite: Exam) -> Mapping[str, Pairs]:
     They are judged as mildly as a small holdout beside its pool: a suite may show a learned class
     with a single image.
     """
-    over = suite.over(ClassList.UNION)
     return {
         role: pairs
         for role, pairs in _by_default(plan, suite).items()
-        if any(exam.over(ClassList.LEARNED).digest != over.digest for exam, _ in pairs)
+        if any(_is_among_fewer(exam, suite) for exam, _ in pairs)
     }
+
+
+def _settled_among_learned(
+    plan: EvaluationPlan, suite: Exam
+) -> Iterator[tuple[ClassExam, Version]]:
+    for settled, exams in plan.settled_learned:
+        yield from (
+            (exam, settled)
+            for exam in exams
+            if exam.name == suite.name and _is_among_fewer(exam, suite)
+        )
+
+
+def _is_among_fewer(learned: Exam, suite: Exam) -> bool:
+    """Return whether learned classes alone are another question than all that a suite asks."""
+    return learned.over(ClassList.LEARNED).digest != suite.over(ClassList.UNION).digest
 
 
 def _with_settled(

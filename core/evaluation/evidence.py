@@ -26,7 +26,7 @@ from core.evaluation.plan import EvaluationPlan
 from core.evaluation.queries import ClassQuery, EvalQuery, RetrievalQuery, list_of_images
 from core.evaluation.report import Report
 from core.evaluation.results import AnswersByQuery
-from core.gate.kinds import LIVE, PARENT, SETTLED, SUITES
+from core.gate.kinds import SETTLED, SUITES
 from core.gate.levels import Spending
 from core.registry.versions import Version
 from core.values import Digest, Json, canonical_json, from_plain, sha256
@@ -52,17 +52,10 @@ AMONG_ALL = "captions, among all"
 # After the name of a captioned suite and a number: the images of an edition before the newest.
 EARLIER = ", earlier edition"
 
-# After the name of a suite: its images of classes that the parent or the live version has learned.
-LEARNED = {PARENT: ", learned by the parent", LIVE: ", learned by the live version"}
+# Between the name of a suite and that of a version, which has learned the classes of its images.
+LEARNED = ", learned by "
 
-REPEATED = (
-    AT_FIRST,
-    LABELS,
-    TOGETHER,
-    AMONG_ALL,
-    EARLIER,
-    *LEARNED.values(),
-)  # lists of images that are in a whole list, too
+_REPEATED = (AT_FIRST, LABELS, TOGETHER, AMONG_ALL, EARLIER)
 
 Entries = tuple[ManifestEntry, ...]
 
@@ -130,6 +123,8 @@ def facts_of(evaluated: Evaluated) -> dict[str, Any]:
         for (version, asked), (_, questions) in zip(plan.questions, shown.questions, strict=True)
         for query, as_shown in zip(asked, questions, strict=True)
     ]
+    for _, _, as_shown in pairs:
+        writer.plain(as_shown.entries)  # that of a suite which a settled version has learned, too
     renamed = {query.digest: as_shown.digest for _, query, as_shown in pairs}
     sets = {query.entries: (name, query) for name, query in image_sets(shown).items()}
     return {
@@ -170,6 +165,11 @@ def facts_of(evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
+def is_repeated(name: str) -> bool:
+    """Return whether the images of a list are in a whole list, too."""
+    return name.endswith(_REPEATED) or LEARNED in name
+
+
 def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     """Return a query about the images of each suite and holdout of a plan, by its name."""
     found: dict[str, ClassQuery | RetrievalQuery] = {
@@ -178,10 +178,12 @@ def image_sets(plan: EvaluationPlan) -> dict[str, ClassQuery | RetrievalQuery]:
     for suite in plan.unlabelled:
         if suite.labels:
             found[suite.name + LABELS] = replace(suite.own, entries=suite.labels)
-    for role, _, exams in plan.by_default:
+    learned = [(f"the {role}", exams) for role, _, exams in plan.by_default]
+    learned += [(f"version {by.number}", exams) for by, exams in plan.settled_learned]
+    for by, exams in learned:
         for exam in exams:
             if exam.own.entries != found[exam.name].entries:
-                found[exam.name + LEARNED[role]] = exam.own
+                found[f"{exam.name}{LEARNED}{by}"] = exam.own
     for one in (*plan.holdouts, *plan.live_holdouts):
         found[one.exam.name] = one.exam.own
         if one.at_first and one.at_first != one.exam.own.entries:

@@ -161,6 +161,21 @@ class EvaluationPlan:
         return ((PARENT, self.parent, self.parent_learned), *live)
 
     @cached_property
+    def settled_learned(self) -> tuple[tuple[Version, tuple[ClassExam, ...]], ...]:
+        """The suites over learned lists, beside each settled version of the line with weights.
+
+        They show what that version has learned; it is neither the parent nor the live version.
+        """
+        others = {one.digest for one in (self.parent, self.live) if one}
+        anchors = {one.anchor.number: one.anchor for one in self.earlier if one.anchor}
+        found = (
+            (one, learned_by(one, self.zero_shot, self.candidate, self.policy.meanings))
+            for number, one in sorted(anchors.items())
+            if number in self.settled_before and one.digest not in others
+        )
+        return tuple((one, exams) for one, exams in found if exams)
+
+    @cached_property
     def questions(self) -> tuple[tuple[Version, tuple[EvalQuery, ...]], ...]:
         """The queries that each version must answer, without duplicate versions or queries.
 
@@ -168,8 +183,9 @@ class EvaluationPlan:
         holdouts, the root not with the suites' classes; candidate and live version also answer
         those on `live_holdouts`. The version that learned an earlier holdout and the settled one
         answer that holdout's own query: they did so as candidates and the answers are stored, so
-        their weights may have been collected. Anchors answer the candidate's lists. Parent and live
-        version answer over what they have learned themselves, too, also about suites that show it.
+        their weights may have been collected. Anchors answer the candidate's lists, also about what
+        suites show of that which settled ones have learned. Parent and live version answer over
+        what they have learned themselves, too, also about suites that show it.
         Each version answers in its own prompt as well, where a query has another. Candidate and
         root are calibrated; the others were when they were candidates. Equal plans have the same
         order.
@@ -199,6 +215,9 @@ class EvaluationPlan:
         for _, version, learned in self.by_default:
             asked.append((version, [query for one in learned for query in (one.own, one.union)]))
             asked.append((self.candidate, [one.union for one in learned]))
+        for settled, learned in self.settled_learned:
+            everyone = (settled, self.candidate, *([self.live] if self.live else []))
+            asked += [(by, [one.union for one in learned]) for by in everyone]
         for h in self.kept:
             if h.anchor is not None:
                 asked.append((h.anchor, [h.exam.union, h.exam.with_suites]))

@@ -68,7 +68,9 @@ class GatePolicy:
         "may be lost",
         description="Holdouts of other updates, against the settled version, with all classes that "
         "the version has learned to choose from: what newer classes may swallow of earlier ones "
-        "however many updates lie between.",
+        "however many updates lie between. Suites' images of what settled versions have learned, "
+        "against these, without the suite's own classes, may lose this or `union_tolerance`, "
+        "whichever is larger.",
     )
     default_list_tolerance: float = limited(
         0.3,
@@ -215,14 +217,9 @@ class GatePolicy:
             if kind not in {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}:
                 return {}
             once = max(self.union_tolerance, self.holdout_tolerance)
-            in_all = max(self.union_tolerance, self.swallow_tolerance)
-            return {PARENT: once, LIVE: once, SETTLED: in_all}
+            return {PARENT: once, LIVE: once, SETTLED: self._swallowed_in_all}
         if asked in {ClassList.DEFAULT, ClassList.LEARNED}:
-            judged, limit = {MeasureKind.ZERO_SHOT}, self.union_tolerance
-            if asked is ClassList.DEFAULT:
-                judged |= {MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
-                limit = self.default_list_tolerance
-            return dict.fromkeys((PARENT, LIVE) if kind in judged else (), limit)
+            return self._over_learned(kind, by_default=asked is ClassList.DEFAULT)
         if asked is ClassList.UNION:
             return self._over_union(kind)
         if kind is MeasureKind.GAIN:
@@ -233,6 +230,20 @@ class GatePolicy:
         else:
             update, wider = self.holdout_tolerance, {SETTLED: self.settled_tolerance}
         return {PARENT: update, LIVE: update, **wider}
+
+    def _over_learned(self, kind: MeasureKind, *, by_default: bool) -> Mapping[str, float]:
+        """Return the limits with learned classes alone: each version's own, or the candidate's."""
+        if not by_default:
+            once, in_all = self.union_tolerance, self._swallowed_in_all
+            limits = {PARENT: once, LIVE: once, SETTLED: in_all}
+            return limits if kind is MeasureKind.ZERO_SHOT else {}
+        judged = {MeasureKind.ZERO_SHOT, MeasureKind.HOLDOUT, MeasureKind.HOLDOUTS}
+        return dict.fromkeys((PARENT, LIVE) if kind in judged else (), self.default_list_tolerance)
+
+    @property
+    def _swallowed_in_all(self) -> float:
+        """The limit against settled versions where names of suites and learned ones may overlap."""
+        return max(self.union_tolerance, self.swallow_tolerance)
 
     def _over_union(self, kind: MeasureKind) -> Mapping[str, float]:
         if kind in SUITES:

@@ -127,13 +127,8 @@ def by_default(evidence: Evidence, suite: Json, there: Mapping[str, Json]) -> It
     """A suite's images of what a version has learned, each version over what it has learned."""
     roles = {}
     for role, version in there.items():
-        learned = {evidence.meaning(name) for name in version["classes"]}
-        shown = [one for one in suite["own"]["entries"] if evidence.meaning(one[-1]) in learned]
-        if role != "root" and shown:
-            own = {**suite["own"], "entries": shown, "classes": version["classes"]}
-            union = default({"own": own}, evidence.plan["candidate"])
-            exam = {"name": suite["name"], "suite": suite["own"], "own": own, "union": union}
-            roles[role] = [({**exam, "learned": union}, version)]
+        if role != "root" and (exam := shown_to(evidence, suite, version)) is not None:
+            roles[role] = [(exam, version)]
     yield from of_roles(evidence, "zero_shot", roles, lists=("default",))
     others = {
         role: pairs
@@ -142,6 +137,35 @@ def by_default(evidence: Evidence, suite: Json, there: Mapping[str, Json]) -> It
     }
     within = {("learned", role) for role in others}
     yield from of_roles(evidence, "zero_shot", others, within, lists=("learned",))
+    within = {("learned", "settled version")}
+    for version in settled_with_weights(evidence.plan):
+        if (exam := shown_to(evidence, suite, version)) is not None:
+            alone = {"settled version": [(exam, version)]}
+            if name_of(exam["learned"]) != name_of(suite["union"]):
+                yield from of_roles(evidence, "zero_shot", alone, within, lists=("learned",))
+
+
+def shown_to(evidence: Evidence, suite: Json, version: Json) -> Json | None:
+    """A suite's images of what a version has learned; None if there are none."""
+    learned = {evidence.meaning(name) for name in version["classes"]}
+    shown = [one for one in suite["own"]["entries"] if evidence.meaning(one[-1]) in learned]
+    if not shown:
+        return None
+    own = {**suite["own"], "entries": shown, "classes": version["classes"]}
+    union = default({"own": own}, evidence.plan["candidate"])
+    exam = {"name": suite["name"], "suite": suite["own"], "own": own, "union": union}
+    return {**exam, "learned": union}
+
+
+def settled_with_weights(plan: Json) -> list[Json]:
+    """The versions of the line that went live by passing and answer lists of the candidate."""
+    known = [plan[role]["digest"] for role in ("candidate", "parent", "live") if plan[role]]
+    anchors = {h["anchor"]["number"]: h["anchor"] for h in plan["holdouts"] if h["anchor"]}
+    return [
+        anchors[number]
+        for number in sorted(anchors)
+        if number in plan["settled_before"] and anchors[number]["digest"] not in known
+    ]
 
 
 def between(plan: Json, suite: str) -> list[Json]:
@@ -224,8 +248,10 @@ def tolerance(policy: Json, kind: str, asked: str, role: str, depth: int) -> flo
         judged = role in {"parent", "live version"} and (of_holdouts or kind == "zero_shot")
         return policy["default_list_tolerance"] if judged else None
     if asked == "learned":
-        judged = role in {"parent", "live version"} and kind == "zero_shot"
-        return policy["union_tolerance"] if judged else None
+        if kind != "zero_shot" or role not in {"parent", "live version", "settled version"}:
+            return None
+        in_all = max(policy["union_tolerance"], policy["swallow_tolerance"])
+        return in_all if role == "settled version" else policy["union_tolerance"]
     if asked == "with_suites" and not of_holdouts:
         return None
     if asked == "with_suites":

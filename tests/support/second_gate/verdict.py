@@ -267,6 +267,7 @@ def agrees(file: bytes) -> str:
             one["asked"],
             one["baseline"],
             one["own_prompts"],
+            one["baseline_version"] if one["baseline"] == "settled version" else None,
             one["name"],
             one["formerly_right"],
             one["depth"],
@@ -289,7 +290,10 @@ def agrees(file: bytes) -> str:
     assert len(found) == len(evidence.report["measures"]) == len(stated)
     for one in found:
         names = one["name"]
-        key = (one["kind"], one["asked"], one["baseline"], one["own_prompts"])
+        numbers = {version["number"] for _, version in one["pairs"]}
+        settled = numbers.pop() if len(numbers) == 1 else None
+        before = settled if one["baseline"] == "settled version" else None
+        key = (one["kind"], one["asked"], one["baseline"], one["own_prompts"], before)
         (told,) = [
             value
             for (*same, name, flips, depth), value in stated.items()

@@ -7,6 +7,7 @@ import pytest
 
 from core.datasets.rules import SuiteKind
 from core.evaluation.holdouts import HeldOutUpdate
+from core.evaluation.judge_again import judge_again
 from core.evaluation.plan import EvaluationPlan, LiveLineage, plan_queries
 from core.evaluation.queries import ClassQuery, EvalQuery
 from core.evaluation.report import Report
@@ -17,6 +18,7 @@ from core.registry.versions import Version
 from tests.support.evaluation.evaluations import (
     MODEL,
     ROOT,
+    answered,
     entries,
     live_line,
     policy,
@@ -24,6 +26,8 @@ from tests.support.evaluation.evaluations import (
     suite,
     taught,
 )
+from tests.support.evaluation.evidence import evidence_of
+from tests.support.second_gate.verdict import agrees
 
 SHELF = suite(
     "shelf",
@@ -212,6 +216,68 @@ def test_a_suites_own_classes_hide_nothing_that_is_lost_of_what_was_learned(
         assert "among the learned classes alone it lost more" in report.summary.go_live
         told = f"Top-1 on forest, with the {3 - (taught_classes[0] == 'fox')} learned classes alone"
         assert report.reasons[0].startswith(told)
+
+
+def shelves(updates: int, *, passed: bool = True) -> EvaluationPlan:
+    """An update after so many, the first of which taught foxes and wolves, which a suite shows."""
+    line, parent = [], ROOT
+    for number in range(2, 2 + updates):
+        names = ("fox", "wolf") if number == 2 else (f"kind {number}",)
+        parent = taught(parent, number, names)
+        held_out = entries(f"held out {number}", [(name,) for name in names] * 60)
+        line.append(HeldOutUpdate(version=parent, holdout=held_out, passed=passed))
+    candidate = taught(parent, 2 + updates, ("animal",))
+    return plan_queries(
+        model=MODEL,
+        policy=policy(minimum_count=350),
+        candidate=HeldOutUpdate(version=candidate, holdout=entries("own", [("animal",)] * 60)),
+        parent=parent,
+        root=ROOT,
+        earlier=line,
+        suites=[
+            suite(name, entries(name, [(one,) for one in shown] * 200), SuiteKind.ZERO_SHOT)
+            for name, shown in {"forest": ("fox", "wolf", "cup"), "cups": ("cup", "mug")}.items()
+        ],
+    )
+
+
+def a_little_at_a_time(who: Version, question: EvalQuery, index: int) -> bool:
+    """Each version loses 2.5 points with learned classes alone; other classes hide it."""
+    assert isinstance(question, ClassQuery)
+    alone = "cup" not in question.classes
+    shown = question.entries[index].class_name
+    if alone and len(question.entries) == 400:
+        return index // 2 % 40 >= who.number
+    return shown in {*who.classes, "fox", "wolf", "cup", "mug"}
+
+
+def test_learned_classes_alone_are_asked_of_settled_versions_too() -> None:
+    plan = shelves(9)
+    report = report_of(plan, a_little_at_a_time)
+    found = [one for one in report.measures if one.asked is ClassList.LEARNED]
+    lost = [(one.baseline, one.baseline_version, one.lost, one.tolerance) for one in found]
+    assert lost[0] == ("parent", 10, 10, 0.05)
+    settled = [("settled version", number, 10 * (11 - number), 0.1) for number in (3, 5, 7, 9)]
+    assert set(settled) <= set(lost[1:])
+    failing = [one for one in report.measures if one.outcome is Outcome.FAILS]
+    assert {(one.asked, one.baseline) for one in failing} == {
+        (ClassList.LEARNED, "settled version")
+    }
+    assert (report.verdict, judge_again(report, plan.policy).verdict) == ("failed", "failed")
+    assert report.reasons[0].startswith(
+        "Top-1 on forest, with the 11 learned classes alone to choose from, against the settled "
+        "version 3"
+    )
+    agrees(evidence_of(plan, answered(plan, a_little_at_a_time)))
+
+
+def test_only_what_went_live_by_passing_is_settled_for_learned_classes() -> None:
+    plan = shelves(9, passed=False)
+    assert plan.settled_learned == ()
+    report = report_of(plan, a_little_at_a_time)
+    found = [one for one in report.measures if one.asked is ClassList.LEARNED]
+    assert [(one.baseline, one.lost) for one in found] == [("parent", 10)]
+    assert report.verdict is not Verdict.FAILED
 
 
 def test_few_images_of_what_was_learned_hold_nothing_back_by_chance() -> None:

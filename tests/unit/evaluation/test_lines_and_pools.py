@@ -234,12 +234,17 @@ def test_what_a_line_has_gained_on_a_suite_is_not_lost_in_steps() -> None:
         for m in report.measures
         if m.name in {"emoji", "shapes"} and m.baseline == "settled version"
     ]
-    assert {(m.name, m.kind.value, m.baseline_version, m.tolerance) for m in settled} == {
-        ("emoji", "zero_shot", 3, 0.08),
-        ("shapes", "image_to_text", 3, 0.08),
-        ("shapes", "text_to_image", 3, 0.08),
+    assert {(m.name, m.asked.value, m.kind.value, m.baseline_version) for m in settled} == {
+        ("emoji", "own", "zero_shot", 3),
+        ("emoji", "learned", "zero_shot", 3),
+        ("shapes", "own", "image_to_text", 3),
+        ("shapes", "own", "text_to_image", 3),
     }
-    assert [m.outcome for m in settled if m.name == "emoji"] == [Outcome.FAILS]
+    over = {m.asked: (m.tolerance, m.outcome) for m in settled if m.name == "emoji"}
+    assert over == {
+        ClassList.OWN: (0.08, Outcome.FAILS),
+        ClassList.LEARNED: (0.1, Outcome.HOLDS),
+    }
     assert any("Top-1 on emoji against the settled version 3" in one for one in report.reasons)
     assert (report.verdict, judge_again(report, plan.policy).verdict) == ("failed", "failed")
 
