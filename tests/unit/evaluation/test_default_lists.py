@@ -218,9 +218,12 @@ def test_a_suites_own_classes_hide_nothing_that_is_lost_of_what_was_learned(
         assert report.reasons[0].startswith(told)
 
 
-def shelves(updates: int, *, passed: bool = True) -> EvaluationPlan:
-    """An update after so many, the first of which taught foxes and wolves, which a suite shows."""
-    line, parent = [], ROOT
+def shelves(updates: int, *, passed: bool = True, live: int | None = None) -> EvaluationPlan:
+    """An update after so many, the first of which taught foxes and wolves, which a suite shows.
+
+    `live` is the version of the line that it would replace; None is no other than its parent.
+    """
+    line, parent = list[HeldOutUpdate](), ROOT
     for number in range(2, 2 + updates):
         names = ("fox", "wolf") if number == 2 else (f"kind {number}",)
         parent = taught(parent, number, names)
@@ -238,6 +241,11 @@ def shelves(updates: int, *, passed: bool = True) -> EvaluationPlan:
             suite(name, entries(name, [(one,) for one in shown] * 200), SuiteKind.ZERO_SHOT)
             for name, shown in {"forest": ("fox", "wolf", "cup"), "cups": ("cup", "mug")}.items()
         ],
+        live=None
+        if live is None
+        else LiveLineage(
+            version=line[live - 2].version, lineage=frozenset(range(1, live + 1)), updates=()
+        ),
     )
 
 
@@ -268,6 +276,18 @@ def test_learned_classes_alone_are_asked_of_settled_versions_too() -> None:
         "Top-1 on forest, with the 11 learned classes alone to choose from, against the settled "
         "version 3"
     )
+    agrees(evidence_of(plan, answered(plan, a_little_at_a_time)))
+
+
+def test_a_settled_version_that_is_live_is_asked_once_over_learned_classes() -> None:
+    plan = shelves(9, live=6)
+    assert [one.number for one, _ in plan.settled_learned] == [3, 4, 5, 7, 8, 9]
+    report = report_of(plan, a_little_at_a_time)
+    found = [one for one in report.measures if one.asked is ClassList.LEARNED]
+    assert [(one.baseline, one.baseline_version) for one in found][:2] == [
+        ("parent", 10),
+        ("live version", 6),
+    ]
     agrees(evidence_of(plan, answered(plan, a_little_at_a_time)))
 
 
