@@ -126,7 +126,7 @@ def add_suite(work: Work, model: ModelId, suite: SuiteId, *, actor: str, now: da
     """Let one more locked suite judge the next versions of a locked model, for a job."""
     found = work[Models].get(model)
     if suite not in found.suites:
-        work[Models].set_suites(model, [*found.suites, suite])
+        work[Models].add_suite(model, suite)
         _record(work, found, work[Models].get(model), now=now, actor=actor)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Self
 
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, union, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, union, update
 
 from core.database.statements import find_named, insert_new, page_by_id
 from core.database.tables import (
@@ -154,6 +154,15 @@ class Models(Rows):
         self.hold(model)  # else two concurrent choices would mix row by row
         self._connection.execute(delete(model_suites).where(model_suites.c.model == model))
         self._add_suites(model, suites)
+
+    def add_suite(self, model: ModelId, suite: SuiteId) -> None:
+        """Let one more suite judge the model's next versions; the others may grow meanwhile."""
+        self.hold(model)
+        theirs = select(func.max(model_suites.c.position)).where(model_suites.c.model == model)
+        last = self._connection.scalar(theirs)
+        position = 0 if last is None else last + 1
+        row = {"model": model, "position": position, "suite": suite}
+        self._connection.execute(insert(model_suites), row)
 
     def replace_suite(self, suite: SuiteId, by: SuiteId) -> Sequence[str]:
         """Let another suite judge in the place of one; return the names of its models."""

@@ -16,7 +16,8 @@ from core.errors import EvaluationStale, FieldInvalid
 from core.gate.rules import Verdict
 from core.jobs.orders import ConvertOrder, EvaluateOrder
 from core.registry.alias_rows import Aliases
-from core.registry.configure import configure_model
+from core.registry.configure import add_suite, configure_model
+from core.registry.evidence import grow_suite
 from core.registry.promotable import require_canary
 from core.registry.rows import Models
 from core.registry.versions import Model, ServingPrecision
@@ -110,6 +111,28 @@ def test_suites_that_are_chosen_again_take_away_none_that_was_added(
         choose(scene, model, suites=["easy"])
     with pytest.raises(EvaluationStale):
         go_live(scene, model, 2)
+
+
+def test_a_suite_that_an_import_adds_leaves_the_others_at_their_newest_edition(
+    scene: Scene, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hard = scene.suite(model, scene.frozen(*HARD, each=30, offset=700), name="hard")
+    choose(scene, model, suites=["easy"], reason="set up")
+    more = scene.frozen("hat", each=10, offset=900)
+
+    def grow() -> None:
+        of = {"dataset": more.dataset, "dataset_version": more.number}
+        grow_suite(scene.platform, suite="easy", reason="a test", **of)
+
+    before(monkeypatch, Models, "hold", grow)
+    with scene.platform.transactions() as work:
+        work[Models].lock_all()
+        add_suite(work, model.id, hard.id, actor="job 1", now=scene.platform.clock())
+        work.commit()
+    with scene.platform.transactions(read_only=True) as work:
+        newest = work[Suites].newest("easy")
+        assert newest.edition == 2
+        assert work[Models].get(model.id).suites == (newest.id, hard.id)
 
 
 def test_a_canary_of_what_has_just_failed_in_another_form_ends(
