@@ -1,7 +1,7 @@
 """The gate's verdict, computed a second time from evidence alone.
 
 This package uses no rule of `core`, so that a formula which is changed there is found out. Sources:
-docs/how-to/policy.md, ADR 12, 21 and 41; Tango (1998), Laud (2017), Obuchowski (1998), Holm (1979).
+docs/gate.md, ADR 12, 21 and 41; Tango (1998), Laud (2017), Obuchowski (1998), Holm (1979).
 """
 
 from collections.abc import Sequence
